@@ -1,0 +1,69 @@
+"""The command line: ``python -m pipeline COMMAND --flag=value``. Imports the one command that was asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import pipeline.commands
+from pipeline.config import UserError
+from pipeline.flags import parse_flags
+
+USAGE_ERROR, KILLED = 2, 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return the process's exit code: 0, 2 after a user's mistake, 130 when interrupted."""
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except ImportError as error:
+        if "libGL" not in str(error) and "libgthread" not in str(error):
+            raise
+        print(
+            f"error: OpenCV needs a system library that is missing, got {error} "
+            "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; Fedora: dnf install mesa-libGL)",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("interrupted: everything logged so far is kept", file=sys.stderr)
+        return KILLED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    names = [module.name for module in pkgutil.iter_modules(pipeline.commands.__path__)]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage(names))
+        return 0
+    name, *flags = arguments
+    if name not in names:
+        raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
+    signal.signal(signal.SIGTERM, _interrupt)
+    command = importlib.import_module(f"pipeline.commands.{name}")
+    command.run(parse_flags(command.CONFIG, name, flags))
+    return 0
+
+
+def _usage(names: Sequence[str]) -> str:
+    lines = ["usage: python -m pipeline COMMAND [--flag=value ...]", "", "commands:"]
+    for name in names:
+        config = importlib.import_module(f"pipeline.commands.{name}").CONFIG
+        lines.append(f"  {name:<12} {config.__doc__}")
+    return "\n".join([*lines, "", "python -m pipeline COMMAND --help lists a command's flags."])
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

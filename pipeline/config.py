@@ -1,0 +1,243 @@
+"""The frozen configs: every flag, its default, its range, and the sentence that explains it.
+
+A field's name is the command-line flag, the MLproject parameter, the MLflow param and the table
+column. Each group below is one box of ``--help``; each command's config joins the groups it needs.
+Reading flags from text is `flags.py`; what the values do is the business of the modules that use them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one line with rule, value received, place and remedy."""
+
+
+def _split_commas(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+"""A comma list, such as ``daisy,roses``; empty text is the empty list."""
+
+BUILT_IN_DATA = ("flower_photos", "synthetic")
+MIN_IMAGE_SIZE, IMAGE_SIZE_STEP = 32, 32
+
+Variant = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2",
+    "resnet18_vd", "resnet34_vd", "resnet50_vd", "resnet101_vd", "resnet152_vd",
+]  # fmt: skip
+Resize = Literal["stretch", "pad", "crop"]
+Augment = Literal["none", "light", "medium", "strong"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]
+Schedule = Literal["constant", "cosine", "exponential", "step"]
+
+
+class Config(BaseModel):
+    """What all configs share: frozen, no unknown fields, defaults checked like given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Config):
+    """Which photos, how they are split, and how they become pixels."""
+
+    data: str = Field(
+        "flower_photos",
+        min_length=1,
+        description="flower_photos, synthetic, or a folder that holds one folder of photos per class.",
+    )
+    classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
+    image_size: int = Field(128, le=1024, description="Side of the square image in pixels; a multiple of 32.")
+    resize: Resize = Field("crop", description="How a photo becomes square: stretch, pad with black, or crop the centre.")
+    image_ops: Names = Field(
+        (), description="OpenCV operations in order, such as opening:5,gradient (see pipeline/data/image_ops.py)."
+    )
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
+    split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
+
+    @field_validator("image_size")
+    @classmethod
+    def _whole_strides(cls, size: int) -> int:
+        return _check_image_size(size)
+
+    @model_validator(mode="after")
+    def _leave_training_photos(self) -> DataConfig:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "val_fraction + test_fraction must be below 1, "
+                f"got {self.val_fraction} + {self.test_fraction} (try 0.1 and 0.1)"
+            )
+        return self
+
+    def data_config(self) -> DataConfig:
+        """Return the data flags alone, whatever config they are part of."""
+        return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
+
+
+def _check_image_size(size: int) -> int:
+    if size < MIN_IMAGE_SIZE or size % IMAGE_SIZE_STEP:
+        below = max(MIN_IMAGE_SIZE, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
+        raise ValueError(
+            f"image_size must be a multiple of {IMAGE_SIZE_STEP}, got {size} (try {below} or {below + IMAGE_SIZE_STEP})"
+        )
+    return size
+
+
+class TrainingConfig(Config):
+    """The network and how it is trained."""
+
+    variant: Variant = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
+    weights: str = Field(
+        "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
+    )
+    freeze_backbone: bool = Field(False, description="Train the head alone.")
+    head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
+    augment: Augment = Field("medium", description="Random changes to training photos (see pipeline/data/augmentation.py).")
+    mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
+    optimizer: OptimizerName = Field("adamw", description="sgd uses Nesterov momentum 0.9.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate, after warm-up.")
+    lr_schedule: Schedule = Field("cosine", description="How the rate falls from its peak over the epochs.")
+    lr_decay: float = Field(0.01, gt=0, le=1, description="Fraction of the peak rate that is left at the end.")
+    warmup_epochs: float = Field(1.0, ge=0, description="Epochs over which the rate rises to its peak.")
+    weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay, times the rate, on kernels only.")
+    ema: float = Field(0.0, ge=0, lt=1, description="Momentum of the weights' moving average; 0 for none.")
+    epochs: int = Field(20, ge=1, description="Passes over the training photos at most.")
+    batch_size: int = Field(32, ge=1, description="Photos per step.")
+    patience: int = Field(0, ge=0, description="Epochs without a better val_accuracy before stopping; 0 for never.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of the training arithmetic; the saved model is always float32."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order, augmentation, dropout and mixup.")
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> TrainingConfig:
+        if self.warmup_epochs > 0 and self.warmup_epochs >= max(self.epochs, 2):
+            raise ValueError(
+                f"warmup_epochs must be below epochs, got {self.warmup_epochs} of {self.epochs} (try warmup_epochs=0)"
+            )
+        return self
+
+
+class SearchConfig(Config):
+    """The search: how many trials, over what, and how the winner is confirmed."""
+
+    n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
+    timeout_s: float = Field(0.0, ge=0, description="Start no further trial after so many seconds; 0 for no limit.")
+    study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
+    storage: str = Field("sqlite:///mlruns/optuna.db", min_length=1, description="Optuna storage URL.")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is suggested.")
+    pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
+        "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
+    )
+    workers: int = Field(1, ge=1, description="Processes that run trials side by side.")
+    ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
+    variants: Annotated[tuple[Variant, ...], BeforeValidator(_split_commas)] = Field(
+        ("resnet18", "resnet18_v2", "resnet18_vd"), min_length=1, description="Variants to search over, as a comma list."
+    )
+    confirm_top_k: int = Field(2, ge=0, description="Best configs that are trained again with fresh seeds; 0 for none.")
+    confirm_seeds: int = Field(1, ge=1, description="Fresh seeds per confirmed config.")
+
+
+class RegistryConfig(Config):
+    """Where the model goes."""
+
+    model_name: str = Field(
+        "flower-classifier", pattern=r"^[^/:@]+$", description="Name in the MLflow registry (no '/', ':' or '@')."
+    )
+
+
+class ModelConfig(Config):
+    """Which model."""
+
+    model_uri: str = Field(
+        "models:/flower-classifier@challenger",
+        min_length=1,
+        description="A model address that MLflow understands: models:/name@alias, models:/name/version, runs:/id/model.",
+    )
+
+
+class ModelDataConfig(Config):
+    """The model's own photos and pixels; a flag that is given must agree with the model's."""
+
+    data: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="Where the photos are now; empty takes the place they were trained from."
+    )
+    classes: Annotated[Names | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    image_size: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    resize: Annotated[Resize | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    image_ops: Annotated[Names | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    val_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    test_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    split_seed: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+
+
+class AblationConfig(Config):
+    """The ablation: one factor at a time around the flags above."""
+
+    factors: str = Field(
+        "variant=resnet18_v2,resnet18_vd;augment=none,light;optimizer=sgd",
+        min_length=1,
+        description="factor=value,value;factor=value: each value is trained against the base.",
+    )
+    seeds: int = Field(1, ge=1, description="Seeds per value, counted up from seed.")
+
+
+class PredictionConfig(Config):
+    """Which photos, and where the table goes."""
+
+    photos: Names = Field((), description="Files, folders or globs, as a comma list.")
+    output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
+    predict_batch_size: int = Field(32, ge=1, description="Photos decoded and classified at a time.")
+
+
+class PreprocessConfig(DataConfig):
+    """Check, split and decode the photos once."""
+
+
+class TrainConfig(DataConfig, TrainingConfig, RegistryConfig):
+    """Train one model with one config and register its best epoch."""
+
+
+class TuneConfig(DataConfig, TrainingConfig, SearchConfig, RegistryConfig):
+    """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return what one training of this search gets, with ``changes`` checked like flags."""
+        return train_config_of(self, changes)
+
+
+class MainConfig(TuneConfig):
+    """preprocess, then tune, then evaluate."""
+
+
+class AblateConfig(DataConfig, TrainingConfig, AblationConfig, RegistryConfig):
+    """Change one factor at a time and compare with the base."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return the base training with ``changes`` checked like flags."""
+        return train_config_of(self, changes)
+
+
+class EvaluateConfig(ModelConfig, ModelDataConfig):
+    """Read the test split once and report on a registered model."""
+
+
+class PredictConfig(PredictionConfig, ModelConfig):
+    """Classify photos with a registered model and write a CSV."""
+
+
+def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:
+    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated."""
+    return TrainConfig(**{name: getattr(config, name) for name in TrainConfig.model_fields} | changes)

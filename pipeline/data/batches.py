@@ -1,0 +1,74 @@
+"""Training batches from the prepared store: order, augmentation and mixup of an epoch, all from its seed.
+
+Nothing here remembers anything: the batches of epoch 7 are the same whether or not epochs 1 to 6 were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from pipeline.config import TrainingConfig
+from pipeline.data.augmentation import augment
+from pipeline.data.store import Store
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+ORDER, AUGMENT, MIXUP = 1, 2, 3  # what a random stream is for: the first part of its key, so that none is shared
+PREFETCH_BATCHES = 4
+
+
+class TrainingBatches:
+    """The training split in shuffled, augmented batches of equal size; the remainder waits for another epoch."""
+
+    def __init__(self, store: Store, config: TrainingConfig) -> None:
+        self._images = store.images("train")
+        self._targets = np.eye(len(store.class_names), dtype=np.float32)[store.labels("train")]
+        self._config = config
+        self.batch_size = min(config.batch_size, len(self._images))
+        self.steps = len(self._images) // self.batch_size
+
+    def batch(self, epoch: int, step: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return uint8 images (batch, size, size, 3) and float32 targets (batch, classes) that sum to 1."""
+        rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+        policy, seed = self._config.augment, self._config.seed
+        images = np.stack([augment(self._images[row], policy, (AUGMENT, seed, epoch, row)) for row in rows])
+        targets = self._targets[rows]
+        return self._mixed(images, targets, epoch, step) if self._config.mixup else (images, targets)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the row numbers of the training split in the order in which this epoch takes them."""
+        return np.random.default_rng((ORDER, self._config.seed, epoch)).permutation(len(self._images))
+
+    def epoch(self, epoch: int, on_batch: Callable[[], object] = lambda: None) -> tf.data.Dataset:
+        """Return the batches of one epoch (counted from 1), drawn ahead by a thread while the network trains.
+
+        ``on_batch`` is called whenever one has been drawn.
+        """
+        import tensorflow as tf
+
+        def draw() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            order = self.order(epoch)
+            for step in range(self.steps):
+                yield self.batch(epoch, step, order)
+                on_batch()
+
+        size, classes = self._images.shape[1], self._targets.shape[1]
+        signature = (
+            tf.TensorSpec((self.batch_size, size, size, 3), tf.uint8),
+            tf.TensorSpec((self.batch_size, classes), tf.float32),
+        )
+        batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+        return batches.apply(tf.data.experimental.assert_cardinality(self.steps)).prefetch(PREFETCH_BATCHES)
+
+    def _mixed(self, images: np.ndarray, targets: np.ndarray, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Blend the batch with itself in reverse order (mixup, Zhang et al. 2018)."""
+        rng = np.random.default_rng((MIXUP, self._config.seed, epoch, step))
+        share = float(rng.beta(self._config.mixup, self._config.mixup))
+        flat = images.reshape(len(images), -1)
+        blended = cv2.addWeighted(flat, share, np.ascontiguousarray(flat[::-1]), 1 - share, 0).reshape(images.shape)
+        return blended, share * targets + (1 - share) * targets[::-1]

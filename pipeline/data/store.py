@@ -1,0 +1,174 @@
+"""The prepared store: photos decoded once into uint8 arrays on disk, one file per split, and a manifest.
+
+A store lies in ``prepared/<digest>``, where the digest covers the photos' names, labels and bytes, the data
+flags, and `FORMAT`; equal input therefore always finds the store that was made of it. It is written into a
+temporary folder and renamed when whole, under a lock, so that a killed or second process harms nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
+
+from pipeline.config import DataConfig, UserError
+from pipeline.data.array_file import ArrayFile
+from pipeline.data.decode import BadImage, decode, prepare
+from pipeline.data.image_ops import check_ops
+from pipeline.data.intake import Candidate, find_photos
+from pipeline.data.sources import photo_folder
+from pipeline.data.splits import SPLITS, assign_splits
+
+FORMAT = 1  # raise when the same photos and flags would give other pixels or another manifest
+DATA_ROOT = Path("data")
+CHUNK = 256  # photos decoded at a time: bounds memory, and is plenty for the threads
+
+
+@dataclass(frozen=True)
+class Store:
+    """Prepared photos. Each split's arrays are opened when first asked for, and only then."""
+
+    folder: Path
+    source: Path
+    reused: bool
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 over the photos and the data flags."""
+        return self.folder.name
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per photo: path, label, class_index, split, row, sha256, width, height."""
+        return pd.read_parquet(self.folder / "manifest.parquet")
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        """One row per file that is no usable photo: path, label, reason."""
+        return pd.read_csv(self.folder / "rejected.csv")
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return tuple(json.loads((self.folder / "store.json").read_text())["class_names"])
+
+    def images(self, split: str) -> np.ndarray:
+        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3)."""
+        return np.load(self.folder / f"{split}.npy", mmap_mode="r")
+
+    def labels(self, split: str) -> np.ndarray:
+        """Class indices, int64 of shape (n,), in the order of `images`."""
+        return self.rows(split)["class_index"].to_numpy(np.int64)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The manifest of one split, in the order of `images`."""
+        return self.manifest[self.manifest["split"] == split].sort_values("row").reset_index(drop=True)
+
+    def class_counts(self) -> pd.DataFrame:
+        """Photos per class (index) and split (columns)."""
+        counts = self.manifest.groupby(["label", "split"]).size().unstack(fill_value=0)
+        return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
+
+
+def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
+    """Return the store for these data flags, making it if there is none yet.
+
+    Raises:
+        UserError: the photos cannot be found, or cannot be split into three parts with every class in each.
+    """
+    check_ops(config.image_ops)
+    source = photo_folder(config.data, data_root / "raw")
+    candidates = find_photos(source, config.classes)
+    prepared = data_root / "prepared"
+    folder = prepared / _digest(config, source, candidates)
+    prepared.mkdir(parents=True, exist_ok=True)
+    with FileLock(prepared / f".{folder.name}.lock"):
+        if folder.is_dir():
+            return Store(folder, source, reused=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=prepared))
+        try:
+            _write(draft, config, source, candidates)
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    return Store(folder, source, reused=False)
+
+
+def _digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
+    options = config.data_config().model_dump(exclude={"data"})
+    photos = [(_name(photo.path, source), photo.label, photo.sha256) for photo in candidates]
+    return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
+
+
+def _name(path: Path, source: Path) -> str:
+    """The address below the source as printable text, also where a file name is not UTF-8."""
+    return os.fsencode(path.relative_to(source).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _write(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+    labels = [photo.label for photo in candidates]
+    keys = [photo.sha256 or _name(photo.path, source) for photo in candidates]
+    splits = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
+    class_names = sorted(set(labels))
+    accepted: list[dict[str, object]] = []
+    rejected: list[dict[str, object]] = []
+    shape = (config.image_size, config.image_size, 3)
+    arrays = {split: ArrayFile(draft / f"{split}.npy", shape) for split in SPLITS}
+    for photo, split, outcome in zip(candidates, splits, _decoded(candidates, config), strict=True):
+        about: dict[str, object] = {"path": _name(photo.path, source), "label": photo.label}
+        if isinstance(outcome, str):
+            rejected.append(about | {"reason": outcome})
+            continue
+        pixels, (height, width) = outcome
+        about |= {"class_index": class_names.index(photo.label), "split": split, "row": arrays[split].count}
+        accepted.append(about | {"sha256": photo.sha256, "width": width, "height": height})
+        arrays[split].append(pixels)
+    for array in arrays.values():
+        array.close()
+    manifest = pd.DataFrame(accepted, columns=["path", "label", "class_index", "split", "row", "sha256", "width", "height"])
+    _check_every_split_has_every_class(manifest, class_names)
+    manifest.to_parquet(draft / "manifest.parquet")
+    pd.DataFrame(rejected, columns=["path", "label", "reason"]).to_csv(draft / "rejected.csv", index=False)
+    about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
+    (draft / "store.json").write_text(json.dumps(about_store, indent=2))
+
+
+def _decoded(candidates: Sequence[Candidate], config: DataConfig) -> Iterator[tuple[np.ndarray, tuple[int, int]] | str]:
+    """Yield, in order, each photo's pixels and original (height, width), or the reason why it is refused."""
+
+    def decode_one(photo: Candidate) -> tuple[np.ndarray, tuple[int, int]] | str:
+        try:
+            image = decode(photo.path.read_bytes())
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        except BadImage as error:
+            return str(error)
+        return prepare(image, config.image_size, config.resize, config.image_ops), (image.shape[0], image.shape[1])
+
+    with ThreadPoolExecutor() as pool, tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
+        for start in range(0, len(candidates), CHUNK):
+            for outcome in pool.map(decode_one, candidates[start : start + CHUNK]):
+                bar.update()
+                yield outcome
+
+
+def _check_every_split_has_every_class(manifest: pd.DataFrame, class_names: Sequence[str]) -> None:
+    for split in SPLITS:
+        if missing := sorted(set(class_names) - set(manifest.loc[manifest["split"] == split, "label"])):
+            raise UserError(
+                f"every class needs a readable photo in every split, got none of {', '.join(missing)} in {split} "
+                "(add photos, raise the split's fraction, or try another split_seed)"
+            )

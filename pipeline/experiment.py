@@ -1,0 +1,160 @@
+"""One tracked training: the metrics of every epoch, plots, tables and, if wanted, the model, into the open run.
+
+`train`, the trials and confirmations of `tune`, and `ablate` all go through `tracked_fit`, so that every run of the
+project leaves the same things under the same names. The caller opens the run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from pipeline import plots, registry, serving, tracking
+from pipeline.config import DataConfig, TrainConfig
+from pipeline.data.store import Store, prepared_store
+from pipeline.evaluation import classification_metrics, confusion_table, metric_name
+from pipeline.training import Epoch, FitResult, fit
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its best epoch, and the address of its model if it was logged."""
+
+    best: Epoch
+    model_uri: str
+
+
+def tracked_fit(
+    config: TrainConfig,
+    store: Store,
+    on_epoch: Callable[[Epoch], bool | None] = lambda _: None,
+    wants_model: Callable[[Epoch], bool] = lambda _: True,
+) -> Trained:
+    """Train, and log into the open run what comes out.
+
+    Args:
+        config: what to train.
+        store: the prepared photos.
+        on_epoch: called after every epoch, once its metrics are logged; True ends the training there.
+        wants_model: asked with the best epoch whether the model shall be logged.
+    """
+
+    def log_epoch(epoch: Epoch) -> bool | None:
+        metrics = asdict(epoch)
+        tracking.log_metrics(metrics, step=int(metrics.pop("epoch")))
+        return on_epoch(epoch)
+
+    result = fit(config, store, log_epoch, _start_from(config))
+    _log_result(result, store)
+    return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
+
+
+def open_store(config: DataConfig) -> Store:
+    """Return the prepared photos, made or found again, and say which."""
+    store = prepared_store(config)
+    counts = store.class_counts()
+    how = "found prepared" if store.reused else "prepared"
+    splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
+    print(f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}", flush=True)
+    for reason, count in store.rejected["reason"].value_counts().items():
+        print(f"  left out: {count} ({reason}); named in {store.folder / 'rejected.csv'}", flush=True)
+    return store
+
+
+def log_store(store: Store, sample_splits: Sequence[str] = ()) -> None:
+    """Log which data set the open run reads and, for ``sample_splits``, its class counts and sample pictures."""
+    tracking.log_data(store.manifest, store.source, store.digest, context="training")
+    if not sample_splits:
+        return
+    counts = store.class_counts()
+    tracking.log_table(counts, "class_counts.json")
+    tracking.log_figure(plots.draw_class_counts(counts, "Photos per class and split"), "class_counts.png")
+    tracking.log_figure(plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png")
+    tracking.log_table(store.rejected, "rejected.csv")
+
+
+def describe(config: TrainConfig) -> str:
+    """Return what tells one training from another, for run names and progress lines."""
+    return f"{config.variant} {config.optimizer} lr={config.learning_rate:.1e} {config.lr_schedule}"
+
+
+def _samples(store: Store, splits: Sequence[str], count: int = 4) -> dict[tuple[str, str], np.ndarray]:
+    return {
+        (split, name): store.images(split)[np.flatnonzero(store.labels(split) == index)[:count]]
+        for split in splits
+        for index, name in enumerate(store.class_names)
+    }
+
+
+def _start_from(config: TrainConfig) -> Path | None:
+    if not config.weights.startswith("models:/"):
+        return None
+    return registry.classifier_folder(config.weights) / serving.MODEL_FILE
+
+
+def _log_result(result: FitResult, store: Store) -> None:
+    names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
+    metrics = classification_metrics(labels, probabilities, names)
+    summary = {
+        "best_epoch": float(result.best.epoch),
+        "best_val_accuracy": metrics["accuracy"],
+        "best_val_loss": result.best.val_loss,
+        "val_macro_f1": metrics["macro_f1"],
+    }
+    recalls = {f"val_recall_{metric_name(name)}": metrics[f"recall_{metric_name(name)}"] for name in names}
+    tracking.log_metrics(summary | recalls)
+    tracking.set_tags({"precision": result.precision})
+    table = confusion_table(labels, probabilities.argmax(axis=1), names)
+    tracking.log_table(table, "confusion_matrix.json")
+    title = f"Validation photos, best epoch: {metrics['accuracy']:.1%} right"
+    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
+    tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
+    tracking.log_table(result.history, "history.csv")
+    lines: list[str] = []
+    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
+    tracking.log_text("\n".join(lines), "model_summary.txt")
+
+
+def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
+    about = serving.About(
+        class_names=store.class_names,
+        image_size=config.image_size,
+        resize=config.resize,
+        image_ops=config.image_ops,
+        data_digest=store.digest,
+        data_source=str(store.source.resolve()),
+        config=config.model_dump(mode="json"),
+    )
+    first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
+    example = pd.DataFrame({"image": [cv2.imencode(".jpg", first)[1].tobytes()]})
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "classifier")
+        serving.save_classifier(folder, result.model, about)
+        return tracking.log_classifier(folder, store.class_names, example)
+
+
+def print_epoch(epoch: Epoch) -> None:
+    """Print an epoch as one line."""
+    print(
+        f"epoch {epoch.epoch:>3}  train_loss {epoch.train_loss:.4f}  train_accuracy {epoch.train_accuracy:.4f}  "
+        f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:.4f}  {epoch.images_per_second:.0f} images/s",
+        flush=True,
+    )
+
+
+def print_model(version: registry.Version) -> None:
+    """Print how to look at the runs, how to test the model, and how to load it."""
+    uri = f"models:/{version.name}@{registry.CHALLENGER}"
+    print(
+        f"registered {version.name} version {version.number} as {registry.CHALLENGER}\n"
+        f"  compare the runs:  {tracking.ui_command()}\n"
+        f"  test the model:    python -m pipeline evaluate --model_uri={uri}\n"
+        f'  load the model:    mlflow.pyfunc.load_model("{uri}").predict(["photo.jpg"])',
+        flush=True,
+    )

@@ -1,0 +1,138 @@
+"""Config -> Keras classifier: uint8 RGB in, logits out, with the input scaling as a layer of the model.
+
+The result holds built-in layers only, so that Keras loads it in safe mode and without KerasHub.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import TrainConfig, UserError
+from pipeline.models.variants import VARIANTS
+
+if TYPE_CHECKING:
+    import keras
+
+SCALE_TO_UNIT = {"scale": 1 / 127.5, "offset": -1.0}  # 0..255 -> -1..1, for networks that start from random weights
+
+
+def build_classifier(
+    config: TrainConfig, classes: int, dtype_policy: str = "float32", load_weights: bool = True
+) -> keras.Model:
+    """Build the untrained or pre-trained network of a config.
+
+    Args:
+        config: its ``weights`` may be none, imagenet, or a KerasHub preset name or folder; a registered model is
+            built like ``none``, because `copy_weights` fills it.
+        classes: number of outputs.
+        dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are float32 always.
+        load_weights: False builds a pre-trained network's architecture and scaling alone.
+
+    Returns:
+        ``keras.Model`` from uint8 RGB (n, image_size, image_size, 3) to float32 logits (n, classes).
+
+    Raises:
+        UserError: the pre-trained weights cannot be had, or belong to another variant.
+    """
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    layers = keras.layers
+    inputs = keras.Input((config.image_size, config.image_size, 3), dtype="uint8", name="image")
+    backbone, scaling = _backbone(config, dtype_policy, load_weights)
+    backbone.trainable = not config.freeze_backbone
+    x = layers.Rescaling(**scaling, dtype=dtype_policy, name="scaling")(inputs)
+    x = backbone(x)
+    x = layers.GlobalAveragePooling2D(dtype=dtype_policy, name="pool")(x)
+    if config.head_units:
+        x = layers.Dense(config.head_units, activation="relu", dtype=dtype_policy, name="hidden")(x)
+    if config.dropout:
+        x = layers.Dropout(config.dropout, seed=config.seed, dtype=dtype_policy, name="dropout")(x)
+    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name=config.variant)
+
+
+def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, dict[str, object]]:
+    import keras
+    import keras_hub
+
+    arguments = VARIANTS[config.variant].backbone_arguments()
+    scaling: dict[str, object] = dict(SCALE_TO_UNIT)
+    if preset := _preset(config):
+        backbone, scaling = _from_preset(preset, config, dtype_policy, load_weights)
+    else:
+        shape = (config.image_size, config.image_size, 3)
+        backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
+    output = backbone.output
+    plain = keras.Model(backbone.inputs[0], output[0] if isinstance(output, list) else output, name="backbone")
+    return plain, scaling
+
+
+def _preset(config: TrainConfig) -> str:
+    if config.weights == "none" or config.weights.startswith("models:/"):
+        return ""
+    if config.weights != "imagenet":
+        return config.weights
+    if preset := VARIANTS[config.variant].imagenet_preset:
+        return preset
+    with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
+    raise UserError(f"weights=imagenet needs a variant that has them ({with_weights}), got variant={config.variant}")
+
+
+def _from_preset(
+    preset: str, config: TrainConfig, dtype_policy: str, load_weights: bool
+) -> tuple[keras.Model, dict[str, object]]:
+    import keras_hub
+
+    shape = (config.image_size, config.image_size, 3)
+    try:
+        backbone = keras_hub.models.ResNetBackbone.from_preset(
+            preset, load_weights=load_weights, image_shape=shape, dtype=dtype_policy
+        )
+    except Exception as error:  # KerasHub lets through whatever its downloaders and readers raise
+        raise UserError(
+            f"weights must be none, imagenet, a KerasHub preset name or folder, or models:/name@alias, got {preset!r}, "
+            f"which cannot be loaded ({_first_line(error)}); a preset by name needs a network, a folder does not"
+        ) from error
+    wanted = VARIANTS[config.variant].backbone_arguments()
+    found = {name: getattr(backbone, name) for name in wanted}
+    if different := [f"{name}={found[name]}" for name in wanted if found[name] != wanted[name]]:
+        raise UserError(f"weights must fit the variant, got {preset!r} with {', '.join(different)} for variant={config.variant}")
+    return backbone, _preset_scaling(preset)
+
+
+def _preset_scaling(preset: str) -> dict[str, object]:
+    """Return the arguments of the Rescaling layer that the preset's own preprocessing stands for."""
+    import keras_hub
+
+    try:
+        converter = keras_hub.layers.ResNetImageConverter.from_preset(preset)
+    except Exception:  # a folder saved from a bare backbone brings no preprocessing
+        return dict(SCALE_TO_UNIT)
+    scale, offset = converter.scale, converter.offset
+    return {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def copy_weights(file: Path, model: keras.Model) -> None:
+    """Copy a saved classifier's backbone into ``model``, and its head too where the shapes agree.
+
+    Raises:
+        UserError: the saved classifier has another backbone.
+    """
+    import keras
+
+    saved = keras.models.load_model(file, compile=False, safe_mode=True)
+    source, target = saved.get_layer("backbone").get_weights(), model.get_layer("backbone").get_weights()
+    if [w.shape for w in source] != [w.shape for w in target]:
+        raise UserError(f"weights must fit the variant, got a saved {saved.name} for variant={model.name}")
+    model.get_layer("backbone").set_weights(source)
+    names = {layer.name for layer in saved.layers}
+    for layer in (layer for layer in model.layers if layer.name in names and layer.name in ("hidden", "logits")):
+        head = saved.get_layer(layer.name).get_weights()
+        if [w.shape for w in head] == [w.shape for w in layer.get_weights()]:
+            layer.set_weights(head)

@@ -1,0 +1,172 @@
+"""The search: what is searched, the Optuna study, and how a trial becomes a training config.
+
+Owns every search range, each with its reason. What a trial does is handed in by the caller; this module knows
+neither MLflow nor Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import psutil
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.config import Schedule, TrainConfig, TuneConfig, UserError
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+HEARTBEAT_S, GRACE_S = 30, 120
+OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
+
+# Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
+# them, so that what it learns of "too fast" and "too weak" carries over between optimizers whose scales differ 1,000-fold.
+# sgd: He et al. 2015; adamw: Wightman et al. 2021 (ResNet strikes back); lion: Chen et al. 2023, a tenth of adamw's rate.
+USUAL_RATES: dict[str, tuple[float, float]] = {"adamw": (1e-3, 0.05), "sgd": (0.1, 5e-4), "lion": (1e-4, 0.5)}
+SCHEDULES: tuple[Schedule, ...] = ("cosine", "exponential", "step")  # constant: lr_decay=1 of each of them
+RATE_FACTOR = (0.1, 10.0)  # a factor of ten both ways: beyond it a ResNet diverges or hardly moves
+WEIGHT_DECAY_FACTOR = (0.1, 10.0)
+LR_DECAY = (1e-3, 0.3)  # below, the last epochs change nothing; above, the rate never settles
+
+
+def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
+    """Return the training that a trial shall try: the one place where the search space is written."""
+    optimizer = trial.suggest_categorical("optimizer", list(USUAL_RATES))
+    rate, weight_decay = USUAL_RATES[optimizer]
+    return config.train_config(
+        variant=trial.suggest_categorical("variant", list(config.variants)),
+        optimizer=optimizer,
+        learning_rate=rate * trial.suggest_float("learning_rate_factor", *RATE_FACTOR, log=True),
+        weight_decay=weight_decay * trial.suggest_float("weight_decay_factor", *WEIGHT_DECAY_FACTOR, log=True),
+        lr_schedule=trial.suggest_categorical("lr_schedule", list(SCHEDULES)),
+        lr_decay=trial.suggest_float("lr_decay", *LR_DECAY, log=True),
+    )
+
+
+def known_good(config: TuneConfig) -> list[dict[str, Any]]:
+    """Return the trials to begin with: the flags themselves, then each optimizer's usual rates."""
+    variant = config.variant if config.variant in config.variants else config.variants[0]
+    usual = [
+        {"optimizer": name, "variant": variant, "lr_schedule": "cosine", "lr_decay": 0.01}
+        | {"learning_rate_factor": 1.0, "weight_decay_factor": 1.0}
+        for name in USUAL_RATES
+    ]
+    if config.optimizer not in USUAL_RATES or config.lr_schedule not in SCHEDULES:
+        return usual
+    rate, weight_decay = USUAL_RATES[config.optimizer]
+    base = {
+        "optimizer": config.optimizer,
+        "variant": variant,
+        "lr_schedule": config.lr_schedule,
+        "learning_rate_factor": _clip(config.learning_rate / rate, RATE_FACTOR),
+        "weight_decay_factor": _clip(config.weight_decay / weight_decay, WEIGHT_DECAY_FACTOR),
+        "lr_decay": _clip(config.lr_decay, LR_DECAY),
+    }
+    return [base, *(start for start in usual if start != base)]
+
+
+def _clip(value: float, limits: tuple[float, float]) -> float:
+    return min(max(value, limits[0]), limits[1])
+
+
+def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
+    """Open or create the study of this search.
+
+    Args:
+        config: the search.
+        data_digest: of the prepared photos; part of the study's default name.
+        worker: number of the worker, so that no two draw the same random trials.
+
+    Raises:
+        UserError: the storage cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
+    try:
+        storage = optuna.storages.RDBStorage(
+            config.storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S, skip_compatibility_check=worker > 0
+        )
+        return optuna.create_study(
+            study_name=study_name(config, data_digest),
+            storage=storage,
+            sampler=_sampler(config, worker),
+            pruner=_pruner(config),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"storage must be a database URL that Optuna can open, got {config.storage!r}: {reason} "
+            "(try sqlite:///mlruns/optuna.db)"
+        ) from error
+
+
+def study_name(config: TuneConfig, data_digest: str) -> str:
+    """Return the study's name: trials belong together if data and every flag that a trial sees are the same."""
+    if config.study_name:
+        return config.study_name
+    searched = {"variant", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay", "data"}
+    fixed = config.train_config().model_dump(mode="json", exclude=searched | {"model_name"})
+    text = json.dumps([data_digest, fixed, config.variants, config.pruner], sort_keys=True)
+    return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _sampler(config: TuneConfig, worker: int) -> optuna.samplers.BaseSampler:
+    seed = config.seed + worker
+    if config.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, multivariate=True, constant_liar=config.workers > 1)
+
+
+def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
+    warmup = max(1, config.epochs // 3)  # before that, the order of the trials says little about their end
+    table: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "percentile": lambda: optuna.pruners.PercentilePruner(40.0, n_startup_trials=3, n_warmup_steps=warmup),
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=warmup),
+        "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=warmup, max_resource=config.epochs),
+        "none": optuna.pruners.NopPruner,
+    }
+    return table[config.pruner]()
+
+
+def trial_counts(study: Study) -> tuple[int, int, int]:
+    """Return how many trials are finished (complete or pruned), running, and failed."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    finished = sum(state in FINISHED for state in states)
+    return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
+
+
+def owner() -> str:
+    """Return the mark of this process: host, pid and start time, which no later process shares."""
+    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def fail_orphans(study: Study) -> list[FrozenTrial]:
+    """Mark as failed, and return, the running trials whose process on this host is gone."""
+    orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
+    for trial in orphans:
+        study.tell(trial.number, state=TrialState.FAIL)
+    return orphans
+
+
+def _is_orphan(trial: FrozenTrial) -> bool:
+    host, pid, started = trial.user_attrs.get(OWNER, "? 0 0").split()
+    if host != socket.gethostname():
+        return False
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+    except psutil.NoSuchProcess:
+        return True
+
+
+def ranked(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials, best first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
