@@ -22,8 +22,9 @@ class ArrayFile:
 
     def append(self, row: np.ndarray) -> None:
         """Append one row: uint8 of the file's shape."""
-        assert row.shape == self._shape and row.dtype == np.uint8
-        self._file.write(np.ascontiguousarray(row))
+        assert row.shape == self._shape
+        assert row.dtype == np.uint8
+        self._file.write(row.tobytes())
         self.count += 1
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.data.image_ops import apply_ops
 
@@ -43,7 +43,7 @@ def decode(data: bytes) -> np.ndarray:
                 return _on_white(header)
     except BadImage:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Exception as error:  # Pillow's readers raise whatever the damage makes them raise
         raise BadImage(f"damaged ({error})") from error

@@ -59,7 +59,7 @@ def _files_below(folder: Path) -> Iterable[Path]:
 
 def _hashed(photos: Iterable[tuple[Path, str]]) -> list[Candidate]:
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda photo: Candidate(*photo, _sha256(photo[0])), photos))
+        return list(pool.map(lambda photo: Candidate(photo[0], photo[1], _sha256(photo[0])), photos))
 
 
 def _sha256(path: Path) -> str:

@@ -138,7 +138,9 @@ def _write(draft: Path, config: DataConfig, source: Path, candidates: Sequence[C
         arrays[split].append(pixels)
     for array in arrays.values():
         array.close()
-    manifest = pd.DataFrame(accepted, columns=["path", "label", "class_index", "split", "row", "sha256", "width", "height"])
+    manifest = pd.DataFrame(
+        accepted, columns=["path", "label", "class_index", "split", "row", "sha256", "width", "height"]
+    )
     _check_every_split_has_every_class(manifest, class_names)
     manifest.to_parquet(draft / "manifest.parquet")
     pd.DataFrame(rejected, columns=["path", "label", "reason"]).to_csv(draft / "rejected.csv", index=False)

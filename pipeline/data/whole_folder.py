@@ -1,0 +1,27 @@
+"""Folders that are either whole or absent: made beside their place and renamed as the last step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+@contextmanager
+def folder_when_whole(folder: Path) -> Iterator[Path]:
+    """Lend a new sibling folder that becomes ``folder`` if the block succeeds and disappears if it raises.
+
+    A killed process leaves at most the sibling, whose name ends in ``.part`` and which nobody reads.
+    Raises FileExistsError if ``folder`` already holds something: nothing is ever replaced.
+    """
+    unfinished = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}.part")
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        if folder.is_dir() and any(folder.iterdir()):
+            raise FileExistsError(f"the folder must be new or empty, got {folder} (move it away)")
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
