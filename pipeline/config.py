@@ -57,7 +57,9 @@ class DataConfig(Config):
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
     image_size: int = Field(128, le=1024, description="Side of the square image in pixels; a multiple of 32.")
-    resize: Resize = Field("crop", description="How a photo becomes square: stretch, pad with black, or crop the centre.")
+    resize: Resize = Field(
+        "crop", description="How a photo becomes square: stretch, pad with black, or crop the centre."
+    )
     image_ops: Names = Field(
         (), description="OpenCV operations in order, such as opening:5,gradient (see pipeline/data/image_ops.py)."
     )
@@ -96,14 +98,18 @@ def _check_image_size(size: int) -> int:
 class TrainingConfig(Config):
     """The network and how it is trained."""
 
-    variant: Variant = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
+    variant: Variant = Field(
+        "resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd."
+    )
     weights: str = Field(
         "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
     )
     freeze_backbone: bool = Field(False, description="Train the head alone.")
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
-    augment: Augment = Field("medium", description="Random changes to training photos (see pipeline/data/augmentation.py).")
+    augment: Augment = Field(
+        "medium", description="Random changes to training photos (see pipeline/data/augmentation.py)."
+    )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
     optimizer: OptimizerName = Field("adamw", description="sgd uses Nesterov momentum 0.9.")
@@ -144,7 +150,9 @@ class SearchConfig(Config):
     workers: int = Field(1, ge=1, description="Processes that run trials side by side.")
     ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
     variants: Annotated[tuple[Variant, ...], BeforeValidator(_split_commas)] = Field(
-        ("resnet18", "resnet18_v2", "resnet18_vd"), min_length=1, description="Variants to search over, as a comma list."
+        ("resnet18", "resnet18_v2", "resnet18_vd"),
+        min_length=1,
+        description="Variants to search over, as a comma list.",
     )
     confirm_top_k: int = Field(2, ge=0, description="Best configs that are trained again with fresh seeds; 0 for none.")
     confirm_seeds: int = Field(1, ge=1, description="Fresh seeds per confirmed config.")
@@ -178,8 +186,12 @@ class ModelDataConfig(Config):
     image_size: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
     resize: Annotated[Resize | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
     image_ops: Annotated[Names | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    val_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    test_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    val_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="Empty: the model's."
+    )
+    test_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="Empty: the model's."
+    )
     split_seed: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
 
 

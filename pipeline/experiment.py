@@ -61,7 +61,10 @@ def open_store(config: DataConfig) -> Store:
     counts = store.class_counts()
     how = "found prepared" if store.reused else "prepared"
     splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
-    print(f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}", flush=True)
+    print(
+        f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}",
+        flush=True,
+    )
     for reason, count in store.rejected["reason"].value_counts().items():
         print(f"  left out: {count} ({reason}); named in {store.folder / 'rejected.csv'}", flush=True)
     return store
@@ -75,7 +78,9 @@ def log_store(store: Store, sample_splits: Sequence[str] = ()) -> None:
     counts = store.class_counts()
     tracking.log_table(counts, "class_counts.json")
     tracking.log_figure(plots.draw_class_counts(counts, "Photos per class and split"), "class_counts.png")
-    tracking.log_figure(plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png")
+    tracking.log_figure(
+        plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png"
+    )
     tracking.log_table(store.rejected, "rejected.csv")
 
 

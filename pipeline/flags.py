@@ -28,6 +28,7 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     import tyro
 
     wants_help = bool({"-h", "--help"}.intersection(arguments))
+    groups: Any
     try:
         groups, unknown = tyro.cli(
             _flag_groups(config_class),
@@ -101,7 +102,7 @@ def _flag_groups(config_class: type[Config]) -> type:
 
 
 def _metavar(field: pydantic.fields.FieldInfo) -> str:
-    choices = pydantic.TypeAdapter(field.annotation).json_schema()
+    choices = pydantic.TypeAdapter[Any](field.annotation).json_schema()
     for schema in (choices, *choices.get("anyOf", ())):
         if "enum" in schema:
             return "{" + ",".join(schema["enum"]) + "}"

@@ -1,4 +1,4 @@
-"""The MLproject file, written from the configs: ``python -m pipeline.mlproject > MLproject`` after a flag has changed."""
+"""The MLproject file, written from the configs: run ``python -m pipeline.mlproject > MLproject`` after a change."""
 
 from __future__ import annotations
 

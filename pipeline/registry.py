@@ -47,7 +47,9 @@ def classifier_folder(model_uri: str) -> Path:
             f"(train one with `mlflow run . -e tune`, or list what there is with `mlflow models list` or the UI)"
         ) from None
     if not folder.is_dir():
-        raise UserError(f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}")
+        raise UserError(
+            f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}"
+        )
     return folder
 
 

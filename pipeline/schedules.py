@@ -37,7 +37,9 @@ def learning_rates(config: TrainingConfig, steps_per_epoch: int) -> np.ndarray:
     return (config.learning_rate * np.where(steps < warmup, rising, falling)).astype(np.float32)
 
 
-def learning_rate_schedule(config: TrainingConfig, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def learning_rate_schedule(
+    config: TrainingConfig, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Return the table of `learning_rates` as a Keras schedule, which reads it inside the compiled step."""
     import keras
 

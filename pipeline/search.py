@@ -26,8 +26,8 @@ HEARTBEAT_S, GRACE_S = 30, 120
 OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
 
 # Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
-# them, so that what it learns of "too fast" and "too weak" carries over between optimizers whose scales differ 1,000-fold.
-# sgd: He et al. 2015; adamw: Wightman et al. 2021 (ResNet strikes back); lion: Chen et al. 2023, a tenth of adamw's rate.
+# them, so that what it learns of "too fast" and "too weak" carries over between optimizers whose scales differ
+# 1,000-fold. sgd: He et al. 2015; adamw: Wightman et al. 2021 (ResNet strikes back); lion: Chen et al. 2023.
 USUAL_RATES: dict[str, tuple[float, float]] = {"adamw": (1e-3, 0.05), "sgd": (0.1, 5e-4), "lion": (1e-4, 0.5)}
 SCHEDULES: tuple[Schedule, ...] = ("cosine", "exponential", "step")  # constant: lr_decay=1 of each of them
 RATE_FACTOR = (0.1, 10.0)  # a factor of ten both ways: beyond it a ResNet diverges or hardly moves
@@ -122,7 +122,9 @@ def _sampler(config: TuneConfig, worker: int) -> optuna.samplers.BaseSampler:
     seed = config.seed + worker
     if config.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, multivariate=True, constant_liar=config.workers > 1)
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=6, multivariate=True, constant_liar=config.workers > 1
+    )
 
 
 def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
@@ -161,7 +163,7 @@ def _is_orphan(trial: FrozenTrial) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" != started
+        return bool(f"{psutil.Process(int(pid)).create_time():.2f}" != started)
     except psutil.NoSuchProcess:
         return True
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow.data import pandas_dataset
 
 import pipeline
 from pipeline.config import Config, UserError
@@ -125,7 +126,9 @@ def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) ->
     table = manifest[["path", "label", "split", "sha256"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow finds two names for one kind of local source
-        data = mlflow.data.from_pandas(table, source=str(source), name=source.name, digest=digest[:16], targets="label")
+        data = pandas_dataset.from_pandas(
+            table, source=str(source), name=source.name, digest=digest[:16], targets="label"
+        )
         mlflow.log_input(data, context=context)
     mlflow.set_tag("data_digest", digest)
 
@@ -137,9 +140,9 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: pd.DataFra
     or a path, or pixels": with one, it would refuse an array before the model sees it.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
-    columns = [ColSpec("string", "label"), ColSpec("double", "probability")]
+    columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
     columns += [ColSpec("double", name) for name in class_names]
     columns += [ColSpec("string", "error", required=False)]
     package = Path(pipeline.__file__).parent
@@ -160,11 +163,15 @@ def copy_artifacts(run_id: str, files: Sequence[str]) -> None:
     there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
     with tempfile.TemporaryDirectory() as scratch:
         for file in there.intersection(files):
-            mlflow.log_artifact(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch))
+            mlflow.log_artifact(
+                mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
+            )
 
 
 def ui_command() -> str:
     """Return the shell command that opens the UI on this project's store."""
     uri = mlflow.get_tracking_uri()
-    default = uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
+    default = (
+        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
+    )
     return "mlflow ui" if default else f"mlflow ui --backend-store-uri {uri}"

@@ -95,7 +95,8 @@ def fit(
         stopped = on_epoch(measured)
         if stopped or (config.patience and number - best.epoch >= config.patience):
             break
-    assert best is not None and best_probabilities is not None
+    assert best is not None
+    assert best_probabilities is not None
     twin.set_weights(best_weights)
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
     return FitResult(twin, history, best, best_probabilities, precision)
@@ -193,7 +194,7 @@ def _averaged_weights(model: keras.Model, optimizer: keras.Optimizer) -> list[np
     """Return the weights with the trainable ones averaged; Keras can only write the averages into the model."""
     raw = model.get_weights()
     optimizer.finalize_variable_values(model.trainable_variables)
-    averaged = model.get_weights()
+    averaged: list[np.ndarray] = model.get_weights()
     model.set_weights(raw)
     return averaged
 

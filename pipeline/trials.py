@@ -116,8 +116,9 @@ def _print_trial(
 
 
 def confirm(config: TuneConfig, store: Store, study: Study) -> Winner:
-    """Train the best configs again with fresh seeds and return the one with the best mean; the search's own score of
-    the best of many is too high, because it was picked for being high.
+    """Train the best configs again with fresh seeds and return the one with the best mean.
+
+    The search's own score of the best of many is too high, because it was picked for being high.
 
     Raises:
         UserError: no trial is complete.
@@ -129,7 +130,9 @@ def confirm(config: TuneConfig, store: Store, study: Study) -> Winner:
             "(look at the failed runs in the UI; raise timeout_s or n_trials)"
         )
     if not config.confirm_top_k:
-        return Winner(best[0].number, best[0].value or 0.0, 0, best[0].user_attrs[RUN_ID], best[0].user_attrs[MODEL_URI])
+        return Winner(
+            best[0].number, best[0].value or 0.0, 0, best[0].user_attrs[RUN_ID], best[0].user_attrs[MODEL_URI]
+        )
     candidates = [_confirm_trial(config, store, trial) for trial in best[: config.confirm_top_k]]
     return max(candidates, key=lambda winner: winner.val_accuracy)
 
@@ -143,7 +146,9 @@ def _confirm_trial(config: TuneConfig, store: Store, trial: FrozenTrial) -> Winn
             log_store(store)
             trained = tracked_fit(wanted, store)
         results.append((trained, run_id))
-        print(f"confirm trial {trial.number} seed {wanted.seed}: val_accuracy {trained.best.val_accuracy:.4f}", flush=True)
+        print(
+            f"confirm trial {trial.number} seed {wanted.seed}: val_accuracy {trained.best.val_accuracy:.4f}", flush=True
+        )
     top, run_id = max(results, key=lambda result: result[0].best.val_accuracy)
     mean = fmean(trained.best.val_accuracy for trained, _ in results)
     return Winner(trial.number, mean, len(results), run_id, top.model_uri)

@@ -30,13 +30,15 @@ def run(config: CONFIG) -> None:
                 log_store(store)
                 trained = tracked_fit(wanted, store, wants_model=lambda _: False)
             accuracy = trained.best.val_accuracy
-            rows.append({"factor": factor, "value": value, "seed": wanted.seed, "val_accuracy": accuracy, "run_id": run_id})
+            rows.append(
+                {"factor": factor, "value": value, "seed": wanted.seed, "val_accuracy": accuracy, "run_id": run_id}
+            )
             print(f"[{len(rows)}/{len(plan)}] {name}: val_accuracy {accuracy:.4f}", flush=True)
         runs = pd.DataFrame(rows)
         tracking.log_table(runs, "ablation_runs.csv")
         table = difference_table(runs)
         tracking.log_table(table, "ablation.csv")
-        tracking.copy_artifacts(rows[0]["run_id"], tracking.RUN_PICTURES)
+        tracking.copy_artifacts(str(rows[0]["run_id"]), tracking.RUN_PICTURES)
     print(table.round(4).to_string(index=False))
 
 
@@ -48,7 +50,7 @@ def planned(config: CONFIG) -> list[tuple[str, str, TrainConfig]]:
     """
     from pipeline.flags import make_config
 
-    changes = [("base", "", {})]
+    changes: list[tuple[str, str, dict[str, str]]] = [("base", "", {})]
     for part in config.factors.split(";"):
         factor, _, values = (text.strip() for text in part.partition("="))
         if factor not in TrainConfig.model_fields or not values:

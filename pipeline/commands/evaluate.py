@@ -54,8 +54,8 @@ def _data_config(config: CONFIG, about: About) -> DataConfig:
 def _check_same_photos(store: Store, about: About) -> None:
     if store.digest != about.data_digest:
         raise UserError(
-            f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in {store.source}, "
-            f"the model has {about.data_digest[:12]} (give their place with data=...; train again if they have changed)"
+            f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in "
+            f"{store.source}, the model has {about.data_digest[:12]} (give their place with data=...; train again if they have changed)"
         )
 
 
@@ -68,7 +68,7 @@ def _log_report(store: Store, probabilities: np.ndarray) -> None:
     low, high = evaluation.bootstrap_interval(correct, rows["sha256"].to_numpy())
     metrics |= {"accuracy_ci_low": low, "accuracy_ci_high": high}
     tracking.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-    predictions = evaluation.prediction_table(rows["path"], labels, probabilities, names)
+    predictions = evaluation.prediction_table(rows["path"].tolist(), labels, probabilities, names)
     tracking.log_table(predictions, "predictions.csv")
     per_class = evaluation.per_class_table(labels, probabilities, names)
     tracking.log_table(per_class, "per_class.json")
@@ -78,7 +78,9 @@ def _log_report(store: Store, probabilities: np.ndarray) -> None:
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     reliability = evaluation.reliability_table(labels, probabilities)
     tracking.log_table(reliability, "calibration.json")
-    tracking.log_figure(plots.draw_reliability(reliability, metrics["ece"], "Calibration on test photos"), "calibration.png")
+    tracking.log_figure(
+        plots.draw_reliability(reliability, metrics["ece"], "Calibration on test photos"), "calibration.png"
+    )
     print(
         f"test: {len(labels)} photos, accuracy {metrics['accuracy']:.4f} "
         f"(95 % interval {low:.4f} to {high:.4f}), macro F1 {metrics['macro_f1']:.4f}\n{per_class.round(3).to_string()}",
@@ -94,7 +96,7 @@ def _log_galleries(store: Store, classifier: Classifier, probabilities: np.ndarr
     from pipeline.models.grad_cam import grad_cam
 
     labels, images, predicted = store.labels("test"), store.images("test"), probabilities.argmax(axis=1)
-    table = evaluation.prediction_table(store.rows("test")["path"], labels, probabilities, store.class_names)
+    table = evaluation.prediction_table(store.rows("test")["path"].tolist(), labels, probabilities, store.class_names)
     by_confidence = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = [row for row in by_confidence if predicted[row] != labels[row]][:GALLERY]
     right = [row for row in by_confidence if predicted[row] == labels[row]]

@@ -50,7 +50,9 @@ def photo_paths(photos: tuple[str, ...]) -> list[Path]:
         else:
             matches = [Path(entry)] if os.path.lexists(entry) else [Path(match) for match in sorted(glob.glob(entry))]
         if not matches:
-            raise UserError(f"photos must name files, folders or globs that match, got {entry!r}, where there is nothing")
+            raise UserError(
+                f"photos must name files, folders or globs that match, got {entry!r}, where there is nothing"
+            )
         found += matches
     return found
 

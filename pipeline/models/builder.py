@@ -98,7 +98,9 @@ def _from_preset(
     wanted = VARIANTS[config.variant].backbone_arguments()
     found = {name: getattr(backbone, name) for name in wanted}
     if different := [f"{name}={found[name]}" for name in wanted if found[name] != wanted[name]]:
-        raise UserError(f"weights must fit the variant, got {preset!r} with {', '.join(different)} for variant={config.variant}")
+        raise UserError(
+            f"weights must fit the variant, got {preset!r} with {', '.join(different)} for variant={config.variant}"
+        )
     return backbone, _preset_scaling(preset)
 
 

@@ -55,7 +55,11 @@ IMAGENET_PRESETS = {
 }
 VARIANTS: dict[str, Variant] = {
     name: Variant(
-        blocks, bottleneck, vd=block == "_vd", pre_activation=block == "_v2", imagenet_preset=IMAGENET_PRESETS.get(name, "")
+        blocks,
+        bottleneck,
+        vd=block == "_vd",
+        pre_activation=block == "_v2",
+        imagenet_preset=IMAGENET_PRESETS.get(name, ""),
     )
     for block in ("", "_v2", "_vd")
     for depth, (blocks, bottleneck) in DEPTHS.items()
