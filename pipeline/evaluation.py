@@ -221,6 +221,6 @@ def _checked_indices(indices: np.ndarray, classes: int) -> np.ndarray:
     indices = np.asarray(indices)
     if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise ValueError(f"class indices must be integers of shape (n,), got {indices.dtype} {indices.shape}")
-    if indices.size and not (0 <= indices.min() and indices.max() < classes):
+    if indices.size and not (indices.min() >= 0 and indices.max() < classes):
         raise ValueError(f"class indices must lie in 0..{classes - 1}, got {indices.min()}..{indices.max()}")
     return indices.astype(np.int64)

@@ -102,7 +102,8 @@ def _flag_groups(config_class: type[Config]) -> type:
 
 
 def _metavar(field: pydantic.fields.FieldInfo) -> str:
-    choices = pydantic.TypeAdapter[Any](field.annotation).json_schema()
+    annotation: Any = field.annotation
+    choices = pydantic.TypeAdapter[Any](annotation).json_schema()
     for schema in (choices, *choices.get("anyOf", ())):
         if "enum" in schema:
             return "{" + ",".join(schema["enum"]) + "}"

@@ -108,7 +108,7 @@ def log_table(table: pd.DataFrame, file: str) -> None:
     if file.endswith(".csv"):
         mlflow.log_text(table.to_csv(index=False), file)
     else:
-        mlflow.log_dict(table.to_dict(orient="split"), file)
+        mlflow.log_text(table.to_json(orient="split", indent=2, double_precision=15), file)  # NaN becomes null
 
 
 def log_text(text: str, file: str) -> None:

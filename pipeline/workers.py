@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 
 from pipeline.config import UserError
@@ -43,7 +44,7 @@ def _run_in_processes(task: Callable[..., None], arguments: tuple[object, ...], 
     os.environ.update({name: before[name] or threads for name in THREAD_VARIABLES})
     try:
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-        processes = [context.Process(target=task, args=(*arguments, worker)) for worker in range(count)]
+        processes = [context.Process(target=_in_process, args=(task, arguments, worker)) for worker in range(count)]
         for process in processes:
             process.start()
     finally:
@@ -59,6 +60,13 @@ def _run_in_processes(task: Callable[..., None], arguments: tuple[object, ...], 
             process.join()
         raise
     return sum(process.exitcode != 0 for process in processes)
+
+
+def _in_process(task: Callable[..., None], arguments: tuple[object, ...], worker: int) -> None:
+    try:
+        task(*arguments, worker)
+    except UserError as error:
+        sys.exit(f"worker {worker}: error: {error}")
 
 
 def _run_on_ray(task: Callable[..., None], arguments: tuple[object, ...], count: int, address: str) -> int:

@@ -9,11 +9,13 @@ from pipeline.config import EvaluateConfig as CONFIG
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
 
     from pipeline.data.store import Store
     from pipeline.serving import About, Classifier
 
-GALLERY = 12  # photos in each gallery
+GALLERY = 12  # photos with heat maps
 
 
 def run(config: CONFIG) -> None:
@@ -29,10 +31,8 @@ def run(config: CONFIG) -> None:
         store = open_store(_data_config(config, classifier.about))
         _check_same_photos(store, classifier.about)
         log_store(store)
-        probabilities = classifier.probabilities(store.images("test"))
         tracking.set_tags({"model_version": version.number, "model_name": version.name} if version else {})
-        _log_report(store, probabilities)
-        _log_galleries(store, classifier, probabilities)
+        _log_report(store, classifier)
         promoted = version is not None and registry.make_champion_if_none(version)
     if version and promoted:
         print(f"{version.name} version {version.number} is now {registry.CHAMPION}: there was none", flush=True)
@@ -55,58 +55,53 @@ def _check_same_photos(store: Store, about: About) -> None:
     if store.digest != about.data_digest:
         raise UserError(
             f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in "
-            f"{store.source}, the model has {about.data_digest[:12]} (give their place with data=...; train again if they have changed)"
+            f"{store.source}, the model has {about.data_digest[:12]} "
+            "(give their place with data=...; train again if they have changed)"
         )
 
 
-def _log_report(store: Store, probabilities: np.ndarray) -> None:
+def _log_report(store: Store, classifier: Classifier) -> None:
+    """Log the contract's metrics, tables and pictures of the test split."""
     from pipeline import evaluation, plots, tracking
 
     labels, names, rows = store.labels("test"), store.class_names, store.rows("test")
+    probabilities = classifier.probabilities(store.images("test"))
+    predicted = probabilities.argmax(axis=1)
     metrics = evaluation.classification_metrics(labels, probabilities, names)
-    correct = probabilities.argmax(axis=1) == labels
-    low, high = evaluation.bootstrap_interval(correct, rows["sha256"].to_numpy())
+    low, high = evaluation.bootstrap_interval(predicted == labels, rows["sha256"].to_numpy())
     metrics |= {"accuracy_ci_low": low, "accuracy_ci_high": high}
     tracking.log_metrics({f"test_{name}": value for name, value in metrics.items()})
-    predictions = evaluation.prediction_table(rows["path"].tolist(), labels, probabilities, names)
-    tracking.log_table(predictions, "predictions.csv")
-    per_class = evaluation.per_class_table(labels, probabilities, names)
-    tracking.log_table(per_class, "per_class.json")
-    table = evaluation.confusion_table(labels, probabilities.argmax(axis=1), names)
-    tracking.log_table(table, "confusion_matrix.json")
-    title = f"Test photos: {metrics['accuracy']:.1%} right (95 % interval {low:.1%} to {high:.1%})"
-    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
+    confusion = evaluation.confusion_table(labels, predicted, names)
     reliability = evaluation.reliability_table(labels, probabilities)
-    tracking.log_table(reliability, "calibration.json")
-    tracking.log_figure(
-        plots.draw_reliability(reliability, metrics["ece"], "Calibration on test photos"), "calibration.png"
-    )
-    print(
-        f"test: {len(labels)} photos, accuracy {metrics['accuracy']:.4f} "
-        f"(95 % interval {low:.4f} to {high:.4f}), macro F1 {metrics['macro_f1']:.4f}\n{per_class.round(3).to_string()}",
-        flush=True,
-    )
+    per_class = evaluation.per_class_table(labels, probabilities, names)
+    predictions = evaluation.prediction_table(rows["path"].tolist(), labels, probabilities, names)
+    for table, file in ((confusion, "confusion_matrix"), (reliability, "calibration"), (per_class, "per_class")):
+        tracking.log_table(table, f"{file}.json")
+    tracking.log_table(predictions, "predictions.csv")
+    summary = f"{metrics['accuracy']:.1%} right (95 % interval {low:.1%} to {high:.1%})"
+    figures = {
+        "confusion_matrix": plots.draw_confusion(confusion, f"{len(labels)} test photos: {summary}"),
+        "calibration": plots.draw_reliability(reliability, metrics["ece"], "Calibration on test photos"),
+        "errors": plots.draw_errors(store.images("test"), predictions, "The most confident errors on test photos"),
+        "grad_cam": _draw_grad_cam(classifier, store.images("test"), predictions),
+    }
+    for name, figure in figures.items():
+        tracking.log_figure(figure, f"{name}.png")
+    print(f"test: {len(labels)} photos, {summary}\n{per_class.round(3).to_string()}", flush=True)
 
 
-def _log_galleries(store: Store, classifier: Classifier, probabilities: np.ndarray) -> None:
-    """Log the most confident errors, and where the network looks on errors and on right answers."""
+def _draw_grad_cam(classifier: Classifier, images: np.ndarray, predictions: pd.DataFrame) -> Figure:
+    """Where the network looks: half of the photos its most confident errors, half right answers of all confidences."""
     import numpy as np
+    import pandas as pd
 
-    from pipeline import evaluation, plots, tracking
+    from pipeline import plots
     from pipeline.models.grad_cam import grad_cam
 
-    labels, images, predicted = store.labels("test"), store.images("test"), probabilities.argmax(axis=1)
-    table = evaluation.prediction_table(store.rows("test")["path"].tolist(), labels, probabilities, store.class_names)
-    by_confidence = np.argsort(-probabilities.max(axis=1), kind="stable")
-    wrong = [row for row in by_confidence if predicted[row] != labels[row]][:GALLERY]
-    right = [row for row in by_confidence if predicted[row] == labels[row]]
-    if wrong:
-        title = "The most confident errors on test photos"
-        tracking.log_figure(plots.draw_errors(images[wrong], table.iloc[wrong], title), "errors.png")
-    shown = [*wrong[: GALLERY // 2], *right[:: max(1, len(right) // (GALLERY // 2))][: GALLERY // 2]]
-    heat_maps = grad_cam(classifier.model, images[shown], predicted[shown])
-    captions = [
-        f"{row.label} → {row.predicted} {row.probability:.0%}" for row in table.iloc[shown].itertuples(index=False)
-    ]
-    title = "Where the network looks (Grad-CAM of the predicted class)"
-    tracking.log_figure(plots.draw_heat_maps(images[shown], heat_maps, captions, title), "grad_cam.png")
+    ranked = predictions.sort_values("probability", ascending=False, kind="stable")
+    wrong, right = ranked[~ranked["correct"]].head(GALLERY // 2), ranked[ranked["correct"]]
+    shown = pd.concat([wrong, right.iloc[:: max(1, len(right) // (GALLERY // 2))].head(GALLERY // 2)])
+    class_indices = np.array([classifier.about.class_names.index(name) for name in shown["predicted"]])
+    heat_maps = grad_cam(classifier.model, images[shown.index], class_indices)
+    captions = [f"{row.label} → {row.predicted} {100 * row.probability:.0f} %" for row in shown.itertuples()]
+    return plots.draw_heat_maps(images[shown.index], heat_maps, captions, "Grad-CAM of the predicted class")

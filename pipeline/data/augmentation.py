@@ -32,7 +32,9 @@ def warp(scale: tuple[float, float], degrees: float, shift: float) -> Change:
     def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
         factor = float(np.exp(rng.uniform(low, high)))
-        matrix: np.ndarray = cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), rng.uniform(-degrees, degrees), factor)
+        matrix: np.ndarray = cv2.getRotationMatrix2D(
+            (width / 2 - 0.5, height / 2 - 0.5), rng.uniform(-degrees, degrees), factor
+        )
         matrix[:, 2] += rng.uniform(-shift, shift, 2) * np.array([width, height])
         return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
