@@ -172,7 +172,7 @@ class ModelConfig(Config):
     model_uri: str = Field(
         "models:/flower-classifier@challenger",
         min_length=1,
-        description="A model address that MLflow understands: models:/name@alias, models:/name/version, runs:/id/model.",
+        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model.",
     )
 
 

@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import TrialState
 
-PARAMS = ("learning_rate_factor", "weight_decay_factor", "lr_decay", "optimizer", "variant", "lr_schedule")
+SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
 
 
 def trial_table(study: Study) -> pd.DataFrame:
@@ -55,6 +55,7 @@ def draw_study(study: Study) -> dict[str, Figure]:
                 pyplot.close("all")
                 continue
         figure = pyplot.gcf()
+        figure.set_size_inches(*(WIDE_INCHES if name == "optuna_slice" else SIZE_INCHES))
         pyplot.close(figure)
         figures[f"{name}.png"] = figure
     return figures

@@ -100,7 +100,7 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 def log_figure(figure: Figure, file: str) -> None:
     """Store a figure of the open run as PNG."""
-    mlflow.log_figure(figure, file, save_kwargs={"dpi": 120})
+    mlflow.log_figure(figure, file, save_kwargs={"dpi": 110, "bbox_inches": "tight"})
 
 
 def log_table(table: pd.DataFrame, file: str) -> None:
