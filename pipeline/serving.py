@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.decode import BadImage, decode, prepare
-from pipeline.models.backend import load_backend
+from pipeline.models.files import load_classifier
 
 if TYPE_CHECKING:
     import keras
@@ -63,10 +63,7 @@ class Classifier:
     @cached_property
     def model(self) -> keras.Model:
         """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
-        load_backend()
-        import keras
-
-        return keras.models.load_model(self._folder / MODEL_FILE, compile=False, safe_mode=True)
+        return load_classifier(self._folder / MODEL_FILE)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""

@@ -22,7 +22,8 @@ from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store
 from pipeline.models.backend import load_backend
-from pipeline.models.builder import build_classifier, copy_weights
+from pipeline.models.builder import build_classifier
+from pipeline.models.files import load_classifier
 from pipeline.models.predict import predict_logits, softmax
 from pipeline.schedules import learning_rate_schedule
 
@@ -70,7 +71,7 @@ def fit(
         config: what to train.
         store: prepared photos; the test split is not touched.
         on_epoch: called after every epoch; True ends the training there.
-        start_from: a saved classifier whose weights to start from (see `copy_weights`).
+        start_from: a saved classifier whose weights to start from.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -126,10 +127,9 @@ def _network_and_twin(
     config: TrainConfig, classes: int, precision: str, start_from: Path | None
 ) -> tuple[keras.Model, keras.Model]:
     policy = precision if precision == "float32" else f"mixed_{precision}"
-    trained = build_classifier(config, classes, policy)
-    if start_from:
-        copy_weights(start_from, trained)
-    twin = build_classifier(config, classes, load_weights=False)
+    saved = load_classifier(start_from) if start_from else None
+    trained = build_classifier(config, classes, policy, start_from=saved)
+    twin = build_classifier(config, classes, load_weights=False, start_from=saved)
     return trained, twin
 
 

@@ -5,8 +5,7 @@ The result holds built-in layers only, so that Keras loads it in safe mode and w
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError
 from pipeline.models.variants import VARIANTS
@@ -18,16 +17,20 @@ SCALE_TO_UNIT = {"scale": 1 / 127.5, "offset": -1.0}  # 0..255 -> -1..1, for net
 
 
 def build_classifier(
-    config: TrainConfig, classes: int, dtype_policy: str = "float32", load_weights: bool = True
+    config: TrainConfig,
+    classes: int,
+    dtype_policy: str = "float32",
+    load_weights: bool = True,
+    start_from: keras.Model | None = None,
 ) -> keras.Model:
     """Build the untrained or pre-trained network of a config.
 
     Args:
-        config: its ``weights`` may be none, imagenet, or a KerasHub preset name or folder; a registered model is
-            built like ``none``, because `copy_weights` fills it.
+        config: its ``weights`` may be none, imagenet, or a KerasHub preset name or folder.
         classes: number of outputs.
         dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are float32 always.
         load_weights: False builds a pre-trained network's architecture and scaling alone.
+        start_from: a classifier made here before, whose scaling and weights are taken instead of ``config.weights``.
 
     Returns:
         ``keras.Model`` from uint8 RGB (n, image_size, image_size, 3) to float32 logits (n, classes).
@@ -41,6 +44,8 @@ def build_classifier(
     layers = keras.layers
     inputs = keras.Input((config.image_size, config.image_size, 3), dtype="uint8", name="image")
     backbone, scaling = _backbone(config, dtype_policy, load_weights)
+    if start_from:
+        scaling = {name: getattr(start_from.get_layer("scaling"), name) for name in SCALE_TO_UNIT}
     backbone.trainable = not config.freeze_backbone
     x = layers.Rescaling(**scaling, dtype=dtype_policy, name="scaling")(inputs)
     x = backbone(x)
@@ -50,18 +55,21 @@ def build_classifier(
     if config.dropout:
         x = layers.Dropout(config.dropout, seed=config.seed, dtype=dtype_policy, name="dropout")(x)
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=config.variant)
+    model = keras.Model(inputs, logits, name=config.variant)
+    if start_from and load_weights:
+        _copy_weights(start_from, model)
+    return model
 
 
 def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, dict[str, object]]:
     import keras
     import keras_hub
 
-    arguments = VARIANTS[config.variant].backbone_arguments()
     scaling: dict[str, object] = dict(SCALE_TO_UNIT)
     if preset := _preset(config):
         backbone, scaling = _from_preset(preset, config, dtype_policy, load_weights)
     else:
+        arguments = VARIANTS[config.variant].backbone_arguments()
         shape = (config.image_size, config.image_size, 3)
         backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
     output = backbone.output
@@ -120,21 +128,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def copy_weights(file: Path, model: keras.Model) -> None:
-    """Copy a saved classifier's backbone into ``model``, and its head too where the shapes agree.
-
-    Raises:
-        UserError: the saved classifier has another backbone.
-    """
-    import keras
-
-    saved = keras.models.load_model(file, compile=False, safe_mode=True)
-    source, target = saved.get_layer("backbone").get_weights(), model.get_layer("backbone").get_weights()
-    if [w.shape for w in source] != [w.shape for w in target]:
-        raise UserError(f"weights must fit the variant, got a saved {saved.name} for variant={model.name}")
-    model.get_layer("backbone").set_weights(source)
-    names = {layer.name for layer in saved.layers}
-    for layer in (layer for layer in model.layers if layer.name in names and layer.name in ("hidden", "logits")):
-        head = saved.get_layer(layer.name).get_weights()
-        if [w.shape for w in head] == [w.shape for w in layer.get_weights()]:
-            layer.set_weights(head)
+def _copy_weights(saved: keras.Model, model: keras.Model) -> None:
+    """Copy a classifier's backbone into ``model``, and its head too where the shapes agree."""
+    for layer in (layer for layer in model.layers if layer.name in ("backbone", "hidden", "logits")):
+        there: list[Any] = next((other.get_weights() for other in saved.layers if other.name == layer.name), [])
+        if [array.shape for array in there] == [array.shape for array in layer.get_weights()]:
+            layer.set_weights(there)
+        elif layer.name == "backbone":
+            raise UserError(f"weights must fit the variant, got a saved {saved.name} for variant={model.name}")
