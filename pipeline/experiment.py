@@ -117,7 +117,7 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.set_tags({"precision": result.precision})
     table = confusion_table(labels, probabilities.argmax(axis=1), names)
     tracking.log_table(table, "confusion_matrix.json")
-    title = f"Validation photos, best epoch: {metrics['accuracy']:.1%} right"
+    title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")

@@ -78,7 +78,7 @@ def _log_report(store: Store, classifier: Classifier) -> None:
     for table, file in ((confusion, "confusion_matrix"), (reliability, "calibration"), (per_class, "per_class")):
         tracking.log_table(table, f"{file}.json")
     tracking.log_table(predictions, "predictions.csv")
-    summary = f"{metrics['accuracy']:.1%} right (95 % interval {low:.1%} to {high:.1%})"
+    summary = f"{100 * metrics['accuracy']:.1f} % right (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
     figures = {
         "confusion_matrix": plots.draw_confusion(confusion, f"{len(labels)} test photos: {summary}"),
         "calibration": plots.draw_reliability(reliability, metrics["ece"], "Calibration on test photos"),
