@@ -56,7 +56,7 @@ class DataConfig(Config):
         description="flower_photos, synthetic, or a folder that holds one folder of photos per class.",
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
-    image_size: int = Field(128, le=1024, description="Side of the square image in pixels; a multiple of 32.")
+    image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field(
         "crop", description="How a photo becomes square: stretch, pad with black, or crop the centre."
     )
@@ -119,7 +119,7 @@ class TrainingConfig(Config):
     warmup_epochs: float = Field(1.0, ge=0, description="Epochs over which the rate rises to its peak.")
     weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay, times the rate, on kernels only.")
     ema: float = Field(0.0, ge=0, lt=1, description="Momentum of the weights' moving average; 0 for none.")
-    epochs: int = Field(20, ge=1, description="Passes over the training photos at most.")
+    epochs: int = Field(15, ge=1, description="Passes over the training photos at most.")
     batch_size: int = Field(32, ge=1, description="Photos per step.")
     patience: int = Field(0, ge=0, description="Epochs without a better val_accuracy before stopping; 0 for never.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
