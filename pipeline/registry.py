@@ -44,7 +44,7 @@ def classifier_folder(model_uri: str) -> Path:
     except (MlflowException, OSError) as error:
         raise UserError(
             f"model_uri must name a model that exists, got {model_uri!r}: {_reason(error)} "
-            f"(train one with `mlflow run . -e tune`, or list what there is with `mlflow models list` or the UI)"
+            "(train one with `mlflow run . -e tune`; `mlflow ui` shows what there is)"
         ) from None
     if not folder.is_dir():
         raise UserError(

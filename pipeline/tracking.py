@@ -17,7 +17,9 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+import requests
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.data import pandas_dataset
 
 import pipeline
@@ -30,24 +32,24 @@ RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png") 
 
 
 def connect() -> None:
-    """Check that the tracking server answers, before any work is done.
+    """Open the tracking store and the registry, before any work is done and before any worker starts.
 
     Raises:
-        UserError: it does not.
+        UserError: one of them cannot be reached.
     """
-    import requests
-
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
-    uri = mlflow.get_tracking_uri()
-    if not uri.startswith(("http://", "https://")):
-        return
-    try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=UNREACHABLE_AFTER_S).raise_for_status()
-    except requests.RequestException as error:
-        raise UserError(
-            f"the MLflow server must answer, got {type(error).__name__} from {uri} "
-            "(start it, or set MLFLOW_TRACKING_URI; unset it to track in ./mlflow.db)"
-        ) from None
+    for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
+        try:
+            if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
+                requests.get(f"{uri.rstrip('/')}/health", timeout=UNREACHABLE_AFTER_S).raise_for_status()
+            else:
+                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        except Exception as error:  # each kind of store raises its own
+            reason = (str(error).splitlines() or [""])[0][:150]
+            raise UserError(
+                f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {reason} (start the server, "
+                "or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
+            ) from error
 
 
 @contextlib.contextmanager
