@@ -16,6 +16,11 @@ class UserError(Exception):
     """A mistake that the user can mend: one line with rule, value received, place and remedy."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none, in at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def _split_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 

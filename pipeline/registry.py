@@ -13,7 +13,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.config import UserError
+from pipeline.config import UserError, first_line
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
@@ -43,7 +43,7 @@ def classifier_folder(model_uri: str) -> Path:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri)) / CLASSIFIER_FOLDER
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"model_uri must name a model that exists, got {model_uri!r}: {_reason(error)} "
+            f"model_uri must name a model that exists, got {model_uri!r}: {first_line(error)} "
             "(train one with `mlflow run . -e tune`; `mlflow ui` shows what there is)"
         ) from None
     if not folder.is_dir():
@@ -69,7 +69,3 @@ def make_champion_if_none(version: Version) -> bool:
         return False
     client.set_registered_model_alias(version.name, CHAMPION, version.number)
     return True
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

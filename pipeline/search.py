@@ -19,7 +19,7 @@ import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import Schedule, TrainConfig, TuneConfig, UserError
+from pipeline.config import Schedule, TrainConfig, TuneConfig, UserError, first_line
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S, GRACE_S = 30, 120
@@ -101,9 +101,8 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"storage must be a database URL that Optuna can open, got {config.storage!r}: {reason} "
+            f"storage must be a database URL that Optuna can open, got {config.storage!r}: {first_line(error)} "
             "(try sqlite:///mlruns/optuna.db)"
         ) from error
 

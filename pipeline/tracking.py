@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow.data import pandas_dataset
 
 import pipeline
-from pipeline.config import Config, UserError
+from pipeline.config import Config, UserError, first_line
 from pipeline.flags import config_text
 
 MODEL_PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
@@ -45,10 +45,9 @@ def connect() -> None:
             else:
                 MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except Exception as error:  # each kind of store raises its own
-            reason = (str(error).splitlines() or [""])[0][:150]
             raise UserError(
-                f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {reason} (start the server, "
-                "or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
+                f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {first_line(error)} "
+                "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
             ) from error
 
 
@@ -78,7 +77,7 @@ def run(
         mlflow.end_run("KILLED")
         raise
     except BaseException as error:
-        mlflow.set_tag("error", (str(error).splitlines() or [type(error).__name__])[0][:500])
+        mlflow.set_tag("error", first_line(error))
         mlflow.end_run("FAILED")
         raise
     else:

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 from pipeline import search, tracking
-from pipeline.config import TrainConfig, TuneConfig, UserError
+from pipeline.config import TrainConfig, TuneConfig, UserError, first_line
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import Trained, describe, log_store, tracked_fit
 from pipeline.training import Epoch
@@ -63,7 +63,7 @@ def run_trials(config: TuneConfig, parent: str, deadline: float, worker: int) ->
             study.optimize(lambda trial: _run_trial(trial, config, parent, store, start.release), n_trials=1)
             errors.clear()
         except Exception as error:
-            errors.append((str(error).splitlines() or [type(error).__name__])[0])
+            errors.append(first_line(error))
             print(f"a trial failed: {errors[-1]}", flush=True)
         finally:
             start.release(force=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import TrainConfig, UserError
+from pipeline.config import TrainConfig, UserError, first_line
 from pipeline.models.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _from_preset(
     except Exception as error:  # KerasHub lets through whatever its downloaders and readers raise
         raise UserError(
             f"weights must be none, imagenet, a KerasHub preset name or folder, or models:/name@alias, got {preset!r}, "
-            f"which cannot be loaded ({_first_line(error)}); a preset by name needs a network, a folder does not"
+            f"which cannot be loaded ({first_line(error)}); a preset by name needs a network, a folder does not"
         ) from error
     wanted = VARIANTS[config.variant].backbone_arguments()
     found = {name: getattr(backbone, name) for name in wanted}
@@ -122,10 +122,6 @@ def _preset_scaling(preset: str) -> dict[str, object]:
         return dict(SCALE_TO_UNIT)
     scale, offset = converter.scale, converter.offset
     return {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _copy_weights(saved: keras.Model, model: keras.Model) -> None:
