@@ -29,11 +29,10 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-"""A comma list, such as ``daisy,roses``; empty text is the empty list."""
+_EMPTY = BeforeValidator(_empty_is_none)
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]  # a comma list; empty text is the empty list
 
-BUILT_IN_DATA = ("flower_photos", "synthetic")
-MIN_IMAGE_SIZE, IMAGE_SIZE_STEP = 32, 32
+IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 
 Variant = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
@@ -47,9 +46,9 @@ Schedule = Literal["constant", "cosine", "exponential", "step"]
 
 
 class Config(BaseModel):
-    """What all configs share: frozen, no unknown fields, defaults checked like given values."""
+    """What all configs share: frozen, no unknown fields, no infinite numbers, defaults checked like given values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Config):
@@ -75,7 +74,12 @@ class DataConfig(Config):
     @field_validator("image_size")
     @classmethod
     def _whole_strides(cls, size: int) -> int:
-        return _check_image_size(size)
+        if size < IMAGE_SIZE_STEP or size % IMAGE_SIZE_STEP:
+            below = max(IMAGE_SIZE_STEP, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
+            raise ValueError(
+                f"image_size must be a multiple of 32, got {size} (try {below} or {below + IMAGE_SIZE_STEP})"
+            )
+        return size
 
     @model_validator(mode="after")
     def _leave_training_photos(self) -> DataConfig:
@@ -89,15 +93,6 @@ class DataConfig(Config):
     def data_config(self) -> DataConfig:
         """Return the data flags alone, whatever config they are part of."""
         return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
-
-
-def _check_image_size(size: int) -> int:
-    if size < MIN_IMAGE_SIZE or size % IMAGE_SIZE_STEP:
-        below = max(MIN_IMAGE_SIZE, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
-        raise ValueError(
-            f"image_size must be a multiple of {IMAGE_SIZE_STEP}, got {size} (try {below} or {below + IMAGE_SIZE_STEP})"
-        )
-    return size
 
 
 class TrainingConfig(Config):
@@ -117,7 +112,7 @@ class TrainingConfig(Config):
     )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
-    optimizer: OptimizerName = Field("adamw", description="sgd uses Nesterov momentum 0.9.")
+    optimizer: OptimizerName = Field("adamw", description="sgd has Nesterov momentum 0.9; adam no weight decay.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate, after warm-up.")
     lr_schedule: Schedule = Field("cosine", description="How the rate falls from its peak over the epochs.")
     lr_decay: float = Field(0.01, gt=0, le=1, description="Fraction of the peak rate that is left at the end.")
@@ -130,7 +125,7 @@ class TrainingConfig(Config):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, order, augmentation, dropout and mixup.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> TrainingConfig:
@@ -184,20 +179,14 @@ class ModelConfig(Config):
 class ModelDataConfig(Config):
     """The model's own photos and pixels; a flag that is given must agree with the model's."""
 
-    data: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="Where the photos are now; empty takes the place they were trained from."
-    )
-    classes: Annotated[Names | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    image_size: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    resize: Annotated[Resize | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    image_ops: Annotated[Names | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
-    val_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="Empty: the model's."
-    )
-    test_fraction: Annotated[float | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="Empty: the model's."
-    )
-    split_seed: Annotated[int | None, BeforeValidator(_empty_is_none)] = Field(None, description="Empty: the model's.")
+    data: Annotated[str | None, _EMPTY] = Field(None, description="Where the photos are now; empty: where they were.")
+    classes: Annotated[Names | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    image_size: Annotated[int | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    resize: Annotated[Resize | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    image_ops: Annotated[Names | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    val_fraction: Annotated[float | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    test_fraction: Annotated[float | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    split_seed: Annotated[int | None, _EMPTY] = Field(None, description="Empty: the model's.")
 
 
 class AblationConfig(Config):

@@ -9,20 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import socket
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.config import Schedule, TrainConfig, TuneConfig, UserError, first_line
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S, GRACE_S = 30, 120
+LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
 OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
 
 # Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
@@ -88,23 +93,30 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
+    LOCAL_FOLDER.mkdir(exist_ok=True)
     try:
-        storage = optuna.storages.RDBStorage(
-            config.storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S, skip_compatibility_check=worker > 0
-        )
-        return optuna.create_study(
+        storage = optuna.storages.RDBStorage(config.storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        study = optuna.create_study(
             study_name=study_name(config, data_digest),
             storage=storage,
-            sampler=_sampler(config, worker),
             pruner=_pruner(config),
             direction="maximize",
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise UserError(
-            f"storage must be a database URL that Optuna can open, got {config.storage!r}: {first_line(error)} "
-            "(try sqlite:///mlruns/optuna.db)"
+            f"storage must be a database URL that Optuna can open, got {_without_password(config.storage)}: "
+            f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
         ) from error
+    study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
+    return study
+
+
+def _without_password(storage: str) -> str:
+    try:
+        return repr(make_url(storage).render_as_string(hide_password=True))
+    except ArgumentError:
+        return repr(storage.rpartition("@")[2])
 
 
 def study_name(config: TuneConfig, data_digest: str) -> str:
@@ -117,8 +129,9 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def _sampler(config: TuneConfig, worker: int) -> optuna.samplers.BaseSampler:
-    seed = config.seed + worker
+def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
+    """Return a sampler whose random numbers follow from ``key``: no worker and no later call repeats another."""
+    seed = random.Random(key).getrandbits(32)
     if config.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(

@@ -77,30 +77,70 @@ def fit(
         Diverged: the loss became NaN or infinite.
         UserError: the initial weights do not fit.
     """
-    load_backend()
-    import keras
-
-    keras.backend.clear_session(free_memory=True)
-    precision = choose_precision(config)
-    batches = TrainingBatches(store, config)
-    trained, twin = _network_and_twin(config, len(store.class_names), precision, start_from)
-    optimizer = _compile(trained, config, batches.steps)
-    images, labels = store.images("validation"), store.labels("validation")
+    training = _Training(config, store, start_from)
     epochs: list[Epoch] = []
-    best, best_weights, best_probabilities = None, None, None
+    best: tuple[Epoch, list[np.ndarray], np.ndarray] | None = None
     for number in range(1, config.epochs + 1):
-        measured, probabilities = _run_epoch(number, config, trained, twin, optimizer, batches, images, labels)
+        measured, probabilities = training.run_epoch(number)
         epochs.append(measured)
-        if best is None or _rank(measured) > _rank(best):
-            best, best_weights, best_probabilities = measured, twin.get_weights(), probabilities
+        if best is None or _rank(measured) > _rank(best[0]):
+            best = measured, training.twin.get_weights(), probabilities
         stopped = on_epoch(measured)
-        if stopped or (config.patience and number - best.epoch >= config.patience):
+        if stopped or (config.patience and number - best[0].epoch >= config.patience):
             break
     assert best is not None
-    assert best_probabilities is not None
-    twin.set_weights(best_weights)
+    training.twin.set_weights(best[1])
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
-    return FitResult(twin, history, best, best_probabilities, precision)
+    return FitResult(training.twin, history, best[0], best[2], training.precision)
+
+
+class _Training:
+    """The network in training, its float32 twin, and the photos of one `fit`."""
+
+    def __init__(self, config: TrainConfig, store: Store, start_from: Path | None) -> None:
+        load_backend()
+        import keras
+
+        keras.backend.clear_session(free_memory=True)
+        self.precision = choose_precision(config)
+        self._config = config
+        self._batches = TrainingBatches(store, config)
+        self._images, self._labels = store.images("validation"), store.labels("validation")
+        classes = len(store.class_names)
+        saved = load_classifier(start_from) if start_from else None
+        policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
+        self._network = build_classifier(config, classes, policy, start_from=saved)
+        self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+        self._optimizer = _compile(self._network, config, self._batches.steps)
+
+    def run_epoch(self, number: int) -> tuple[Epoch, np.ndarray]:
+        """Train one epoch, hand the weights to the twin, and return what was measured and its probabilities."""
+        config, batches = self._config, self._batches
+        started = time.perf_counter()
+        with tqdm(total=batches.steps, desc=f"epoch {number}/{config.epochs}", leave=False, disable=None) as bar:
+            logs = self._network.fit(batches.epoch(number, bar.update), shuffle=False, verbose=0).history
+        speed = batches.steps * batches.batch_size / (time.perf_counter() - started)
+        rate = float(self._optimizer.learning_rate.numpy())
+        self.twin.set_weights(self._averaged_weights() if config.ema else self._network.get_weights())
+        probabilities = softmax(predict_logits(self.twin, self._images))
+        of_truth = probabilities[np.arange(len(self._labels)), self._labels]
+        train_loss, val_loss = float(logs["loss"][0]), float(-np.log(np.maximum(of_truth, 1e-12)).mean())
+        if not math.isfinite(train_loss + val_loss):
+            raise Diverged(
+                f"the loss must stay finite, got {train_loss} in epoch {number} with optimizer={config.optimizer} "
+                f"learning_rate={config.learning_rate:g} (try {config.learning_rate / 10:g}, or more warmup_epochs)"
+            )
+        val_accuracy = float((probabilities.argmax(axis=1) == self._labels).mean())
+        train_accuracy = float(logs["accuracy"][0])
+        return Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, rate, speed), probabilities
+
+    def _averaged_weights(self) -> list[np.ndarray]:
+        """Return the weights with the trainable ones averaged; Keras can only write the averages into the network."""
+        raw = self._network.get_weights()
+        self._optimizer.finalize_variable_values(self._network.trainable_variables)
+        averaged: list[np.ndarray] = self._network.get_weights()
+        self._network.set_weights(raw)
+        return averaged
 
 
 def choose_precision(config: TrainConfig) -> str:
@@ -121,16 +161,6 @@ def _cpu_features() -> frozenset[str]:
         return frozenset(Path("/proc/cpuinfo").read_text().split())
     except OSError:  # not Linux: take the safe format
         return frozenset()
-
-
-def _network_and_twin(
-    config: TrainConfig, classes: int, precision: str, start_from: Path | None
-) -> tuple[keras.Model, keras.Model]:
-    policy = precision if precision == "float32" else f"mixed_{precision}"
-    saved = load_classifier(start_from) if start_from else None
-    trained = build_classifier(config, classes, policy, start_from=saved)
-    twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-    return trained, twin
 
 
 def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:
@@ -160,45 +190,6 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer
         "lion": lambda: optimizers.Lion(**common, **decay),
     }
     return table[config.optimizer]()
-
-
-def _run_epoch(
-    number: int,
-    config: TrainConfig,
-    trained: keras.Model,
-    twin: keras.Model,
-    optimizer: keras.Optimizer,
-    batches: TrainingBatches,
-    images: np.ndarray,
-    labels: np.ndarray,
-) -> tuple[Epoch, np.ndarray]:
-    started = time.perf_counter()
-    about = f"epoch {number}/{config.epochs}"
-    with tqdm(total=batches.steps, desc=about, unit="batch", leave=False, disable=None) as bar:
-        logs = trained.fit(batches.epoch(number, bar.update), shuffle=False, verbose=0).history
-    seconds = time.perf_counter() - started
-    rate = float(optimizer.learning_rate.numpy())
-    train_loss, train_accuracy = float(logs["loss"][0]), float(logs["accuracy"][0])
-    twin.set_weights(_averaged_weights(trained, optimizer) if config.ema else trained.get_weights())
-    probabilities = softmax(predict_logits(twin, images))
-    val_loss = float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
-    if not math.isfinite(train_loss + val_loss):
-        raise Diverged(
-            f"the loss must stay finite, got {train_loss} in epoch {number} with optimizer={config.optimizer} "
-            f"learning_rate={config.learning_rate:g} (try {config.learning_rate / 10:g}, or more warmup_epochs)"
-        )
-    val_accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    speed = batches.steps * batches.batch_size / seconds
-    return Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, rate, speed), probabilities
-
-
-def _averaged_weights(model: keras.Model, optimizer: keras.Optimizer) -> list[np.ndarray]:
-    """Return the weights with the trainable ones averaged; Keras can only write the averages into the model."""
-    raw = model.get_weights()
-    optimizer.finalize_variable_values(model.trainable_variables)
-    averaged: list[np.ndarray] = model.get_weights()
-    model.set_weights(raw)
-    return averaged
 
 
 def _rank(epoch: Epoch) -> tuple[float, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
@@ -50,8 +49,9 @@ def run_trials(config: TuneConfig, parent: str, deadline: float, worker: int) ->
     """
     store = prepared_store(config)
     study = search.open_study(config, store.digest, worker)
-    Path("mlruns").mkdir(exist_ok=True)
-    start = FileLock(Path("mlruns", f".{study.study_name}.lock"))  # so that two workers cannot both take the last trial
+    start = FileLock(
+        search.LOCAL_FOLDER / f".{study.study_name}.lock"
+    )  # so that two workers cannot both take the last trial
     errors: list[str] = []
     while time.time() < deadline and len(errors) < FAILURES_IN_A_ROW:
         start.acquire()

@@ -16,6 +16,7 @@ def run(config: CONFIG) -> None:
     from tqdm import tqdm
 
     from pipeline import registry, tracking
+    from pipeline.data.intake import printable
     from pipeline.serving import Classifier
 
     paths = photo_paths(config.photos)
@@ -28,7 +29,7 @@ def run(config: CONFIG) -> None:
         for start in range(0, len(paths), config.predict_batch_size):
             chunk = paths[start : start + config.predict_batch_size]
             table = classifier.predict(chunk)
-            table.insert(0, "path", pd.Series([_printable(path) for path in chunk]))
+            table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
             table.to_csv(output, mode="w" if start == 0 else "a", header=start == 0, index=False)
             bad += int(table["error"].notna().sum())
             bar.update(len(chunk))
@@ -55,7 +56,3 @@ def photo_paths(photos: tuple[str, ...]) -> list[Path]:
             )
         found += matches
     return found
-
-
-def _printable(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

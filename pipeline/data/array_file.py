@@ -6,6 +6,7 @@ NumPy's format pads its header for exactly this: the row count may be rewritten 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -28,11 +29,17 @@ class ArrayFile:
         self.count += 1
 
     def close(self) -> None:
-        """Write the final row count and close the file."""
-        self._file.seek(0)
-        self._write_header()
-        assert self._file.tell() == self._header_bytes
-        self._file.close()
+        """Write the final row count and close the file; the end of a ``with`` does so, too, unless an error ends it."""
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+            assert self._file.tell() == self._header_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._file.close() if error else self.close()
 
     def _write_header(self) -> None:
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}

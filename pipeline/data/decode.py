@@ -2,12 +2,14 @@
 
 Owns decoding and shaping; reading files is the caller's. OpenCV decodes (it applies EXIF orientation and
 refuses truncated JPEGs when given bytes instead of a file name); Pillow reads the header first, so that a
-small file which claims a huge picture costs nothing, and decodes what has transparency, which OpenCV drops.
+small file which claims a huge picture costs nothing, and decodes what OpenCV gets wrong: transparency, which it drops,
+and the orientation of AVIF.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -16,7 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.data.image_ops import apply_ops
 
-MAX_PIXELS = 89_478_485  # Pillow's own alarm for decompression bombs: 0.25 GiB of RGB
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, Pillow's own alarm for decompression bombs: 0.25 GiB of RGB
+OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")  # those that OpenCV turns upright; Pillow does the rest
 
 
 class BadImage(ValueError):
@@ -35,14 +38,12 @@ def decode(data: bytes) -> np.ndarray:
     if not data:
         raise BadImage("empty file")
     try:
-        with Image.open(io.BytesIO(data)) as header:
-            width, height = header.size
-            if width * height > MAX_PIXELS:
-                raise BadImage(f"{width}x{height} pixels, more than the limit of {MAX_PIXELS}")
-            if "A" in header.getbands() or "transparency" in header.info:
+        with _opened(data) as header:
+            transparent = "A" in header.getbands() or "transparency" in header.info
+            if transparent or header.format not in OPENCV_FORMATS:
                 return _on_white(header)
-    except BadImage:
-        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImage(f"more than {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Exception as error:  # Pillow's readers raise whatever the damage makes them raise
@@ -54,6 +55,12 @@ def decode(data: bytes) -> np.ndarray:
     if pixels is None:
         raise BadImage("truncated or damaged")
     return pixels
+
+
+def _opened(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses at twice its limit, we at once
+        return Image.open(io.BytesIO(data))
 
 
 def _on_white(image: Image.Image) -> np.ndarray:

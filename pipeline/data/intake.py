@@ -32,9 +32,9 @@ def find_photos(folder: Path, classes: Sequence[str]) -> list[Candidate]:
     Raises:
         UserError: fewer than two classes, a wanted class that is missing, or a reserved class name.
     """
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(HIDDEN))
-    files = {label: list(_files_below(folder / label)) for label in found}
-    present = [label for label in found if files[label]]
+    folders = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(HIDDEN)]
+    files = {printable(entry.name): list(_files_below(Path(entry.path))) for entry in folders}
+    present = sorted(label for label in files if files[label])
     if missing := [label for label in classes if label not in present]:
         raise UserError(
             f"classes must name folders with photos in {folder}, got {', '.join(missing)} "
@@ -49,6 +49,11 @@ def find_photos(folder: Path, classes: Sequence[str]) -> list[Candidate]:
     if reserved := RESERVED_CLASS_NAMES.intersection(kept):
         raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")
     return _hashed((path, label) for label in kept for path in files[label])
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that can be printed and stored, also where a file's name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _files_below(folder: Path) -> Iterable[Path]:

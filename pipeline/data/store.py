@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from pipeline.config import DataConfig, UserError
 from pipeline.data.array_file import ArrayFile
 from pipeline.data.decode import BadImage, decode, prepare
 from pipeline.data.image_ops import check_ops
-from pipeline.data.intake import Candidate, find_photos
+from pipeline.data.intake import Candidate, find_photos, printable
 from pipeline.data.sources import photo_folder
 from pipeline.data.splits import SPLITS, assign_splits
 
@@ -57,7 +56,7 @@ class Store:
     @cached_property
     def rejected(self) -> pd.DataFrame:
         """One row per file that is no usable photo: path, label, reason."""
-        return pd.read_csv(self.folder / "rejected.csv")
+        return pd.read_csv(self.folder / "rejected.csv", dtype=str, keep_default_na=False)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -109,43 +108,53 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
 
 def _digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
     options = config.data_config().model_dump(exclude={"data"})
-    photos = [(_name(photo.path, source), photo.label, photo.sha256) for photo in candidates]
+    photos = [(_name(photo, source), photo.label, photo.sha256) for photo in candidates]
     return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
 
 
-def _name(path: Path, source: Path) -> str:
-    """The address below the source as printable text, also where a file name is not UTF-8."""
-    return os.fsencode(path.relative_to(source).as_posix()).decode("utf-8", "backslashreplace")
+def _name(photo: Candidate, source: Path) -> str:
+    return printable(photo.path.relative_to(source).as_posix())
 
 
 def _write(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
-    labels = [photo.label for photo in candidates]
-    keys = [photo.sha256 or _name(photo.path, source) for photo in candidates]
-    splits = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
-    class_names = sorted(set(labels))
-    accepted: list[dict[str, object]] = []
-    rejected: list[dict[str, object]] = []
-    shape = (config.image_size, config.image_size, 3)
-    arrays = {split: ArrayFile(draft / f"{split}.npy", shape) for split in SPLITS}
-    for photo, split, outcome in zip(candidates, splits, _decoded(candidates, config), strict=True):
-        about: dict[str, object] = {"path": _name(photo.path, source), "label": photo.label}
-        if isinstance(outcome, str):
-            rejected.append(about | {"reason": outcome})
-            continue
-        pixels, (height, width) = outcome
-        about |= {"class_index": class_names.index(photo.label), "split": split, "row": arrays[split].count}
-        accepted.append(about | {"sha256": photo.sha256, "width": width, "height": height})
-        arrays[split].append(pixels)
-    for array in arrays.values():
-        array.close()
-    manifest = pd.DataFrame(
-        accepted, columns=["path", "label", "class_index", "split", "row", "sha256", "width", "height"]
-    )
-    _check_every_split_has_every_class(manifest, class_names)
-    manifest.to_parquet(draft / "manifest.parquet")
-    pd.DataFrame(rejected, columns=["path", "label", "reason"]).to_csv(draft / "rejected.csv", index=False)
+    accepted, rejected = _decode_all(draft / "all.npy", config, source, candidates)
+    class_names = sorted({photo.label for photo in candidates})
+    labels, keys = accepted["label"].tolist(), accepted["sha256"].tolist()
+    accepted["class_index"] = [class_names.index(label) for label in labels]
+    accepted["split"] = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
+    accepted["row"] = accepted.groupby("split").cumcount()
+    _check_every_split_has_every_class(accepted, class_names)
+    everything = np.load(draft / "all.npy", mmap_mode="r")
+    for split in SPLITS:
+        with ArrayFile(draft / f"{split}.npy", everything.shape[1:]) as array:
+            for index in np.flatnonzero(accepted["split"] == split):
+                array.append(everything[index])
+    (draft / "all.npy").unlink()
+    accepted.to_parquet(draft / "manifest.parquet")
+    rejected.to_csv(draft / "rejected.csv", index=False)
     about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
     (draft / "store.json").write_text(json.dumps(about_store, indent=2))
+
+
+def _decode_all(
+    file: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the pixels of all usable photos; return the table of these, in the file's order, and that of the others."""
+    accepted: list[dict[str, object]] = []
+    rejected: list[dict[str, object]] = []
+    with ArrayFile(file, (config.image_size, config.image_size, 3)) as array:
+        for photo, outcome in zip(candidates, _decoded(candidates, config), strict=True):
+            about: dict[str, object] = {"path": _name(photo, source), "label": photo.label}
+            if isinstance(outcome, str):
+                rejected.append(about | {"reason": outcome})
+                continue
+            pixels, (height, width) = outcome
+            accepted.append(about | {"sha256": photo.sha256, "width": width, "height": height})
+            array.append(pixels)
+    return (
+        pd.DataFrame(accepted, columns=["path", "label", "sha256", "width", "height"]),
+        pd.DataFrame(rejected, columns=["path", "label", "reason"]),
+    )
 
 
 def _decoded(candidates: Sequence[Candidate], config: DataConfig) -> Iterator[tuple[np.ndarray, tuple[int, int]] | str]:

@@ -41,12 +41,24 @@ def build_classifier(
     import keras
 
     keras.utils.set_random_seed(config.seed)
-    layers = keras.layers
-    inputs = keras.Input((config.image_size, config.image_size, 3), dtype="uint8", name="image")
     backbone, scaling = _backbone(config, dtype_policy, load_weights)
     if start_from:
         scaling = {name: getattr(start_from.get_layer("scaling"), name) for name in SCALE_TO_UNIT}
     backbone.trainable = not config.freeze_backbone
+    model = _assemble(backbone, scaling, config, classes, dtype_policy)
+    if start_from and load_weights:
+        _copy_weights(start_from, model)
+    return model
+
+
+def _assemble(
+    backbone: keras.Model, scaling: dict[str, object], config: TrainConfig, classes: int, dtype_policy: str
+) -> keras.Model:
+    """Put the input scaling before the backbone and the head behind it; the layers' names are what others look for."""
+    import keras
+
+    layers = keras.layers
+    inputs = keras.Input((config.image_size, config.image_size, 3), dtype="uint8", name="image")
     x = layers.Rescaling(**scaling, dtype=dtype_policy, name="scaling")(inputs)
     x = backbone(x)
     x = layers.GlobalAveragePooling2D(dtype=dtype_policy, name="pool")(x)
@@ -55,10 +67,7 @@ def build_classifier(
     if config.dropout:
         x = layers.Dropout(config.dropout, seed=config.seed, dtype=dtype_policy, name="dropout")(x)
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    model = keras.Model(inputs, logits, name=config.variant)
-    if start_from and load_weights:
-        _copy_weights(start_from, model)
-    return model
+    return keras.Model(inputs, logits, name=config.variant)
 
 
 def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, dict[str, object]]:

@@ -1,0 +1,181 @@
+"""What the tests share: drawn photos, copies of the project in which its commands run, and one finished search."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import cv2
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline.models.variants import VARIANTS
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("MLproject", "conda.yaml", "requirements.txt", "pipeline")
+CLASSES = ("blue", "green", "red")  # in the order of OpenCV's channels
+PHOTOS_PER_CLASS = 10
+TIMEOUT_S = 500
+
+RunIn = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Tuned(NamedTuple):
+    """A project after one search: where it is, its tracking store, and the runs that the search left."""
+
+    folder: Path
+    uri: str
+    runs: list[Run]
+    printed: str
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of ten photos, noise in one channel brighter than in the others."""
+    folder = tmp_path_factory.mktemp("photos") / "colours"
+    rng = np.random.default_rng(0)
+    for channel, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(PHOTOS_PER_CLASS):
+            height, width = rng.integers(40, 81, 2)
+            photo = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
+            photo[..., channel] += 130
+            suffix = ".png" if number % 3 == 0 else ".jpg"
+            assert cv2.imwrite(str(folder / name / f"{name}{number}{suffix}"), photo)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    folder = Path(os.environ.get("FLOWER_PHOTOS", ROOT.parent / "shared" / "data" / "flower_photos"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos at {folder} (set FLOWER_PHOTOS)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_in() -> RunIn:
+    """Return a function that runs a command in a folder and checks how it ends."""
+    return _run_in
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The variables of a user's shell: this interpreter first, nothing of this process's tracking."""
+    return _environment()
+
+
+def _run_in(
+    folder: Path, *command: object, exit_code: int | None = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env=_environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    if exit_code is not None and done.returncode != exit_code:
+        print(f"$ {' '.join(map(str, command))}\n{done.stdout}\n--- stderr ---\n{done.stderr}")
+        pytest.fail(f"exit code must be {exit_code}, got {done.returncode} from {' '.join(map(str, command))[:200]}")
+    return done
+
+
+def _environment() -> dict[str, str]:
+    dropped = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}  # without compiled files each start takes twice the time
+    tracking = ("MLFLOW_", "_MLFLOW_")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(tracking) and name not in dropped}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return kept | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def _project_copy(folder: Path) -> Path:
+    folder.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    for name in ("data", "mlruns"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project in which nothing has been run yet."""
+    return _project_copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def tune_flags(photo_folder: Path) -> dict[str, object]:
+    """Flags of the smallest search that has everything: two trials and a confirmation."""
+    return {
+        "data": str(photo_folder),
+        "n_trials": 2,
+        "epochs": 2,
+        "image_size": 32,
+        "variants": "resnet18",
+        "confirm_top_k": 1,
+        "batch_size": 8,
+    }
+
+
+@pytest.fixture(scope="session")
+def tuned_project(tmp_path_factory: pytest.TempPathFactory, run_in: RunIn, tune_flags: dict[str, object]) -> Tuned:
+    """A project in which one search has run, started as a user starts it."""
+    folder = _project_copy(tmp_path_factory.mktemp("tuned") / "project")
+    parameters = [word for name, value in tune_flags.items() for word in ("-P", f"{name}={value}")]
+    done = run_in(folder, "mlflow", "run", ".", "-e", "tune", "--env-manager", "local", *parameters)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return Tuned(folder, uri, list(MlflowClient(tracking_uri=uri).search_runs(["0"])), done.stdout)
+
+
+@pytest.fixture(scope="session")
+def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database without runs, made once because its migrations take seconds."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def tracking_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_store: Path) -> Iterator[MlflowClient]:
+    """A tracking store of the test's own in its own working directory; no run stays open after it."""
+    file = tmp_path / "mlflow.db"
+    shutil.copy(_empty_store, file)
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns" / "0"),))
+    database.close()
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    yield MlflowClient()
+    while mlflow.active_run():
+        mlflow.end_run("KILLED")
+
+
+@pytest.fixture
+def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``resnet18`` a net of one block in one stage, which goes the same way in a tenth of the time."""
+    arguments = VARIANTS["resnet18"].backbone_arguments()
+    lists = {name: value[:1] for name, value in arguments.items() if isinstance(value, list)}
+    one_block = arguments | lists | {"stackwise_num_blocks": [1]}
+    stage = SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)
+    monkeypatch.setitem(VARIANTS, "resnet18", stage)

@@ -1,0 +1,125 @@
+"""What must hold for every split: complete, disjoint, stratified, without leaks, and independent of order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import UserError
+from pipeline.data.splits import MIN_PHOTOS_PER_CLASS, SPLITS, assign_splits
+
+
+def _photos(counts: list[int]) -> tuple[list[str], list[str]]:
+    """Return labels and distinct keys of classes with so many photos."""
+    photos = [(f"class {index}", f"{index}-{photo}") for index, count in enumerate(counts) for photo in range(count)]
+    return [label for label, _ in photos], [key for _, key in photos]
+
+
+class_sizes = st.lists(st.integers(MIN_PHOTOS_PER_CLASS, 40), min_size=1, max_size=4)
+fractions = st.tuples(st.floats(0.01, 0.98), st.floats(0.01, 0.98)).filter(lambda pair: sum(pair) < 1)
+seeds = st.integers(0, 2**63)
+
+
+@given(counts=class_sizes, shares=fractions, seed=seeds)
+@settings(deadline=None, max_examples=50)
+def test_splits_are_complete_and_every_class_is_in_each(
+    counts: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    labels, keys = _photos(counts)
+    splits = assign_splits(labels, keys, *shares, seed)
+    assert splits.shape == (len(labels),)
+    assert set(zip(labels, splits, strict=True)) == {(label, split) for label in labels for split in SPLITS}
+
+
+@given(count=st.integers(MIN_PHOTOS_PER_CLASS, 200), shares=fractions, seed=seeds)
+@settings(deadline=None, max_examples=50)
+def test_shares_are_within_one_photo_of_what_was_asked_for(count: int, shares: tuple[float, float], seed: int) -> None:
+    val_fraction, test_fraction = shares
+    labels, keys = _photos([count, 2 * count])
+    splits = assign_splits(labels, keys, val_fraction, test_fraction, seed)
+    for label, total in Counter(labels).items():
+        found = Counter(split for other, split in zip(labels, splits, strict=True) if other == label)
+        if total * (1 - val_fraction - test_fraction) < 2:  # training needs a photo of its own
+            assert found["train"] >= 1
+            continue
+        assert abs(found["validation"] - total * val_fraction) <= 1
+        assert abs(found["test"] - total * test_fraction) <= 1
+
+
+@given(counts=class_sizes, shares=fractions, seed=seeds, data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_the_order_of_the_photos_does_not_matter(
+    counts: list[int], shares: tuple[float, float], seed: int, data: st.DataObject
+) -> None:
+    labels, keys = _photos(counts)
+    order = data.draw(st.permutations(range(len(keys))))
+    before = dict(zip(keys, assign_splits(labels, keys, *shares, seed), strict=True))
+    shuffled = [keys[index] for index in order]
+    after = assign_splits([labels[index] for index in order], shuffled, *shares, seed)
+    assert dict(zip(shuffled, after, strict=True)) == before
+
+
+@given(counts=class_sizes, shares=fractions, seed=seeds, data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_photos_of_equal_bytes_share_a_split(
+    counts: list[int], shares: tuple[float, float], seed: int, data: st.DataObject
+) -> None:
+    labels, keys = _photos(counts)
+    copies = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=10))
+    # A copy may lie in a later class too; the class it is counted in keeps its three distinct photos all the same.
+    labels_of_copies = [data.draw(st.sampled_from([labels[index], "class 9"])) for index in copies]
+    own_labels, own_keys = ["class 9"] * 3, ["9-0", "9-1", "9-2"]
+    all_labels = labels + labels_of_copies + own_labels
+    all_keys = keys + [keys[index] for index in copies] + own_keys
+    splits = assign_splits(all_labels, all_keys, *shares, seed)
+    assert len({(key, split) for key, split in zip(all_keys, splits, strict=True)}) == len(set(all_keys))
+
+
+@given(counts=class_sizes, seed=seeds)
+@settings(deadline=None, max_examples=50)
+def test_copies_move_no_other_photo(counts: list[int], seed: int) -> None:
+    labels, keys = _photos(counts)
+    alone = assign_splits(labels, keys, 0.2, 0.2, seed)
+    with_copies = assign_splits(labels + labels, keys + keys, 0.2, 0.2, seed)
+    assert with_copies.tolist() == alone.tolist() * 2
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    labels, keys = _photos([50, 50])
+    drawn = [assign_splits(labels, keys, 0.2, 0.2, seed).tolist() for seed in (0, 0, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(splits) for splits in drawn}) == 3
+
+
+def test_the_split_of_a_seed_is_pinned() -> None:
+    # A change of these would put training photos of every earlier model into its test split.
+    labels, keys = _photos([5, 5])
+    splits = dict(zip(keys, assign_splits(labels, keys, 0.2, 0.2, 0), strict=True))
+    assert [key for key in keys if splits[key] == "test"] == ["0-2", "1-1"]
+    assert [key for key in keys if splits[key] == "validation"] == ["0-0", "1-0"]
+
+
+def test_known_sizes() -> None:
+    labels, keys = _photos([100])
+    splits = assign_splits(labels, keys, 0.1, 0.25, 0)
+    assert Counter(splits.tolist()) == {"train": 65, "validation": 10, "test": 25}
+
+
+def test_every_photo_has_the_same_chance_of_being_tested() -> None:
+    labels, keys = _photos([10])
+    tested = np.mean([assign_splits(labels, keys, 0.2, 0.2, seed) == "test" for seed in range(200)], axis=0)
+    assert tested.sum() == pytest.approx(2)
+    assert (np.abs(tested - 0.2) < 0.12).all()  # four standard deviations of a mean of 200
+
+
+@pytest.mark.parametrize("distinct", [1, 2])
+def test_too_few_distinct_photos_are_the_users_mistake(distinct: int) -> None:
+    labels, keys = _photos([5, distinct])
+    labels, keys = labels + [labels[-1]] * 4, keys + [keys[-1]] * 4  # copies do not count
+    with pytest.raises(UserError, match=f"at least 3 distinct photos.*got {distinct} in 'class 1'") as error:
+        assign_splits(labels, keys, 0.1, 0.1, 0)
+    assert len(str(error.value).splitlines()) == 1

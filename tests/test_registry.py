@@ -1,0 +1,101 @@
+"""Versions and aliases in a real registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import registry
+from pipeline.config import UserError
+from pipeline.registry import CHALLENGER, CHAMPION, Version
+
+NAME = "flower-classifier"
+MODEL_CODE = """
+import mlflow
+
+class Nothing(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+mlflow.models.set_model(Nothing())
+"""
+
+
+@pytest.fixture
+def model_uri(tracking_store: MlflowClient, tmp_path: Path) -> str:
+    """A logged model whose classifier folder holds one file."""
+    code, folder = tmp_path / "model_code.py", tmp_path / "classifier"
+    code.write_text(MODEL_CODE)
+    folder.mkdir()
+    (folder / "classifier.json").write_text("{}")
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(
+            name="model", python_model=str(code), artifacts={"classifier": str(folder)}, pip_requirements=["mlflow"]
+        )
+    return str(info.model_uri)
+
+
+def _aliases(client: MlflowClient) -> dict[str, str]:
+    return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
+
+
+def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, model_uri: str) -> None:
+    assert registry.register(model_uri, NAME) == Version(NAME, "1")
+    assert _aliases(tracking_store) == {CHALLENGER: "1"}
+    assert registry.register(model_uri, NAME) == Version(NAME, "2")
+    assert _aliases(tracking_store) == {CHALLENGER: "2"}
+
+
+def test_the_first_champion_stays(tracking_store: MlflowClient, model_uri: str) -> None:
+    first, second = registry.register(model_uri, NAME), registry.register(model_uri, NAME)
+    assert registry.make_champion_if_none(first) is True
+    assert registry.make_champion_if_none(second) is False
+    assert registry.make_champion_if_none(first) is False
+    assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
+
+
+def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClient, model_uri: str) -> None:
+    version = registry.register(model_uri, NAME)
+    registry.make_champion_if_none(version)
+    for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", f"models:/{NAME}/1"):
+        assert registry.version_of(address) == version
+        assert (registry.classifier_folder(address) / "classifier.json").read_text() == "{}"
+    assert registry.version_of(model_uri) is None  # logged, but no version
+    assert (registry.classifier_folder(model_uri) / "classifier.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"models:/{NAME}@nobody",
+        f"models:/{NAME}/99",
+        "models:/no-such-model@challenger",
+        "models:/no-such-model/1",
+        "models:/m-00000000000000000000000000000000",
+        "runs:/00000000000000000000000000000000/model",
+        "no/such/folder",
+        "models:/",
+        "gibberish://x",
+    ],
+)
+def test_a_model_that_is_not_there_is_named_in_one_line(
+    tracking_store: MlflowClient, address: str, request: pytest.FixtureRequest
+) -> None:
+    if NAME in address:
+        registry.register(request.getfixturevalue("model_uri"), NAME)
+    with pytest.raises(UserError) as caught:
+        registry.classifier_folder(address)
+    assert repr(address) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_make_is_named(tracking_store: MlflowClient, tmp_path: Path) -> None:
+    code = tmp_path / "model_code.py"
+    code.write_text(MODEL_CODE)
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(name="model", python_model=str(code), pip_requirements=["mlflow"])
+    with pytest.raises(UserError, match="made by this pipeline"):
+        registry.classifier_folder(info.model_uri)

@@ -1,0 +1,275 @@
+"""The search: what is suggested, what makes a study, how it begins, and what becomes of trials whose process died."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from pipeline import search
+from pipeline.config import TrainConfig, TuneConfig, UserError
+
+# Optuna's word on asking for a trial instead of calling optimize, which is what the tests do for speed.
+pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
+
+VARIANTS = ("resnet18", "resnet50_vd")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., TuneConfig]:
+    """A maker of search configs whose study lies in a folder of the test's own."""
+
+    def make(**flags: object) -> TuneConfig:
+        return TuneConfig(**{"storage": f"sqlite:///{tmp_path}/optuna.db", "variants": VARIANTS} | flags)
+
+    return make
+
+
+def _assert_in_the_search_space(trained: TrainConfig, config: TuneConfig) -> None:
+    assert trained.variant in config.variants
+    assert trained.lr_schedule in search.SCHEDULES
+    rate, weight_decay = search.USUAL_RATES[trained.optimizer]
+    for value, (low, high) in [
+        (trained.learning_rate / rate, search.RATE_FACTOR),
+        (trained.weight_decay / weight_decay, search.WEIGHT_DECAY_FACTOR),
+        (trained.lr_decay, search.LR_DECAY),
+    ]:
+        assert low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+    searched = {"variant", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay"}
+    assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
+
+
+@given(
+    optimizer=st.sampled_from(sorted(search.USUAL_RATES)),
+    variant=st.sampled_from(VARIANTS),
+    schedule=st.sampled_from(search.SCHEDULES),
+    rate=st.floats(*search.RATE_FACTOR),
+    weight_decay=st.floats(*search.WEIGHT_DECAY_FACTOR),
+    decay=st.floats(*search.LR_DECAY),
+    flags=st.fixed_dictionaries(
+        {"epochs": st.integers(2, 50), "seed": st.integers(0, 9), "augment": st.just("strong")}
+    ),
+)
+@settings(deadline=None, max_examples=50)
+def test_every_point_of_the_space_is_a_valid_training(
+    optimizer: str, variant: str, schedule: str, rate: float, weight_decay: float, decay: float, flags: dict[str, Any]
+) -> None:
+    config = TuneConfig(variants=VARIANTS, **flags)
+    params = {"optimizer": optimizer, "variant": variant, "lr_schedule": schedule, "lr_decay": decay}
+    trial = optuna.trial.FixedTrial(params | {"learning_rate_factor": rate, "weight_decay_factor": weight_decay})
+    trained = search.suggest(trial, config)
+    _assert_in_the_search_space(trained, config)
+    assert (trained.optimizer, trained.variant, trained.lr_schedule) == (optimizer, variant, schedule)
+    assert trained.learning_rate == pytest.approx(rate * search.USUAL_RATES[optimizer][0])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_samplers_stay_in_the_space_and_go_all_over_it(sampler: str, config: Callable[..., TuneConfig]) -> None:
+    wanted = config(sampler=sampler, weights="imagenet", image_size=64)
+    study = search.open_study(wanted, "digest")
+    tried = []
+    for number in range(15):
+        trial = study.ask()
+        tried.append(search.suggest(trial, wanted))
+        study.tell(trial, number / 15)
+    for trained in tried:
+        _assert_in_the_search_space(trained, wanted)
+    assert len({trained.model_dump_json() for trained in tried}) == 15
+    assert {trained.variant for trained in tried} == set(VARIANTS)
+    assert len({trained.optimizer for trained in tried}) >= 2
+
+
+def test_workers_try_different_things_and_a_seed_repeats_itself(
+    tmp_path: Path, config: Callable[..., TuneConfig]
+) -> None:
+    def first(number: int, **flags: int) -> TrainConfig:
+        wanted = config(storage=f"sqlite:///{tmp_path}/{number}.db", sampler="random", seed=flags.get("seed", 0))
+        return search.suggest(search.open_study(wanted, "digest", flags.get("worker", 0)).ask(), wanted)
+
+    assert first(1) == first(2)
+    assert len({trained.learning_rate for trained in (first(3), first(4, worker=1), first(5, seed=7))}) == 3
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_search_that_goes_on_does_not_try_the_same_again(sampler: str, config: Callable[..., TuneConfig]) -> None:
+    wanted = config(sampler=sampler)
+    tried = []
+    for _ in range(2):  # as in two calls of tune with a larger n_trials, or one that was killed and called again
+        study = search.open_study(wanted, "digest")
+        for _ in range(3):
+            trial = study.ask()
+            tried.append(search.suggest(trial, wanted).model_dump_json())
+            study.tell(trial, 0.5)
+    assert len(set(tried)) == 6
+
+
+@pytest.mark.parametrize("pruner", ["percentile", "median", "hyperband", "none"])
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_every_pruner_opens(pruner: str, epochs: int, config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(pruner=pruner, epochs=epochs, warmup_epochs=0), "digest")
+    trial = study.ask()
+    trial.report(0.5, 1)
+    assert trial.should_prune() is False
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_study_is_found_again_with_its_trials(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    study.tell(study.ask(), 0.5)
+    again = search.open_study(config(n_trials=99), "digest", worker=1)
+    assert again.study_name == study.study_name
+    assert search.trial_counts(again) == (1, 0, 0)
+    assert search.trial_counts(search.open_study(config(), "another digest")) == (0, 0, 0)
+
+
+def test_the_study_changes_with_all_that_a_trial_sees() -> None:
+    base = TuneConfig()
+    name = search.study_name(base, "digest")
+    assert name.startswith("tune-")
+    other: list[dict[str, object]] = [{"epochs": 77}, {"batch_size": 77}, {"seed": 77}, {"augment": "none"}]
+    other += [{"weights": "models:/a@b"}, {"image_size": 992}, {"variants": VARIANTS}, {"pruner": "none"}]
+    other += [{"classes": ("red", "blue")}, {"image_ops": ("grey",)}, {"split_seed": 77}]
+    names = [
+        name,
+        search.study_name(base, "other"),
+        *(search.study_name(TuneConfig(**flags), "digest") for flags in other),
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    # What is searched is no part of a trial's surroundings, nor is how much, how fast and where it is searched.
+    [
+        *[{"n_trials": 99}, {"workers": 4}, {"timeout_s": 60}, {"storage": "sqlite:///other.db"}, {"confirm_top_k": 5}],
+        *[
+            {"model_name": "tulips"},
+            {"learning_rate": 0.5},
+            {"optimizer": "sgd"},
+            {"data": "the/same/photos/elsewhere"},
+        ],
+    ],
+    ids=repr,
+)
+def test_the_study_stays_the_same_otherwise(flags: dict[str, object]) -> None:
+    assert search.study_name(TuneConfig(**flags), "digest") == search.study_name(TuneConfig(), "digest")
+
+
+def test_a_study_name_that_is_given_is_taken() -> None:
+    assert search.study_name(TuneConfig(study_name="mine"), "digest") == "mine"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
+        {"optimizer": "lion", "learning_rate": 1e-4, "weight_decay": 0.5},
+        {"learning_rate": 5e-3, "lr_schedule": "step"},
+        {"optimizer": "adam"},
+        {"lr_schedule": "constant"},
+        {"learning_rate": 100.0, "weight_decay": 0.0, "lr_decay": 1.0},
+        {"variant": "resnet152"},
+    ],
+    ids=repr,
+)
+def test_a_search_begins_with_known_good_trials_each_once(
+    flags: dict[str, Any], config: Callable[..., TuneConfig]
+) -> None:
+    wanted = config(**flags)
+    starts = search.known_good(wanted)
+    assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
+    assert {start["optimizer"] for start in starts} == set(search.USUAL_RATES)
+    study = search.open_study(wanted, "digest")
+    for start in starts * 2:
+        study.enqueue_trial(start, skip_if_exists=True)
+    tried = [search.suggest(study.ask(), wanted) for _ in starts]
+    for trained in tried:
+        _assert_in_the_search_space(trained, wanted)
+    assert len({trained.model_dump_json() for trained in tried}) == len(starts)
+    assert [trial.system_attrs.get("fixed_params") for trial in study.get_trials()] == starts
+
+
+def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]) -> None:
+    wanted = config(optimizer="sgd", learning_rate=0.05, lr_schedule="step", lr_decay=0.02, variant="resnet50_vd")
+    trained = search.suggest(optuna.trial.FixedTrial(search.known_good(wanted)[0]), wanted)
+    asked_for = wanted.train_config(weight_decay=trained.weight_decay)
+    assert trained.model_dump(exclude={"learning_rate"}) == asked_for.model_dump(exclude={"learning_rate"})
+    assert trained.learning_rate == pytest.approx(0.05)
+
+
+def _owner_that_is_gone() -> str:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = psutil.Process(process.pid).create_time()
+    process.communicate()
+    return f"{socket.gethostname()} {process.pid} {started:.2f}"
+
+
+def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    owners = {
+        "this process": search.owner(),
+        "another host": "elsewhere.example 1 0.00",
+        "a process that has ended": _owner_that_is_gone(),
+        "an earlier process of the same number": f"{socket.gethostname()} {os.getpid()} 1.00",
+    }
+    numbers = {}
+    for who, owner in owners.items():
+        trial = study.ask()
+        trial.set_user_attr(search.OWNER, owner)
+        numbers[who] = trial.number
+    complete = study.ask()
+    complete.set_user_attr(search.OWNER, owners["a process that has ended"])
+    study.tell(complete, 0.5)
+    gone = [numbers["a process that has ended"], numbers["an earlier process of the same number"]]
+    assert [trial.number for trial in search.fail_orphans(study)] == gone
+    states = [trial.state for trial in study.get_trials()]
+    running = [numbers["this process"], numbers["another host"]]
+    assert [number for number, state in enumerate(states) if state == TrialState.FAIL] == gone
+    assert [number for number, state in enumerate(states) if state == TrialState.RUNNING] == running
+    assert search.trial_counts(study) == (1, 2, 2)
+    assert search.fail_orphans(study) == []
+
+
+def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    for value in (0.5, 0.9, 0.7, 0.9):
+        study.tell(study.ask(), value)
+    study.tell(study.ask(), state=TrialState.PRUNED)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    study.ask()
+    assert search.trial_counts(study) == (5, 1, 1)
+    assert [trial.number for trial in search.ranked(study)] == [1, 3, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "storage", ["optuna.db", "sqlite:////no/such/folder/optuna.db", "nosuchdb://host/name", "sqlite:///."], ids=repr
+)
+def test_a_storage_that_cannot_be_opened_is_the_users_mistake(storage: str) -> None:
+    with pytest.raises(UserError, match="storage must be a database URL") as error:
+        search.open_study(TuneConfig(storage=storage), "digest")
+    assert repr(storage) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_password_in_a_storage_address_is_not_printed() -> None:
+    with pytest.raises(UserError) as error:
+        search.open_study(TuneConfig(storage="nosuchdb://optuna:secret@db.example/optuna"), "digest")
+    assert "secret" not in str(error.value)
+
+
+def test_the_default_storage_needs_no_folder_made_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert search.trial_counts(search.open_study(TuneConfig(), "digest")) == (0, 0, 0)
+    assert (tmp_path / "mlruns" / "optuna.db").is_file()
