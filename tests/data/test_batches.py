@@ -46,7 +46,9 @@ def _epoch(batches: TrainingBatches, epoch: int) -> tuple[np.ndarray, np.ndarray
     return np.stack([images for images, _ in drawn]), np.stack([targets for _, targets in drawn])
 
 
-@given(count=st.integers(1, 80), batch_size=st.integers(1, 100), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 500))
+@given(
+    count=st.integers(1, 80), batch_size=st.integers(1, 100), seed=st.integers(0, 2**32 - 1), epoch=st.integers(1, 500)
+)
 @settings(deadline=None, max_examples=50)
 def test_an_epoch_takes_every_photo_at_most_once_and_leaves_less_than_a_batch(
     count: int, batch_size: int, seed: int, epoch: int
