@@ -196,13 +196,17 @@ BAD_PHOTOS: list[tuple[object, str]] = [
 def test_a_bad_photo_has_a_row_with_its_reason(classifier: Classifier, photo: Path, bad: object, reason: str) -> None:
     table = classifier.predict([photo, bad, photo])
     assert table["error"].notna().tolist() == [False, True, False]
-    assert table["error"].iloc[0] is None
-    assert table["label"].iloc[1] is None
     row = table.iloc[1]
     assert reason in row["error"]
     assert "\n" not in row["error"]
     assert row.drop("error").isna().all()
     _assert_row_of(table.iloc[[0, 2]], classifier, photo)
+
+
+def test_what_a_row_lacks_is_none(classifier: Classifier, photo: Path) -> None:
+    good, bad = classifier.predict([photo, b""]).to_dict("records")
+    assert good["error"] is None
+    assert bad["label"] is None
 
 
 def test_bad_photos_alone_and_no_photos_have_the_same_columns(classifier: Classifier, photo: Path) -> None:

@@ -30,7 +30,7 @@ def run(config: CONFIG) -> None:
         version = registry.version_of(config.model_uri)
         store = open_store(_data_config(config, classifier.about))
         _check_same_photos(store, classifier.about)
-        log_store(store)
+        log_store(store, context="testing")
         tracking.set_tags({"model_version": version.number, "model_name": version.name} if version else {})
         _log_report(store, classifier)
         promoted = version is not None and registry.make_champion_if_none(version)
