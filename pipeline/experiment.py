@@ -71,7 +71,7 @@ def open_store(config: DataConfig) -> Store:
 
 
 def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "training") -> None:
-    """Log which data set the open run reads, for what, and for ``sample_splits`` its class counts and sample pictures."""
+    """Log which data set the open run reads and, for ``sample_splits``, its class counts and sample pictures."""
     tracking.log_data(store.manifest, store.source, store.digest, context)
     if not sample_splits:
         return

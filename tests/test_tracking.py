@@ -154,7 +154,7 @@ def test_a_server_that_is_no_mlflow_is_named(monkeypatch: pytest.MonkeyPatch) ->
     thread.start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}/")
     try:
-        with pytest.raises(UserError, match="must answer, got HTTPError"):
+        with pytest.raises(UserError, match="must be reachable, got HTTPError"):
             tracking.connect()
     finally:
         server.shutdown()
