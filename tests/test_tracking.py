@@ -162,6 +162,17 @@ def test_a_server_that_is_no_mlflow_is_named(monkeypatch: pytest.MonkeyPatch) ->
         thread.join()
 
 
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+@pytest.mark.parametrize("uri", ["gibberish://x", "no-database-but-a-folder"])
+def test_a_store_of_another_kind_is_named_in_one_line(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch, variable: str, uri: str
+) -> None:
+    monkeypatch.setenv(variable, uri)
+    with pytest.raises(UserError, match=uri) as caught:
+        tracking.connect()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_local_store_needs_no_server(tracking_store: MlflowClient) -> None:
     tracking.connect()
 
