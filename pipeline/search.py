@@ -13,6 +13,7 @@ import random
 import socket
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,9 @@ def fail_orphans(study: Study) -> list[FrozenTrial]:
 
 
 def _is_orphan(trial: FrozenTrial) -> bool:
-    host, pid, started = trial.user_attrs.get(OWNER, "? 0 0").split()
+    if OWNER not in trial.user_attrs:  # killed before its first words, unless it has only just begun
+        return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
+    host, pid, started = trial.user_attrs[OWNER].split()
     if host != socket.gethostname():
         return False
     try:

@@ -55,6 +55,7 @@ def run_trials(config: TuneConfig, parent: str, deadline: float, worker: int) ->
     errors: list[str] = []
     while time.time() < deadline and len(errors) < FAILURES_IN_A_ROW:
         start.acquire()
+        search.fail_orphans(study)
         finished, running, _ = search.trial_counts(study)
         if finished + running >= config.n_trials:
             start.release()

