@@ -16,9 +16,11 @@ SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """Return one row per trial: number, state, value (val_accuracy), seconds, run_id, then the config it trained."""
+    """Return one row per trial that has begun: number, state, value (val_accuracy), seconds, run_id, then the config it trained."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.WAITING:
+            continue
         values = list(trial.intermediate_values.values())
         value = trial.value if trial.state == TrialState.COMPLETE else max(values, default=None)
         about = {"number": trial.number, "state": trial.state.name.lower(), "value": value, "epochs_run": len(values)}
