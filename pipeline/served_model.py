@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.serving import Classifier, photos_of
+from pipeline.serving import Classifier, is_served, photos_of
 
 
 class PhotoClassifier(PythonModel):
@@ -25,7 +25,10 @@ class PhotoClassifier(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Classify; see `Classifier.predict`."""
-        return self.classifier.predict(photos_of(model_input))
+        table = self.classifier.predict(photos_of(model_input))
+        if is_served():  # MLflow's server would write the numbers that are missing as NaN, which is no JSON
+            table = table.astype(object).where(table.notna(), None)
+        return table
 
 
 mlflow.models.set_model(PhotoClassifier())

@@ -135,10 +135,15 @@ def photos_of(model_input: object) -> Iterator[object]:
         raise ValueError(f"photos must be bytes, paths or pixels, got {type(model_input).__name__}")
 
 
+def is_served() -> bool:
+    """Return whether this process is MLflow's scoring server."""
+    return os.environ.get(SERVED) == "true"
+
+
 def _encoded(photo: object) -> bytes:
     if isinstance(photo, bytes | bytearray | memoryview):
         return bytes(photo)
-    if isinstance(photo, str) and (os.environ.get(SERVED) == "true" or not os.path.lexists(photo)):
+    if isinstance(photo, str) and (is_served() or not os.path.lexists(photo)):
         return _from_base64(photo)  # a server must never open files that its callers name
     if isinstance(photo, str | os.PathLike):
         try:
