@@ -16,7 +16,7 @@ SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """Return one row per trial that has begun: number, state, value (val_accuracy), seconds, run_id, then the config it trained."""
+    """Return a row per trial begun: number, state, value (val_accuracy), epochs_run, seconds, run_id, its config."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.WAITING:
