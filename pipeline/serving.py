@@ -111,7 +111,8 @@ class Classifier:
         labels = [self._names[index] if ok else None for index, ok in zip(best, usable, strict=True)]
         top = probabilities.max(axis=1) if len(errors) else np.empty(0)
         columns = {name: probabilities[:, index] for index, name in enumerate(self._names)}
-        return pd.DataFrame({"label": labels, "probability": top, **columns, "error": list(errors)})
+        texts = {"label": pd.Series(labels, dtype=object), "error": pd.Series(errors, dtype=object)}  # None stays None
+        return pd.DataFrame({"label": texts["label"], "probability": top, **columns, "error": texts["error"]})
 
 
 def photos_of(model_input: object) -> Iterator[object]:
@@ -125,7 +126,7 @@ def photos_of(model_input: object) -> Iterator[object]:
         if "image" not in names and len(names) != 1:
             raise ValueError(f"photos must come in a column named image, got columns {', '.join(map(str, names))}")
         yield from photos_of(model_input["image" if "image" in names else names[0]])
-    elif isinstance(model_input, bytes | str | os.PathLike) or (
+    elif isinstance(model_input, bytes | bytearray | memoryview | str | os.PathLike) or (
         isinstance(model_input, np.ndarray) and model_input.ndim == 3
     ):
         yield model_input
@@ -143,14 +144,21 @@ def is_served() -> bool:
 def _encoded(photo: object) -> bytes:
     if isinstance(photo, bytes | bytearray | memoryview):
         return bytes(photo)
-    if isinstance(photo, str) and (is_served() or not os.path.lexists(photo)):
+    if isinstance(photo, str) and (is_served() or not _exists(photo)):
         return _from_base64(photo)  # a server must never open files that its callers name
     if isinstance(photo, str | os.PathLike):
         try:
             return Path(photo).read_bytes()
-        except OSError as error:
-            raise BadImage(f"cannot be read ({error.strerror})") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL inside
+            raise BadImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     raise BadImage(f"a photo must be bytes, a path, base64 text or pixels, got {type(photo).__name__}")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL inside: no path at all
+        return False
 
 
 def _from_base64(text: str) -> bytes:
@@ -167,8 +175,9 @@ def _checked(image: object) -> np.ndarray:
         raise BadImage("pixels must be an array of shape (height, width, 3), got a ragged list") from None
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise BadImage(f"pixels must have shape (height, width, 3), got {pixels.shape}")
-    if pixels.dtype != np.uint8:
-        if not np.issubdtype(pixels.dtype, np.number) or ((pixels < 0) | (pixels > 255) | (pixels % 1 != 0)).any():
-            raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside of that")
-        pixels = pixels.astype(np.uint8)
-    return pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    real = pixels.dtype.kind in "uif" and bool(np.isfinite(pixels).all())
+    if not real or ((pixels < 0) | (pixels > 255) | (pixels % 1 != 0)).any():
+        raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside of that")
+    return pixels.astype(np.uint8)

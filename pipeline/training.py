@@ -29,6 +29,7 @@ from pipeline.schedules import learning_rate_schedule
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,16 @@ def fit(
     training = _Training(config, store, start_from)
     epochs: list[Epoch] = []
     best: tuple[Epoch, list[np.ndarray], np.ndarray] | None = None
+    last_gain = 0
     for number in range(1, config.epochs + 1):
         measured, probabilities = training.run_epoch(number)
         epochs.append(measured)
+        if best is None or measured.val_accuracy > best[0].val_accuracy:
+            last_gain = number
         if best is None or _rank(measured) > _rank(best[0]):
             best = measured, training.twin.get_weights(), probabilities
         stopped = on_epoch(measured)
-        if stopped or (config.patience and number - best[0].epoch >= config.patience):
+        if stopped or (config.patience and number - last_gain >= config.patience):
             break
     assert best is not None
     training.twin.set_weights(best[1])
@@ -118,10 +122,10 @@ class _Training:
         config, batches = self._config, self._batches
         started = time.perf_counter()
         with tqdm(total=batches.steps, desc=f"epoch {number}/{config.epochs}", leave=False, disable=None) as bar:
-            logs = self._network.fit(batches.epoch(number, bar.update), shuffle=False, verbose=0).history
+            logs, weights = self._fit_epoch(batches.epoch(number, bar.update))
         speed = batches.steps * batches.batch_size / (time.perf_counter() - started)
         rate = float(self._optimizer.learning_rate.numpy())
-        self.twin.set_weights(self._averaged_weights() if config.ema else self._network.get_weights())
+        self.twin.set_weights(weights)
         probabilities = softmax(predict_logits(self.twin, self._images))
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         train_loss, val_loss = float(logs["loss"][0]), float(-np.log(np.maximum(of_truth, 1e-12)).mean())
@@ -134,13 +138,21 @@ class _Training:
         train_accuracy = float(logs["accuracy"][0])
         return Epoch(number, train_loss, train_accuracy, val_loss, val_accuracy, rate, speed), probabilities
 
-    def _averaged_weights(self) -> list[np.ndarray]:
-        """Return the weights with the trainable ones averaged; Keras can only write the averages into the network."""
-        raw = self._network.get_weights()
-        self._optimizer.finalize_variable_values(self._network.trainable_variables)
-        averaged: list[np.ndarray] = self._network.get_weights()
-        self._network.set_weights(raw)
-        return averaged
+    def _fit_epoch(self, batches: tf.data.Dataset) -> tuple[dict[str, list[float]], list[np.ndarray]]:
+        """Train on the batches; return Keras' logs and the weights to judge, which are the averaged ones with ``ema``.
+
+        At the end of every `fit` Keras writes the averages over the weights, from which the next epoch must not start.
+        """
+        import keras
+
+        raw: list[np.ndarray] = []
+        keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: raw.extend(self._network.get_weights()))
+        callbacks = [keep] if self._config.ema else []
+        logs = self._network.fit(batches, shuffle=False, verbose=0, callbacks=callbacks).history
+        weights = self._network.get_weights()
+        if raw:
+            self._network.set_weights(raw)
+        return logs, weights
 
 
 def choose_precision(config: TrainConfig) -> str:
