@@ -93,7 +93,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     Raises:
         UserError: the storage cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it shows a failed trial as a traceback
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
     LOCAL_FOLDER.mkdir(exist_ok=True)
     try:

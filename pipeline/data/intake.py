@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.config import UserError
 
-RESERVED_CLASS_NAMES = frozenset({"label", "probability", "error"})  # columns of every prediction
+RESERVED_CLASS_NAMES = frozenset({"path", "label", "probability", "error"})  # columns of every prediction
 HIDDEN = (".", "__MACOSX", "Thumbs.db")
 
 
