@@ -100,7 +100,7 @@ def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, star
 
 
 def _is_record(study: Study, best: Epoch) -> bool:
-    return all(best.val_accuracy > (trial.value or 0.0) for trial in search.ranked(study))
+    return all(best.val_accuracy >= (trial.value or 0.0) for trial in search.ranked(study))  # the winner of a tie, too
 
 
 def _print_trial(
