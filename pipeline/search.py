@@ -38,7 +38,7 @@ USUAL_RATES: dict[str, tuple[float, float]] = {"adamw": (1e-3, 0.05), "sgd": (0.
 SCHEDULES: tuple[Schedule, ...] = ("cosine", "exponential", "step")  # constant: lr_decay=1 of each of them
 RATE_FACTOR = (0.1, 10.0)  # a factor of ten both ways: beyond it a ResNet diverges or hardly moves
 WEIGHT_DECAY_FACTOR = (0.1, 10.0)
-KEPT_PERCENT = 75.0  # of the trials at an epoch; at 40, a trial that led the best one at the same epoch was stopped (docs/log.md)
+KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
 LR_DECAY = (1e-3, 0.3)  # below, the last epochs change nothing; above, the rate never settles
 
 
