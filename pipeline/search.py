@@ -165,7 +165,11 @@ def owner() -> str:
 
 
 def fail_orphans(study: Study) -> list[FrozenTrial]:
-    """Mark as failed, and return, the running trials whose process on this host is gone."""
+    """Mark as failed the running trials whose process is gone; return those of this host, which are known at once.
+
+    Those of other hosts are known by their heartbeat, which is silent for `GRACE_S` by then.
+    """
+    optuna.storages.fail_stale_trials(study)
     orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
     for trial in orphans:
         study.tell(trial.number, state=TrialState.FAIL)

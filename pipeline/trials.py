@@ -1,4 +1,4 @@
-"""The trials of a search: the loop that a worker process runs, what one trial does, and the confirmation of the best.
+"""The trials of a search and the confirmation of the best, each as a task that a worker process can take.
 
 Joins `search` (what to try next) with `experiment` (how a training is tracked).
 """
@@ -6,7 +6,8 @@ Joins `search` (what to try next) with `experiment` (how a training is tracked).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -16,13 +17,22 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 from pipeline import search, tracking
-from pipeline.config import TrainConfig, TuneConfig, UserError, first_line
+from pipeline.config import DataConfig, TrainConfig, TuneConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.experiment import Trained, describe, log_store, tracked_fit
+from pipeline.experiment import describe, log_store, tracked_fit
 from pipeline.training import Epoch
 
-FAILURES_IN_A_ROW = 3  # then the fault is not the trial's
 CONFIG, RUN_ID, MODEL_URI = "config", "run_id", "model_uri"  # user attributes of a trial
+
+
+class Confirmation(NamedTuple):
+    """A config trained again: its trial, the fresh seed, and what came out."""
+
+    trial: int
+    seed: int
+    val_accuracy: float
+    run_id: str
+    model_uri: str
 
 
 class Winner(NamedTuple):
@@ -35,41 +45,30 @@ class Winner(NamedTuple):
     model_uri: str
 
 
-def run_trials(config: TuneConfig, parent: str, deadline: float, worker: int) -> None:
-    """Run trials of the study, one at a time, until it has enough or time is up.
+def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> None:
+    """Run one trial of the study, unless it has enough of them or time is up.
 
     Args:
         config: the search.
-        parent: id of the MLflow run under which the trials nest.
+        parent: id of the MLflow run under which the trial nests.
         deadline: seconds since the epoch after which no trial starts.
-        worker: number of this worker.
-
-    Raises:
-        UserError: trial after trial fails.
+        number: of the task, so that no two draw the same random trial.
     """
-    store = prepared_store(config)
-    study = search.open_study(config, store.digest, worker)
-    start = FileLock(
-        search.LOCAL_FOLDER / f".{study.study_name}.lock"
-    )  # so that two workers cannot both take the last trial
-    errors: list[str] = []
-    while time.time() < deadline and len(errors) < FAILURES_IN_A_ROW:
-        start.acquire()
+    store = _store(config.data_config())
+    study = search.open_study(config, store.digest, number)
+    start = FileLock(search.LOCAL_FOLDER / f".{study.study_name}.lock")  # else two could both take the last trial
+    with start:
         search.fail_orphans(study)
         finished, running, _ = search.trial_counts(study)
-        if finished + running >= config.n_trials:
-            start.release()
+        if finished + running >= config.n_trials or time.time() >= deadline:
             return
-        try:
-            study.optimize(lambda trial: _run_trial(trial, config, parent, store, start.release), n_trials=1)
-            errors.clear()
-        except Exception as error:
-            errors.append(first_line(error))
-            print(f"a trial failed: {errors[-1]}", flush=True)
-        finally:
-            start.release(force=True)
-    if len(errors) == FAILURES_IN_A_ROW:
-        raise UserError(f"{len(errors)} trials in a row failed, the last with: {errors[-1]}")
+        # the trial releases the lock as soon as others can see it running
+        study.optimize(lambda trial: _run_trial(trial, config, parent, store, start.release), n_trials=1)
+
+
+@lru_cache(maxsize=1)
+def _store(config: DataConfig) -> Store:
+    return prepared_store(config)
 
 
 def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
@@ -116,8 +115,8 @@ def _print_trial(
     )
 
 
-def confirm(config: TuneConfig, store: Store, study: Study) -> Winner:
-    """Train the best configs again with fresh seeds and return the one with the best mean.
+def to_confirm(config: TuneConfig, study: Study) -> list[tuple[FrozenTrial, int]]:
+    """Return the trials to train again, best first, each with every fresh seed.
 
     The search's own score of the best of many is too high, because it was picked for being high.
 
@@ -130,26 +129,33 @@ def confirm(config: TuneConfig, store: Store, study: Study) -> Winner:
             f"a search needs at least one complete trial, got none in study {study.study_name} "
             "(look at the failed runs in the UI; raise timeout_s or n_trials)"
         )
-    if not config.confirm_top_k:
-        return Winner(
-            best[0].number, best[0].value or 0.0, 0, best[0].user_attrs[RUN_ID], best[0].user_attrs[MODEL_URI]
-        )
-    candidates = [_confirm_trial(config, store, trial) for trial in best[: config.confirm_top_k]]
-    return max(candidates, key=lambda winner: winner.val_accuracy)
+    seeds = range(config.seed + 1, config.seed + config.confirm_seeds + 1)
+    return [(trial, seed) for trial in best[: config.confirm_top_k] for seed in seeds]
 
 
-def _confirm_trial(config: TuneConfig, store: Store, trial: FrozenTrial) -> Winner:
-    results: list[tuple[Trained, str]] = []
-    for number in range(1, config.confirm_seeds + 1):
-        wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": config.seed + number})
-        name = f"confirm-{trial.number:03d} seed={wanted.seed} {describe(wanted)}"
-        with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}) as run_id:
-            log_store(store)
-            trained = tracked_fit(wanted, store)
-        results.append((trained, run_id))
-        print(
-            f"confirm trial {trial.number} seed {wanted.seed}: val_accuracy {trained.best.val_accuracy:.4f}", flush=True
-        )
-    top, run_id = max(results, key=lambda result: result[0].best.val_accuracy)
-    mean = fmean(trained.best.val_accuracy for trained, _ in results)
-    return Winner(trial.number, mean, len(results), run_id, top.model_uri)
+def confirm_trial(config: TuneConfig, parent: str, trial: FrozenTrial, seed: int) -> Confirmation:
+    """Train a trial's config again with another seed, in a run of its own under the run ``parent``."""
+    store = _store(config.data_config())
+    wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": seed})
+    name = f"confirm-{trial.number:03d} seed={seed} {describe(wanted)}"
+    with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}, parent) as run_id:
+        log_store(store)
+        trained = tracked_fit(wanted, store)
+    accuracy = trained.best.val_accuracy
+    print(f"confirm trial {trial.number} seed {seed}: val_accuracy {accuracy:.4f}", flush=True)
+    return Confirmation(trial.number, seed, accuracy, run_id, trained.model_uri)
+
+
+def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
+    """Return the config with the best mean over its seeds or, where none was confirmed, the best trial."""
+    if not confirmations:
+        best = search.ranked(study)[0]
+        return Winner(best.number, best.value or 0.0, 0, best.user_attrs[RUN_ID], best.user_attrs[MODEL_URI])
+    by_trial: dict[int, list[Confirmation]] = {}
+    for confirmation in confirmations:
+        by_trial.setdefault(confirmation.trial, []).append(confirmation)
+    means = {trial: fmean(seed.val_accuracy for seed in seeds) for trial, seeds in by_trial.items()}
+    rank = {trial.number: place for place, trial in enumerate(search.ranked(study))}
+    trial = max(by_trial, key=lambda number: (means[number], -rank[number]))
+    top = max(by_trial[trial], key=lambda seed: (seed.val_accuracy, -seed.seed))
+    return Winner(trial, means[trial], len(by_trial[trial]), top.run_id, top.model_uri)

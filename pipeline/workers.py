@@ -1,75 +1,130 @@
-"""Runs one function in several processes, on this machine or on a Ray cluster. Knows neither Optuna nor Keras.
+"""Runs tasks side by side, in processes of this machine or on a Ray cluster. Knows neither Optuna nor Keras.
 
-`concurrent.futures` was not taken for local processes: one worker killed from outside breaks its whole pool.
+The local processes are a Pebble pool: in `concurrent.futures` and loky one killed process breaks the pool for all
+others, and `multiprocessing.Pool` waits for ever for what a killed one was to do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-import sys
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass
+from itertools import islice
+from types import FrameType
+from typing import Any
 
-from pipeline.config import UserError
+from pebble import CONSTS, ProcessExpired, ProcessPool
+
+from pipeline.config import UserError, first_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+TASKS_PER_PROCESS = 4  # then a new process takes over, because TensorFlow's memory grows from training to training
+SECONDS_TO_END = 30  # that an interrupted task has to close its run
+
+Submit = Callable[[tuple[object, ...]], Future[Any]]
 
 
-def run_workers(task: Callable[..., None], arguments: tuple[object, ...], count: int, ray_address: str = "") -> int:
-    """Run ``task(*arguments, worker)`` for worker = 0 .. count - 1 and wait for all of them.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: the value it returned, or what went wrong in one line."""
+
+    value: Any = None
+    error: str = ""
+
+
+def run_tasks(
+    task: Callable[..., object], jobs: Iterable[tuple[object, ...]], workers: int, ray_address: str = ""
+) -> Iterator[Outcome]:
+    """Run ``task(*job)`` for every job, ``workers`` of them at a time, and yield each outcome as it comes.
+
+    A task that raises or whose process dies takes nothing else with it. Closing the iterator, as an exception in the
+    loop around it does, interrupts the tasks that still run: they see a KeyboardInterrupt.
 
     Args:
-        task: a function of a module, with arguments that can be pickled.
-        arguments: what every worker gets.
-        count: number of workers; a single local one runs in this process.
-        ray_address: empty for local processes, ``local`` to start Ray here, else a cluster's address.
-
-    Returns:
-        The number of workers that died or raised.
+        task: a function of a module, with arguments and a result that can be pickled.
+        jobs: the arguments of each call.
+        workers: number of processes; the processor's threads are divided among them.
+        ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
 
     Raises:
         UserError: Ray is wanted and not installed, or does not answer.
     """
-    if ray_address:
-        return _run_on_ray(task, arguments, count, ray_address)
-    if count == 1:
-        task(*arguments, 0)
-        return 0
-    return _run_in_processes(task, arguments, count)
+    queue = iter(jobs)
+    with _on_ray(task, ray_address) if ray_address else _locally(task, workers) as submit:
+        running = {submit(job) for job in islice(queue, workers)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield _outcome(future)
+                running |= {submit(job) for job in islice(queue, 1)}
 
 
-def _run_in_processes(task: Callable[..., None], arguments: tuple[object, ...], count: int) -> int:
-    threads = str(max(1, (os.cpu_count() or 1) // count))
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update({name: before[name] or threads for name in THREAD_VARIABLES})
+def _outcome(future: Future[Any]) -> Outcome:
     try:
-        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-        processes = [context.Process(target=_in_process, args=(task, arguments, worker)) for worker in range(count)]
-        for process in processes:
-            process.start()
+        return Outcome(future.result())
+    except ProcessExpired as death:
+        return Outcome(error=f"its process was killed or crashed (exit code {death.exitcode}); was memory short?")
+    except (Exception, KeyboardInterrupt, CancelledError) as error:
+        return Outcome(error=first_line(error))
+
+
+@contextlib.contextmanager
+def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+    CONSTS.term_timeout = SECONDS_TO_END
+    pool = ProcessPool(
+        max_workers=workers,
+        max_tasks=TASKS_PER_PROCESS,
+        initializer=_begin_process,
+        initargs=(threads,),
+        context=multiprocessing.get_context("spawn"),  # TensorFlow does not survive a fork
+    )
+    try:
+        yield lambda job: pool.schedule(_interruptible, args=(task, job))
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+
+
+def _begin_process(threads: int) -> None:
+    """Take a share of the threads before any library asks, and end when the parent ends."""
+    if threads:
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of several processes would overwrite each other
+        for name in THREAD_VARIABLES:
+            os.environ.setdefault(name, str(threads))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _interruptible(task: Callable[..., object], job: tuple[object, ...]) -> object:
+    """Run the task so that SIGTERM lets it close what it has open."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        for process in processes:
-            process.join()
+        return task(*job)
     except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-        raise
-    return sum(process.exitcode != 0 for process in processes)
+        os._exit(128 + signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _in_process(task: Callable[..., None], arguments: tuple[object, ...], worker: int) -> None:
-    try:
-        task(*arguments, worker)
-    except UserError as error:
-        sys.exit(f"worker {worker}: error: {error}")
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not interrupt the closing
+    raise KeyboardInterrupt
 
 
-def _run_on_ray(task: Callable[..., None], arguments: tuple[object, ...], count: int, address: str) -> int:
+@contextlib.contextmanager
+def _on_ray(task: Callable[..., object], address: str) -> Iterator[Submit]:
     try:
         import ray
     except ImportError:
@@ -77,20 +132,16 @@ def _run_on_ray(task: Callable[..., None], arguments: tuple[object, ...], count:
     try:
         ray.init(address=None if address == "local" else address, ignore_reinit_error=True, log_to_driver=True)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"ray_address must be local or a running cluster, got {address!r}: {error}") from None
-    remote = ray.remote(num_cpus=1, max_retries=0)(_in_folder)
-    waiting = [remote.remote(os.getcwd(), task, arguments, worker) for worker in range(count)]
-    failed = 0
-    for result in waiting:
-        try:
-            ray.get(result)
-        except (ray.exceptions.RayTaskError, ray.exceptions.WorkerCrashedError) as error:
-            print(f"a worker on Ray ended early: {str(error).splitlines()[-1]}", flush=True)
-            failed += 1
-    ray.shutdown()
-    return failed
+        raise UserError(
+            f"ray_address must be local or a running cluster, got {address!r}: {first_line(error)}"
+        ) from None
+    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=TASKS_PER_PROCESS)(_in_folder)
+    try:
+        yield lambda job: remote.remote(os.getcwd(), task, job).future()
+    finally:
+        ray.shutdown()
 
 
-def _in_folder(folder: str, task: Callable[..., None], arguments: tuple[object, ...], worker: int) -> None:
+def _in_folder(folder: str, task: Callable[..., object], job: tuple[object, ...]) -> object:
     os.chdir(folder)  # Ray starts its workers elsewhere, and data/ and mlruns/ are relative
-    task(*arguments, worker)
+    return task(*job)

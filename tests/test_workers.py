@@ -1,17 +1,20 @@
-"""Workers on local processes: all run, the dead are counted, and the cores are divided among them."""
+"""Tasks on local processes: all run, the dead cost one, and the cores are divided among them."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.config import UserError
-from pipeline.workers import THREAD_VARIABLES, run_workers
+from pipeline.workers import TASKS_PER_PROCESS, THREAD_VARIABLES, Outcome, run_tasks
 
 # What the workers run. A file of its own, because a started process imports it by name.
 TASKS = """
@@ -25,28 +28,33 @@ from pipeline.config import UserError
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def note(folder, worker):
-    threads = " ".join(os.environ[name] for name in THREAD_VARIABLES)
-    Path(folder, str(worker)).write_text(f"{os.getpid()} {threads}")
+def note(folder, number):
+    threads = " ".join(os.environ.get(name, "-") for name in THREAD_VARIABLES)
+    Path(folder, str(number)).write_text(f"{os.getpid()} {threads}")
+    return number * number
 
 
-def one_is_killed(folder, worker):
-    if worker == 1:
+def killed(folder, number):
+    if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    note(folder, worker)
+    return note(folder, number)
 
 
-def two_fail(folder, worker):
-    note(folder, worker)
-    if worker == 0:
+def fails(folder, number):
+    if number == 0:
         raise UserError("storage must be a database")
-    if worker == 2:
-        raise RuntimeError("out of memory")
+    if number == 2:
+        raise RuntimeError("out of memory\\nand more")
+    return note(folder, number)
 
 
-def sleep(folder, worker):
-    note(folder, worker)
-    time.sleep(60)
+def sleep(folder, number):
+    note(folder, number)
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(folder, f"closed {number}").write_text("")
+        raise
 """
 
 
@@ -72,16 +80,27 @@ def _read(notes: Path) -> dict[str, list[str]]:
     return {path.name: path.read_text().split() for path in sorted(notes.iterdir())}
 
 
-def test_every_worker_runs_in_a_process_of_its_own_with_its_share_of_the_cores(
-    tasks, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+def _jobs(notes: Path, count: int) -> list[tuple[str, int]]:
+    return [(str(notes), number) for number in range(count)]
+
+
+def _outcomes(task, notes: Path, jobs: int, workers: int) -> list[Outcome]:
+    return sorted(run_tasks(task, _jobs(notes, jobs), workers), key=lambda outcome: (outcome.error, outcome.value))
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_tasks_run_in_processes_of_their_own_with_a_share_of_the_cores(tasks, notes: Path) -> None:
     before = dict(os.environ)
-    assert run_workers(tasks.note, (str(notes),), 2) == 0
+    assert _outcomes(tasks.note, notes, 4, workers=2) == [Outcome(0), Outcome(1), Outcome(4), Outcome(9)]
     written = _read(notes)
-    assert list(written) == ["0", "1"]
-    assert len({pid for pid, *_ in written.values()} | {str(os.getpid())}) == 3
-    assert [threads for _, *threads in written.values()] == [["4"] * 3] * 2
+    assert list(written) == ["0", "1", "2", "3"]
+    assert str(os.getpid()) not in {pid for pid, *_ in written.values()}
+    assert [threads for _, *threads in written.values()] == [["4"] * 3] * 4
     assert dict(os.environ) == before
 
 
@@ -90,35 +109,49 @@ def test_more_workers_than_cores_get_one_thread_and_a_value_of_the_user_stays(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert run_workers(tasks.note, (str(notes),), 2) == 0
+    assert len(_outcomes(tasks.note, notes, 2, workers=2)) == 2
     assert [threads for _, *threads in _read(notes).values()] == [["7", "1", "1"]] * 2
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_a_killed_worker_is_counted_and_the_other_goes_on(tasks, notes: Path) -> None:
-    assert run_workers(tasks.one_is_killed, (str(notes),), 2) == 1
-    assert list(_read(notes)) == ["0"]
+def test_a_single_worker_has_all_threads_and_a_process_ends_after_its_share_of_tasks(tasks, notes: Path) -> None:
+    assert len(_outcomes(tasks.note, notes, TASKS_PER_PROCESS + 1, workers=1)) == TASKS_PER_PROCESS + 1
+    written = _read(notes)
+    pids = [written[str(number)][0] for number in range(TASKS_PER_PROCESS + 1)]
+    assert len(set(pids[:-1])) == 1
+    assert pids[-1] not in pids[:-1]
+    assert {tuple(threads) for _, *threads in written.values()} == {("-", "-", "-")}
 
 
-def test_workers_that_raise_are_counted_and_a_users_mistake_is_one_line(
-    tasks, notes: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert run_workers(tasks.two_fail, (str(notes),), 3) == 2
-    assert list(_read(notes)) == ["0", "1", "2"]
-    printed = capfd.readouterr().err
-    assert "worker 0: error: storage must be a database\n" in printed
-    assert "RuntimeError: out of memory" in printed
-    assert "UserError" not in printed
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_process_costs_its_task_alone(tasks, notes: Path, workers: int) -> None:
+    *others, dead = _outcomes(tasks.killed, notes, 5, workers)
+    assert others == [Outcome(0), Outcome(4), Outcome(9), Outcome(16)]
+    assert "killed" in dead.error
+    assert "-9" in dead.error
+    assert list(_read(notes)) == ["0", "2", "3", "4"]
 
 
-def test_a_single_worker_runs_in_this_process(tasks, notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in THREAD_VARIABLES:
-        monkeypatch.setenv(name, "5")
-    assert run_workers(tasks.note, (str(notes),), 1) == 0
-    assert _read(notes) == {"0": [str(os.getpid()), "5", "5", "5"]}
+def test_a_task_that_raises_gives_its_error_in_one_line(tasks, notes: Path) -> None:
+    outcomes = _outcomes(tasks.fails, notes, 4, workers=2)
+    assert outcomes == [Outcome(1), Outcome(9), Outcome(error="out of memory"), Outcome(error=outcomes[-1].error)]
+    assert outcomes[-1].error == "storage must be a database"
 
 
-def test_an_interruption_ends_the_workers(tasks, notes: Path) -> None:
+def test_jobs_are_drawn_only_when_a_worker_is_free(tasks, notes: Path) -> None:
+    drawn: list[int] = []
+
+    def jobs():
+        for job in _jobs(notes, 5):
+            drawn.append(job[1])
+            yield job
+
+    for number, _ in enumerate(run_tasks(tasks.note, jobs(), 2)):
+        assert len(drawn) <= number + 2
+    assert drawn == [0, 1, 2, 3, 4]
+
+
+def test_an_interruption_lets_the_tasks_close_and_ends_their_processes(tasks, notes: Path) -> None:
     def interrupt_once_all_run(*_: object) -> None:
         if len(_read(notes)) == 2:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -129,18 +162,47 @@ def test_an_interruption_ends_the_workers(tasks, notes: Path) -> None:
     start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_workers(tasks.sleep, (str(notes),), 2)
+            list(run_tasks(tasks.sleep, _jobs(notes, 2), 2))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - start < 50
-    for pid, *_ in _read(notes).values():
+    written = _read(notes)
+    assert sorted(written) == ["0", "1", "closed 0", "closed 1"]
+    for number in "01":
         with pytest.raises(ProcessLookupError):
-            os.kill(int(pid), 0)
+            os.kill(int(written[number][0]), 0)
+
+
+def test_a_process_ends_with_its_parent(tasks, notes: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(tasks.__file__).parent)!r})
+import tasks_of_workers
+from pipeline.workers import run_tasks
+if __name__ == "__main__":
+    list(run_tasks(tasks_of_workers.sleep, [({str(notes)!r}, 0)], 1))
+"""
+    script = notes.parent / "parent.py"
+    script.write_text(code)
+    root = Path(__file__).parents[1]
+    with subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": str(root)}) as parent:
+        _wait_for(lambda: "0" in _read(notes) and _read(notes)["0"])
+        parent.kill()
+    pid = int(_read(notes)["0"][0])
+    _wait_for(lambda: not psutil.pid_exists(pid))
+    assert "closed 0" in _read(notes)
+
+
+def _wait_for(condition: Callable[[], object], seconds: float = 50) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_ray_without_its_package_says_what_to_install(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"ray_address.*'local'.*pip install") as error:
-        run_workers(print, (), 2, "local")
+        list(run_tasks(print, [], 2, "local"))
     assert len(str(error.value).splitlines()) == 1

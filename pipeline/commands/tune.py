@@ -6,16 +6,20 @@ import time
 from typing import TYPE_CHECKING
 
 from pipeline.config import TuneConfig as CONFIG
+from pipeline.config import UserError
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
     from pipeline.trials import Winner
 
+FAILURES_IN_A_ROW = 3  # then the fault is not the trial's
+OTHERS_EVERY_S = 5
+
 
 def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
-    from pipeline import registry, search, tracking, trials
+    from pipeline import registry, search, tracking
     from pipeline.experiment import log_store, open_store, print_model
 
     tracking.connect()
@@ -26,7 +30,7 @@ def run(config: CONFIG) -> None:
         tracking.set_tags({"study_name": study.study_name})
         _prepare(study, config)
         _run_trials(study, config, parent)
-        winner = trials.confirm(config, store, study)
+        winner = _confirm(study, config, parent)
         version = registry.register(winner.model_uri, config.model_name)
         _log_search(study, winner)
     judged_by = f" (mean of {winner.seeds} fresh seeds)" if winner.seeds else ""
@@ -52,16 +56,35 @@ def _prepare(study: Study, config: CONFIG) -> None:
 
 
 def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
-    """Run workers until the study has its trials or time is up; where some died, start more as long as that helps."""
-    from pipeline import search, trials, workers
+    """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
+    from pipeline import search, trials
+    from pipeline.workers import run_tasks
 
     deadline = time.time() + config.timeout_s if config.timeout_s else float("inf")
-    before = -1
-    while before < (finished := search.trial_counts(study)[0]) < config.n_trials and time.time() < deadline:
-        before = finished
-        died = workers.run_workers(trials.run_trials, (config, parent, deadline), config.workers, config.ray_address)
-        if died:
-            print(f"{died} of {config.workers} workers ended early", flush=True)
+    errors: list[str] = []
+    while (counts := search.trial_counts(study))[0] < config.n_trials and time.time() < deadline:
+        missing = config.n_trials - counts[0] - counts[1]
+        if missing <= 0:
+            time.sleep(OTHERS_EVERY_S)  # another process runs what is missing, and may yet fail
+        jobs = ((config, parent, deadline, number) for number in range(missing))
+        for outcome in run_tasks(trials.run_trial, jobs, config.workers, config.ray_address):
+            errors = [*errors, outcome.error] if outcome.error else []
+            if outcome.error:
+                print(f"a trial failed: {outcome.error}", flush=True)
+            if len(errors) == FAILURES_IN_A_ROW:
+                raise UserError(f"{len(errors)} trials in a row failed, the last with: {errors[-1]}")
+        search.fail_orphans(study)
+
+
+def _confirm(study: Study, config: CONFIG, parent: str) -> Winner:
+    from pipeline import trials
+    from pipeline.workers import run_tasks
+
+    jobs = [(config, parent, trial, seed) for trial, seed in trials.to_confirm(config, study)]
+    outcomes = list(run_tasks(trials.confirm_trial, jobs, config.workers, config.ray_address))
+    if errors := [outcome.error for outcome in outcomes if outcome.error]:
+        raise UserError(f"every confirmation must end, got {errors[0]} (run the same command again)")
+    return trials.pick_winner(study, [outcome.value for outcome in outcomes])
 
 
 def _log_search(study: Study, winner: Winner) -> None:
