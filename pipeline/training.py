@@ -21,7 +21,7 @@ from tqdm import tqdm
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store
-from pipeline.models.backend import load_backend
+from pipeline.models.backend import load_backend, on_gpu
 from pipeline.models.builder import build_classifier
 from pipeline.models.files import load_classifier
 from pipeline.models.predict import predict_logits, softmax
@@ -113,7 +113,7 @@ class _Training:
         classes = len(store.class_names)
         saved = load_classifier(start_from) if start_from else None
         policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
-        self._network = build_classifier(config, classes, policy, start_from=saved)
+        self._network = build_classifier(config, classes, policy, start_from=saved, fast=not on_gpu())
         self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
         self._optimizer = _compile(self._network, config, self._batches.steps)
 

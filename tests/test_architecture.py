@@ -48,6 +48,7 @@ ONLY_IN = {
     "tyro": {"pipeline.flags"},
 }
 SLOW_TO_IMPORT = {"tensorflow", "keras", "keras_hub"}
+SUBCLASSES_KERAS = {"pipeline.models.fast_layers"}  # as slow to import, and so imported where used
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 250, 40
 
 every_file = pytest.mark.parametrize("module", FILES)
@@ -144,9 +145,10 @@ def test_importing_a_module_does_not_import_tensorflow(module: str) -> None:
     wrong = [
         found.name
         for found in _imports(module)
-        if found.name.partition(".")[0] in SLOW_TO_IMPORT and found.at_top and not found.for_types
+        if found.name.partition(".")[0] in SLOW_TO_IMPORT or found.name.rpartition(".")[0] in SUBCLASSES_KERAS
+        if found.at_top and not found.for_types
     ]
-    assert wrong == []
+    assert wrong == [] or module in SUBCLASSES_KERAS
 
 
 @every_file

@@ -26,6 +26,13 @@ def load_backend() -> None:
     tf.get_logger().setLevel("ERROR")  # it warns of retracing where every trial brings a network of its own
 
 
+def on_gpu() -> bool:
+    """Return whether TensorFlow computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     sys.stderr.flush()

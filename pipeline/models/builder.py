@@ -22,6 +22,7 @@ def build_classifier(
     dtype_policy: str = "float32",
     load_weights: bool = True,
     start_from: keras.Model | None = None,
+    fast: bool = False,
 ) -> keras.Model:
     """Build the untrained or pre-trained network of a config.
 
@@ -31,6 +32,7 @@ def build_classifier(
         dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are float32 always.
         load_weights: False builds a pre-trained network's architecture and scaling alone.
         start_from: a classifier made here before, whose scaling and weights are taken instead of ``config.weights``.
+        fast: take the layers of `fast_layers`, which train faster on a CPU and cannot be saved.
 
     Returns:
         ``keras.Model`` from uint8 RGB (n, image_size, image_size, 3) to float32 logits (n, classes).
@@ -44,6 +46,10 @@ def build_classifier(
     backbone, scaling = _backbone(config, dtype_policy, load_weights)
     if start_from:
         scaling = {name: getattr(start_from.get_layer("scaling"), name) for name in SCALE_TO_UNIT}
+    if fast:
+        from pipeline.models.fast_layers import with_fast_layers
+
+        backbone = with_fast_layers(backbone)
     backbone.trainable = not config.freeze_backbone
     model = _assemble(backbone, scaling, config, classes, dtype_policy)
     if start_from and load_weights:
