@@ -115,7 +115,7 @@ class _Training:
         policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
         self._network = build_classifier(config, classes, policy, start_from=saved, fast=not on_gpu())
         self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-        self._optimizer = _compile(self._network, config, self._batches.steps)
+        self._optimizer = _compile(self._network, config, self._batches.steps, self.precision)
 
     def run_epoch(self, number: int) -> tuple[Epoch, np.ndarray]:
         """Train one epoch, hand the weights to the twin, and return what was measured and its probabilities."""
@@ -175,11 +175,13 @@ def _cpu_features() -> frozenset[str]:
         return frozenset()
 
 
-def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:
+def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int, precision: str) -> keras.Optimizer:
     import keras
 
     optimizer = make_optimizer(config, steps_per_epoch)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if precision == "float16":  # whose smallest numbers are larger than most gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(optimizer, loss, metrics=[accuracy], jit_compile=False)  # XLA halves the speed on a CPU

@@ -107,6 +107,20 @@ def test_matrix_accuracy_and_model_agree_on_every_single_photo(base: TrainConfig
     assert hits / len(rows) == result.best.val_accuracy
 
 
+def test_float16_scales_its_loss_and_keeps_the_weight_decay_off_biases(base: TrainConfig) -> None:
+    import keras
+
+    from pipeline import training
+
+    optimizer = training._compile(build_classifier(base, 2), base, 4, "float16")
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    excluded = optimizer.inner_optimizer._exclude_from_weight_decay_pattern.pattern
+    assert set(excluded.split("|")) == {"bias", "gamma", "beta"}
+    assert not isinstance(
+        training._compile(build_classifier(base, 2), base, 4, "bfloat16"), keras.optimizers.LossScaleOptimizer
+    )
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_the_returned_model_is_the_one_that_was_measured(base: TrainConfig, data_root: Path, precision: str) -> None:
     config = _changed(base, precision=precision, dropout=0.3, head_units=8)

@@ -22,6 +22,7 @@ def run(config: CONFIG) -> None:
     from pipeline import registry, search, tracking
     from pipeline.experiment import log_store, open_store, print_model
 
+    config = _with_known_weights(config)
     tracking.connect()
     with tracking.run("tune", f"tune {config.data}, {config.n_trials} trials", config) as parent:
         store = open_store(config)
@@ -36,6 +37,21 @@ def run(config: CONFIG) -> None:
     judged_by = f" (mean of {winner.seeds} fresh seeds)" if winner.seeds else ""
     print(f"winner: trial {winner.trial}, val_accuracy {winner.val_accuracy:.4f}{judged_by}")
     print_model(version)
+
+
+def _with_known_weights(config: CONFIG) -> CONFIG:
+    """Leave out the variants that nobody has trained on ImageNet, where the search is to start from such weights."""
+    from pipeline.models.variants import VARIANTS
+
+    known = tuple(name for name in config.variants if config.weights != "imagenet" or VARIANTS[name].imagenet_preset)
+    if not known:
+        with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
+        raise UserError(
+            f"weights=imagenet needs a variant that has them ({with_weights}), got variants={','.join(config.variants)}"
+        )
+    for name in set(config.variants).difference(known):
+        print(f"variant {name} is not tried: it has no ImageNet weights", flush=True)
+    return config.model_copy(update={"variants": known})
 
 
 def _prepare(study: Study, config: CONFIG) -> None:
