@@ -112,10 +112,8 @@ class _Training:
         self._images, self._labels = store.images("validation"), store.labels("validation")
         classes = len(store.class_names)
         saved = load_classifier(start_from) if start_from else None
-        policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
-        self._network = build_classifier(config, classes, policy, start_from=saved, fast=not on_gpu())
+        self._network = trainable_network(config, classes, self._batches.steps, self.precision, saved)
         self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-        self._optimizer = _compile(self._network, config, self._batches.steps, self.precision)
 
     def run_epoch(self, number: int) -> tuple[Epoch, np.ndarray]:
         """Train one epoch, hand the weights to the twin, and return what was measured and its probabilities."""
@@ -124,7 +122,7 @@ class _Training:
         with tqdm(total=batches.steps, desc=f"epoch {number}/{config.epochs}", leave=False, disable=None) as bar:
             logs, weights = self._fit_epoch(batches.epoch(number, bar.update))
         speed = batches.steps * batches.batch_size / (time.perf_counter() - started)
-        rate = float(self._optimizer.learning_rate.numpy())
+        rate = float(self._network.optimizer.learning_rate.numpy())
         self.twin.set_weights(weights)
         probabilities = softmax(predict_logits(self.twin, self._images))
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
@@ -175,9 +173,17 @@ def _cpu_features() -> frozenset[str]:
         return frozenset()
 
 
-def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int, precision: str) -> keras.Optimizer:
+def trainable_network(
+    config: TrainConfig, classes: int, steps_per_epoch: int, precision: str, start_from: keras.Model | None = None
+) -> keras.Model:
+    """Return the config's network, compiled with its optimizer and loss, that computes in ``precision``.
+
+    It may hold layers that cannot be saved: copy its weights to a network of `build_classifier`.
+    """
     import keras
 
+    policy = precision if precision == "float32" else f"mixed_{precision}"
+    model = build_classifier(config, classes, policy, start_from=start_from, fast=not on_gpu())
     optimizer = make_optimizer(config, steps_per_epoch)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if precision == "float16":  # whose smallest numbers are larger than most gradients
@@ -185,7 +191,7 @@ def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int, prec
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(optimizer, loss, metrics=[accuracy], jit_compile=False)  # XLA halves the speed on a CPU
-    return model.optimizer
+    return model
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:

@@ -17,7 +17,7 @@ from pipeline.data.decode import decode, prepare
 from pipeline.data.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
 from pipeline.models.builder import build_classifier
-from pipeline.training import Diverged, Epoch, FitResult, fit
+from pipeline.training import Diverged, Epoch, FitResult, fit, trainable_network
 
 FIT_IN_A_PROCESS = """
 import json, sys
@@ -110,15 +110,11 @@ def test_matrix_accuracy_and_model_agree_on_every_single_photo(base: TrainConfig
 def test_float16_scales_its_loss_and_keeps_the_weight_decay_off_biases(base: TrainConfig) -> None:
     import keras
 
-    from pipeline import training
-
-    optimizer = training._compile(build_classifier(base, 2), base, 4, "float16")
+    optimizer = trainable_network(base, 2, 4, "float16").optimizer
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     excluded = optimizer.inner_optimizer._exclude_from_weight_decay_pattern.pattern
     assert set(excluded.split("|")) == {"bias", "gamma", "beta"}
-    assert not isinstance(
-        training._compile(build_classifier(base, 2), base, 4, "bfloat16"), keras.optimizers.LossScaleOptimizer
-    )
+    assert not isinstance(trainable_network(base, 2, 4, "bfloat16").optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

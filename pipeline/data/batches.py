@@ -62,7 +62,9 @@ class TrainingBatches:
             tf.TensorSpec((self.batch_size, size, size, 3), tf.uint8),
             tf.TensorSpec((self.batch_size, classes), tf.float32),
         )
-        batches = tf.data.Dataset.from_generator(draw, output_signature=signature)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds at an epoch's end
+        batches = tf.data.Dataset.from_generator(draw, output_signature=signature).with_options(options)
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps)).prefetch(PREFETCH_BATCHES)
 
     def _mixed(self, images: np.ndarray, targets: np.ndarray, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:

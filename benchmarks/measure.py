@@ -1,0 +1,94 @@
+"""Contenders measured in turns, so that a busy minute of the machine hits them all; medians, spread, ratios."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.plots import style
+
+COLUMNS = ["case", "contender", "unit", "median", "low", "high", "ratio", "ratio_low", "ratio_high"]
+
+
+def in_turns(case: str, unit: str, contenders: Mapping[str, Callable[[], float]], rounds: int) -> pd.DataFrame:
+    """Call every contender once per round, in rotating order, and return a row for each.
+
+    Args:
+        case: what is measured, for the table's first column.
+        unit: of what the contenders return.
+        contenders: name -> one measurement; the first is ours, to which the others are compared.
+        rounds: measurements per contender, after one round that does not count.
+
+    Returns:
+        Columns `COLUMNS`: the median, least and greatest measurement, and the median, least and greatest of
+        ours divided by this contender's of the same round.
+    """
+    names = list(contenders)
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds + 1):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            value = contenders[name]()
+            if number:
+                measured[name].append(value)
+    values = pd.DataFrame(measured)
+    ratios = values.rdiv(values[names[0]], axis=0)
+    rows = [(case, name, unit, *_middle_and_ends(values[name]), *_middle_and_ends(ratios[name])) for name in names]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table.to_string(index=False, float_format="{:.3g}".format), flush=True)
+    return table
+
+
+def _middle_and_ends(values: pd.Series[float]) -> tuple[float, float, float]:
+    return values.median(), values.min(), values.max()
+
+
+def machine() -> str:
+    """Return what the figures depend on: processor, cores, and the packages that compute."""
+    from importlib.metadata import version
+
+    model = next(
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "numpy", "opencv-python"))
+    return f"{os.cpu_count()} cores of {model}; Python {platform.python_version()}, {packages}"
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def save(table: pd.DataFrame, name: str, folder: Path) -> None:
+    """Write ``NAME.json`` and ``NAME.png``: a bar per contender, a panel per case, whiskers from least to greatest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine(), "rows": table.to_dict(orient="records")}
+    Path(folder, f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    _draw(table, name).savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+    print(f"written: {folder / name}.json and .png", flush=True)
+
+
+def _draw(table: pd.DataFrame, name: str) -> Figure:
+    cases = list(table["case"].unique())
+    bars = [len(table[table["case"] == case]) for case in cases]
+    figure = style.new_figure(9, 0.4 * sum(bars) + 0.9 * len(cases) + 0.4, name.replace("_", " "))
+    panels = figure.subplots(len(cases), squeeze=False, height_ratios=bars)[:, 0]
+    for axes, case in zip(panels, cases, strict=True):
+        rows = table[table["case"] == case][::-1]
+        colours = [style.GREY] * (len(rows) - 1) + [style.BLUE]
+        whiskers = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
+        axes.barh(rows["contender"], rows["median"], xerr=whiskers, color=colours, capsize=3)
+        for place, (value, high) in enumerate(zip(rows["median"], rows["high"], strict=True)):
+            axes.text(high, place, f"  {value:.3g}", va="center", fontsize=style.SMALL)
+        axes.set_xlabel(rows["unit"].iloc[0], fontsize=style.NORMAL)
+        axes.set_title(case, fontsize=style.NORMAL)
+        axes.set_xlim(0, 1.15 * float(rows["high"].max()))
+    return figure
