@@ -61,9 +61,7 @@ class DataConfig(Config):
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
-    resize: Resize = Field(
-        "crop", description="How a photo becomes square: stretch, pad with black, or crop the centre."
-    )
+    resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
         (), description="OpenCV operations in order, such as opening:5,gradient (see pipeline/data/image_ops.py)."
     )
@@ -104,12 +102,11 @@ class TrainingConfig(Config):
     weights: str = Field(
         "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
     )
-    freeze_backbone: bool = Field(False, description="Train the head alone.")
+    freeze_backbone: bool = Field(False, description="Train the head alone, on features that are computed once.")
+    feature_views: int = Field(4, ge=1, description="Augmented views of a photo that a frozen backbone sees in turn.")
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
-    augment: Augment = Field(
-        "medium", description="Random changes to training photos (see pipeline/data/augmentation.py)."
-    )
+    augment: Augment = Field("medium", description="Random changes to photos (see pipeline/data/augmentation.py).")
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
     optimizer: OptimizerName = Field("adamw", description="sgd has Nesterov momentum 0.9; adam no weight decay.")

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store
+from pipeline.features import FeatureCache
 from pipeline.models.backend import load_backend, on_gpu
-from pipeline.models.builder import build_classifier
+from pipeline.models.builder import build_classifier, build_head, copy_head
 from pipeline.models.files import load_classifier
 from pipeline.models.predict import predict_logits, softmax
 from pipeline.schedules import learning_rate_schedule
@@ -93,27 +94,46 @@ def fit(
         if stopped or (config.patience and number - last_gain >= config.patience):
             break
     assert best is not None
-    training.twin.set_weights(best[1])
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
-    return FitResult(training.twin, history, best[0], best[2], training.precision)
+    return FitResult(training.classifier(best[1]), history, best[0], best[2], training.precision)
 
 
 class _Training:
-    """The network in training, its float32 twin, and the photos of one `fit`."""
+    """The network in training, its float32 twin, and the photos of one `fit`.
+
+    Behind a frozen backbone both are the head alone, which is fed with features that were computed once.
+    """
 
     def __init__(self, config: TrainConfig, store: Store, start_from: Path | None) -> None:
         load_backend()
         import keras
 
         keras.backend.clear_session(free_memory=True)
-        self.precision = choose_precision(config)
-        self._config = config
-        self._batches = TrainingBatches(store, config)
-        self._images, self._labels = store.images("validation"), store.labels("validation")
+        self._config, self._labels = config, store.labels("validation")
         classes = len(store.class_names)
         saved = load_classifier(start_from) if start_from else None
-        self._network = trainable_network(config, classes, self._batches.steps, self.precision, saved)
-        self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+        if takes_features(config):
+            self.precision = "float32"
+            self._classifier = build_classifier(config, classes, start_from=saved)
+            cache = FeatureCache(self._classifier, store, config)
+            self._batches = TrainingBatches(store, config, cache.training)
+            self._inputs = cache.validation()
+            self._network, self.twin = (build_head(config, classes, cache.size) for _ in range(2))
+            copy_head(self._classifier, self._network)
+            _compile(self._network, config, self._batches.steps, self.precision)
+        else:
+            self.precision = choose_precision(config)
+            self._batches = TrainingBatches(store, config)
+            self._inputs = store.images("validation")
+            self._network = trainable_network(config, classes, self._batches.steps, self.precision, saved)
+            self._classifier = self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+
+    def classifier(self, weights: list[np.ndarray]) -> keras.Model:
+        """Return the whole network, from pixels to logits, with these weights of the twin."""
+        self.twin.set_weights(weights)
+        if self._classifier is not self.twin:
+            copy_head(self.twin, self._classifier)
+        return self._classifier
 
     def run_epoch(self, number: int) -> tuple[Epoch, np.ndarray]:
         """Train one epoch, hand the weights to the twin, and return what was measured and its probabilities."""
@@ -124,7 +144,7 @@ class _Training:
         speed = batches.steps * batches.batch_size / (time.perf_counter() - started)
         rate = float(self._network.optimizer.learning_rate.numpy())
         self.twin.set_weights(weights)
-        probabilities = softmax(predict_logits(self.twin, self._images))
+        probabilities = softmax(predict_logits(self.twin, self._inputs))
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         train_loss, val_loss = float(logs["loss"][0]), float(-np.log(np.maximum(of_truth, 1e-12)).mean())
         if not math.isfinite(train_loss + val_loss):
@@ -151,6 +171,11 @@ class _Training:
         if raw:
             self._network.set_weights(raw)
         return logs, weights
+
+
+def takes_features(config: TrainConfig) -> bool:
+    """Return whether the head can be trained by itself: nothing before it changes, and mixup blends pixels."""
+    return config.freeze_backbone and not config.mixup
 
 
 def choose_precision(config: TrainConfig) -> str:
@@ -180,10 +205,15 @@ def trainable_network(
 
     It may hold layers that cannot be saved: copy its weights to a network of `build_classifier`.
     """
-    import keras
-
     policy = precision if precision == "float32" else f"mixed_{precision}"
     model = build_classifier(config, classes, policy, start_from=start_from, fast=not on_gpu())
+    _compile(model, config, steps_per_epoch, precision)
+    return model
+
+
+def _compile(model: keras.Model, config: TrainConfig, steps_per_epoch: int, precision: str) -> None:
+    import keras
+
     optimizer = make_optimizer(config, steps_per_epoch)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if precision == "float16":  # whose smallest numbers are larger than most gradients
@@ -191,7 +221,6 @@ def trainable_network(
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(optimizer, loss, metrics=[accuracy], jit_compile=False)  # XLA halves the speed on a CPU
-    return model
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> keras.Optimizer:

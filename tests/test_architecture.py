@@ -21,6 +21,7 @@ LEVELS = (
     ("pipeline.config",),
     ("pipeline.flags",),
     ("pipeline.schedules", "pipeline.models", "pipeline.data"),
+    ("pipeline.features",),
     (
         "pipeline.serving",
         "pipeline.tracking",

@@ -23,21 +23,30 @@ PREFETCH_BATCHES = 4
 
 
 class TrainingBatches:
-    """The training split in shuffled, augmented batches of equal size; the remainder waits for another epoch."""
+    """The training split in shuffled, augmented batches of equal size; the remainder waits for another epoch.
 
-    def __init__(self, store: Store, config: TrainingConfig) -> None:
-        self._images = store.images("train")
+    Args:
+        store: the prepared photos.
+        config: the training.
+        features: what a frozen backbone made of an epoch's photos, float32 (n, features), to take instead of these.
+    """
+
+    def __init__(
+        self, store: Store, config: TrainingConfig, features: Callable[[int], np.ndarray] | None = None
+    ) -> None:
+        self._images, self._features = store.images("train"), features
         self._targets = np.eye(len(store.class_names), dtype=np.float32)[store.labels("train")]
         self._config = config
         self.batch_size = min(config.batch_size, len(self._images))
         self.steps = len(self._images) // self.batch_size
 
     def batch(self, epoch: int, step: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return uint8 images (batch, size, size, 3) and float32 targets (batch, classes) that sum to 1."""
+        """Return uint8 images (batch, size, size, 3), or features, and float32 targets (batch, classes) of sum 1."""
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-        policy, seed = self._config.augment, self._config.seed
-        images = np.stack([augment(self._images[row], policy, (AUGMENT, seed, epoch, row)) for row in rows])
         targets = self._targets[rows]
+        if self._features:
+            return self._features(epoch)[rows], targets
+        images = augmented(self._images, rows, self._config, epoch)
         return self._mixed(images, targets, epoch, step) if self._config.mixup else (images, targets)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -57,10 +66,10 @@ class TrainingBatches:
                 yield self.batch(epoch, step, order)
                 on_batch()
 
-        size, classes = self._images.shape[1], self._targets.shape[1]
+        inputs = self._features(epoch) if self._features else self._images
         signature = (
-            tf.TensorSpec((self.batch_size, size, size, 3), tf.uint8),
-            tf.TensorSpec((self.batch_size, classes), tf.float32),
+            tf.TensorSpec((self.batch_size, *inputs.shape[1:]), tf.as_dtype(inputs.dtype)),
+            tf.TensorSpec((self.batch_size, self._targets.shape[1]), tf.float32),
         )
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds at an epoch's end
@@ -74,3 +83,8 @@ class TrainingBatches:
         flat = images.reshape(len(images), -1)
         blended = cv2.addWeighted(flat, share, np.ascontiguousarray(flat[::-1]), 1 - share, 0).reshape(images.shape)
         return blended, share * targets + (1 - share) * targets[::-1]
+
+
+def augmented(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:
+    """Return photos as an epoch (counted from 1) sees them: uint8 (len(rows), size, size, 3)."""
+    return np.stack([augment(images[row], config.augment, (AUGMENT, config.seed, epoch, row)) for row in rows])

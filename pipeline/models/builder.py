@@ -13,6 +13,7 @@ from pipeline.models.variants import VARIANTS
 if TYPE_CHECKING:
     import keras
 
+HEAD_LAYERS = ("hidden", "logits")
 SCALE_TO_UNIT = {"scale": 1 / 127.5, "offset": -1.0}  # 0..255 -> -1..1, for networks that start from random weights
 
 
@@ -68,12 +69,27 @@ def _assemble(
     x = layers.Rescaling(**scaling, dtype=dtype_policy, name="scaling")(inputs)
     x = backbone(x)
     x = layers.GlobalAveragePooling2D(dtype=dtype_policy, name="pool")(x)
+    keras.utils.set_random_seed(config.seed)  # again: the head begins the same behind whatever backbone
+    return keras.Model(inputs, _head(x, config, classes, dtype_policy), name=config.variant)
+
+
+def build_head(config: TrainConfig, classes: int, features: int) -> keras.Model:
+    """Build the network behind the backbone alone: from float32 features (n, features) to logits (n, classes)."""
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    inputs = keras.Input((features,), name="features")
+    return keras.Model(inputs, _head(inputs, config, classes, "float32"), name="head")
+
+
+def _head(x: keras.KerasTensor, config: TrainConfig, classes: int, dtype_policy: str) -> keras.KerasTensor:
+    from keras import layers
+
     if config.head_units:
         x = layers.Dense(config.head_units, activation="relu", dtype=dtype_policy, name="hidden")(x)
     if config.dropout:
         x = layers.Dropout(config.dropout, seed=config.seed, dtype=dtype_policy, name="dropout")(x)
-    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=config.variant)
+    return layers.Dense(classes, dtype="float32", name="logits")(x)
 
 
 def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, dict[str, object]]:
@@ -139,9 +155,16 @@ def _preset_scaling(preset: str) -> dict[str, object]:
     return {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
 
 
+def copy_head(source: keras.Model, target: keras.Model) -> None:
+    """Copy the head's weights between a classifier and a network of `build_head`, either way."""
+    for layer in source.layers:
+        if layer.name in HEAD_LAYERS:
+            target.get_layer(layer.name).set_weights(layer.get_weights())
+
+
 def _copy_weights(saved: keras.Model, model: keras.Model) -> None:
     """Copy a classifier's backbone into ``model``, and its head too where the shapes agree."""
-    for layer in (layer for layer in model.layers if layer.name in ("backbone", "hidden", "logits")):
+    for layer in (layer for layer in model.layers if layer.name in ("backbone", *HEAD_LAYERS)):
         there: list[Any] = next((other.get_weights() for other in saved.layers if other.name == layer.name), [])
         if [array.shape for array in there] == [array.shape for array in layer.get_weights()]:
             layer.set_weights(there)
