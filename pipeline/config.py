@@ -116,7 +116,7 @@ class TrainingConfig(Config):
     warmup_epochs: float = Field(1.0, ge=0, description="Epochs over which the rate rises to its peak.")
     weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay, times the rate, on kernels only.")
     ema: float = Field(0.0, ge=0, lt=1, description="Momentum of the weights' moving average; 0 for none.")
-    epochs: int = Field(12, ge=1, description="Passes over the training photos at most.")
+    epochs: int = Field(16, ge=1, description="Passes over the training photos at most.")
     batch_size: int = Field(64, ge=1, description="Photos per step.")
     patience: int = Field(0, ge=0, description="Epochs without a better val_accuracy before stopping; 0 for never.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

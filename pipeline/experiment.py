@@ -86,7 +86,8 @@ def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "t
 
 def describe(config: TrainConfig) -> str:
     """Return what tells one training from another, for run names and progress lines."""
-    return f"{config.variant} {config.optimizer} lr={config.learning_rate:.1e} {config.lr_schedule}"
+    rate = f"lr={config.learning_rate:.1e}"
+    return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 
 
 def _samples(store: Store, splits: Sequence[str], count: int = 4) -> dict[tuple[str, str], np.ndarray]:

@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.config import Schedule, TrainConfig, TuneConfig, UserError, first_line
+from pipeline.config import Augment, Schedule, TrainConfig, TuneConfig, UserError, first_line
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S, GRACE_S = 30, 120
@@ -36,6 +36,7 @@ OWNER = "process"  # user attribute: host, pid and start time of the process tha
 # 1,000-fold. sgd: He et al. 2015; adamw: Wightman et al. 2021 (ResNet strikes back); lion: Chen et al. 2023.
 USUAL_RATES: dict[str, tuple[float, float]] = {"adamw": (1e-3, 0.05), "sgd": (0.1, 5e-4), "lion": (1e-4, 0.5)}
 SCHEDULES: tuple[Schedule, ...] = ("cosine", "exponential", "step")  # constant: lr_decay=1 of each of them
+AUGMENTS: tuple[Augment, ...] = ("medium", "light", "strong")  # how much pays depends on photos and epochs
 RATE_FACTOR = (0.1, 10.0)  # a factor of ten both ways: beyond it a ResNet diverges or hardly moves
 WEIGHT_DECAY_FACTOR = (0.1, 10.0)
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
@@ -48,6 +49,7 @@ def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
     rate, weight_decay = USUAL_RATES[optimizer]
     return config.train_config(
         variant=trial.suggest_categorical("variant", list(config.variants)),
+        augment=trial.suggest_categorical("augment", list(_augments(config))),
         optimizer=optimizer,
         learning_rate=rate * trial.suggest_float("learning_rate_factor", *RATE_FACTOR, log=True),
         weight_decay=weight_decay * trial.suggest_float("weight_decay_factor", *WEIGHT_DECAY_FACTOR, log=True),
@@ -57,25 +59,46 @@ def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
 
 
 def known_good(config: TuneConfig) -> list[dict[str, Any]]:
-    """Return the trials to begin with: the flags themselves, then each optimizer's usual rates."""
-    variant = config.variant if config.variant in config.variants else config.variants[0]
-    usual = [
-        {"optimizer": name, "variant": variant, "lr_schedule": "cosine", "lr_decay": 0.01}
-        | {"learning_rate_factor": 1.0, "weight_decay_factor": 1.0}
-        for name in USUAL_RATES
+    """Return the trials to begin with: the flags themselves, then each optimizer's usual rates.
+
+    Each of the latter takes another variant and augmentation, so that the sampler has seen every choice early.
+    """
+    usual: list[dict[str, Any]] = [
+        {
+            "variant": config.variants[-1 - place % len(config.variants)],
+            "augment": _augments(config)[(place + 1) % len(_augments(config))],
+            "optimizer": name,
+            "learning_rate_factor": 1.0,
+            "weight_decay_factor": 1.0,
+            "lr_schedule": "cosine",
+            "lr_decay": 0.01,
+        }
+        for place, name in enumerate(USUAL_RATES)
     ]
-    if config.optimizer not in USUAL_RATES or config.lr_schedule not in SCHEDULES:
+    if unsearched(config):
         return usual
     rate, weight_decay = USUAL_RATES[config.optimizer]
     base = {
+        "variant": config.variant if config.variant in config.variants else config.variants[0],
+        "augment": config.augment,
         "optimizer": config.optimizer,
-        "variant": variant,
-        "lr_schedule": config.lr_schedule,
         "learning_rate_factor": _clip(config.learning_rate / rate, RATE_FACTOR),
         "weight_decay_factor": _clip(config.weight_decay / weight_decay, WEIGHT_DECAY_FACTOR),
+        "lr_schedule": config.lr_schedule,
         "lr_decay": _clip(config.lr_decay, LR_DECAY),
     }
     return [base, *(start for start in usual if start != base)]
+
+
+def unsearched(config: TuneConfig) -> dict[str, tuple[str, Sequence[str]]]:
+    """Return the flags whose value no trial will have: name -> (value, what is searched instead)."""
+    choices: dict[str, Sequence[str]] = {"optimizer": tuple(USUAL_RATES), "lr_schedule": SCHEDULES}
+    values = {name: str(getattr(config, name)) for name in choices}
+    return {name: (values[name], choice) for name, choice in choices.items() if values[name] not in choice}
+
+
+def _augments(config: TuneConfig) -> Sequence[str]:
+    return AUGMENTS if config.augment in AUGMENTS else (config.augment,)  # none: a mirrored letter is another letter
 
 
 def _clip(value: float, limits: tuple[float, float]) -> float:
@@ -125,7 +148,7 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     """Return the study's name: trials belong together if data and every flag that a trial sees are the same."""
     if config.study_name:
         return config.study_name
-    searched = {"variant", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay", "data"}
+    searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay", "data"}
     fixed = config.train_config().model_dump(mode="json", exclude=searched | {"model_name"})
     text = json.dumps([data_digest, fixed, config.variants, config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

@@ -108,7 +108,7 @@ def _print_trial(
     finished = search.trial_counts(trial.study)[0] + 1
     values = [other.value or 0.0 for other in search.ranked(trial.study)] + ([] if pruned else [best.val_accuracy])
     print(
-        f"[{finished}/{config.n_trials}] trial {trial.number:>3}  {describe(wanted):<44}  "
+        f"[{finished}/{config.n_trials}] trial {trial.number:>3}  {describe(wanted):<50}  "
         f"val_accuracy {best.val_accuracy:.4f} at epoch {best.epoch:<3} {'pruned' if pruned else 'complete':<8} "
         f"{seconds:.0f} s  best {max(values, default=0.0):.4f}",
         flush=True,

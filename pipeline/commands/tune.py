@@ -61,12 +61,8 @@ def _prepare(study: Study, config: CONFIG) -> None:
         print(f"trial {orphan.number} was running in a process that is gone; another takes its place", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
-    for flag, value, searched in (
-        ("optimizer", config.optimizer, tuple(search.USUAL_RATES)),
-        ("lr_schedule", config.lr_schedule, search.SCHEDULES),
-    ):
-        if value not in searched:
-            print(f"{flag}={value} is not tried: the search is over {', '.join(searched)}", flush=True)
+    for flag, (value, searched) in search.unsearched(config).items():
+        print(f"{flag}={value} is not tried: the search is over {', '.join(searched)}", flush=True)
     finished, _, _ = search.trial_counts(study)
     print(f"study {study.study_name}: {finished} of {config.n_trials} trials are finished", flush=True)
 
