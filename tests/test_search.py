@@ -39,6 +39,7 @@ def config(tmp_path: Path) -> Callable[..., TuneConfig]:
 def _assert_in_the_search_space(trained: TrainConfig, config: TuneConfig) -> None:
     assert trained.variant in config.variants
     assert trained.lr_schedule in search.SCHEDULES
+    assert trained.augment in (search.AUGMENTS if config.augment != "none" else ("none",))
     rate, weight_decay = search.USUAL_RATES[trained.optimizer]
     for value, (low, high) in [
         (trained.learning_rate / rate, search.RATE_FACTOR),
@@ -46,31 +47,37 @@ def _assert_in_the_search_space(trained: TrainConfig, config: TuneConfig) -> Non
         (trained.lr_decay, search.LR_DECAY),
     ]:
         assert low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
-    searched = {"variant", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay"}
+    searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay"}
     assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
 
 
 @given(
     optimizer=st.sampled_from(sorted(search.USUAL_RATES)),
     variant=st.sampled_from(VARIANTS),
+    augment=st.sampled_from(search.AUGMENTS),
     schedule=st.sampled_from(search.SCHEDULES),
     rate=st.floats(*search.RATE_FACTOR),
     weight_decay=st.floats(*search.WEIGHT_DECAY_FACTOR),
     decay=st.floats(*search.LR_DECAY),
-    flags=st.fixed_dictionaries(
-        {"epochs": st.integers(2, 50), "seed": st.integers(0, 9), "augment": st.just("strong")}
-    ),
+    flags=st.fixed_dictionaries({"epochs": st.integers(2, 50), "seed": st.integers(0, 9), "mixup": st.just(0.2)}),
 )
 @settings(deadline=None, max_examples=50)
 def test_every_point_of_the_space_is_a_valid_training(
-    optimizer: str, variant: str, schedule: str, rate: float, weight_decay: float, decay: float, flags: dict[str, Any]
+    optimizer: str,
+    variant: str,
+    augment: str,
+    schedule: str,
+    rate: float,
+    weight_decay: float,
+    decay: float,
+    flags: dict[str, Any],
 ) -> None:
     config = TuneConfig(variants=VARIANTS, **flags)
-    params = {"optimizer": optimizer, "variant": variant, "lr_schedule": schedule, "lr_decay": decay}
-    trial = optuna.trial.FixedTrial(params | {"learning_rate_factor": rate, "weight_decay_factor": weight_decay})
-    trained = search.suggest(trial, config)
+    chosen = {"optimizer": optimizer, "variant": variant, "augment": augment, "lr_schedule": schedule}
+    numbers = {"lr_decay": decay, "learning_rate_factor": rate, "weight_decay_factor": weight_decay}
+    trained = search.suggest(optuna.trial.FixedTrial(chosen | numbers), config)
     _assert_in_the_search_space(trained, config)
-    assert (trained.optimizer, trained.variant, trained.lr_schedule) == (optimizer, variant, schedule)
+    assert trained.model_dump(include=set(chosen)) == chosen
     assert trained.learning_rate == pytest.approx(rate * search.USUAL_RATES[optimizer][0])
 
 
@@ -157,6 +164,7 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
             {"model_name": "tulips"},
             {"learning_rate": 0.5},
             {"optimizer": "sgd"},
+            {"augment": "strong"},
             {"data": "the/same/photos/elsewhere"},
         ],
     ],
@@ -181,6 +189,8 @@ def test_a_study_name_that_is_given_is_taken() -> None:
         {"lr_schedule": "constant"},
         {"learning_rate": 100.0, "weight_decay": 0.0, "lr_decay": 1.0},
         {"variant": "resnet152"},
+        {"augment": "strong"},
+        {"augment": "none"},
     ],
     ids=repr,
 )
@@ -191,6 +201,7 @@ def test_a_search_begins_with_known_good_trials_each_once(
     starts = search.known_good(wanted)
     assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
     assert {start["optimizer"] for start in starts} == set(search.USUAL_RATES)
+    assert {start["variant"] for start in starts} == set(VARIANTS)
     study = search.open_study(wanted, "digest")
     for start in starts * 2:
         study.enqueue_trial(start, skip_if_exists=True)

@@ -1,0 +1,78 @@
+"""Peak memory of preprocess, train and tune as the photos grow to 1, 2, 4 and 8 times as many.
+
+Counted is what the processes of a command allocate together (anonymous resident memory). Pages of the memory-mapped
+store are left out: the system takes them back when it needs room.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from benchmarks.measure import COLUMNS
+from pipeline.data.synthetic import write_synthetic
+
+ROOT = Path(__file__).parents[1]
+SCALES = (1, 2, 4, 8)
+PHOTOS_PER_CLASS = 100
+EVERY_S = 0.05
+SMALL = ["--image_size=64", "--epochs=2", "--batch_size=32"]
+COMMANDS = {
+    "preprocess": ["preprocess", "--image_size=224"],
+    "train": ["train", *SMALL],
+    "tune": ["tune", *SMALL, "--n_trials=2", "--confirm_top_k=1", "--variants=resnet18"],
+}
+
+
+def run(data: str, quick: bool) -> pd.DataFrame:
+    """Measure every command at every scale, once each; ``data`` is not used: the photos are drawn."""
+    rows = []
+    for name, command in COMMANDS.items():
+        peaks = {scale: _peak_megabytes(command, scale) for scale in (SCALES[:2] if quick else SCALES)}
+        for scale, peak in peaks.items():
+            ratio = peak / peaks[1]
+            rows.append((name, f"{scale * 5 * PHOTOS_PER_CLASS} photos", "MB at peak", peak, peak, peak, *[ratio] * 3))
+            print(f"{name}: {scale} x: {peak:.0f} MB, {ratio:.2f} times the smallest", flush=True)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _peak_megabytes(command: list[str], scale: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic(Path(folder, "photos"), PHOTOS_PER_CLASS * scale)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *command, "--data=photos"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+        )
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, _allocated_megabytes(process.pid))
+            time.sleep(EVERY_S)
+        if process.returncode:
+            raise RuntimeError(f"{command} ended with exit code {process.returncode}")
+        return peak
+
+
+def _allocated_megabytes(pid: int) -> float:
+    kilobytes = 0
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    for member in family:
+        try:
+            status = Path(f"/proc/{member.pid}/status").read_text()
+        except OSError:  # it has just ended
+            continue
+        if found := re.search(r"RssAnon:\s+(\d+) kB", status):
+            kilobytes += int(found[1])
+    return kilobytes / 1024

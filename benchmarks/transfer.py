@@ -1,0 +1,103 @@
+"""Seconds for a search of 20 heads on a frozen ResNet-50: ours, plain Keras, and KerasTuner.
+
+The recipe is the TensorFlow tutorials': a frozen ResNet-50, a hidden layer of 512 units, Adam, 5 epochs, batch 32, no
+augmentation; random weights, which cost the same. Ours is the real command, ``python -m pipeline tune``, with every
+trial in MLflow. The opponents train `PLAIN_TRIALS` trials by `fit` on `image_dataset_from_directory`; their time for 20
+is that mean times 20.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.measure import COLUMNS
+from pipeline.config import DataConfig
+from pipeline.data.store import prepared_store
+from pipeline.models.backend import load_backend
+
+ROOT = Path(__file__).parents[1]
+TRIALS, PLAIN_TRIALS, EPOCHS, SIZE, BATCH = 20, 2, 5, 192, 32
+
+
+def run(data: str, quick: bool) -> pd.DataFrame:
+    """Measure ours in full and the others in part; ``quick`` does so at 64 px."""
+    size = 64 if quick else SIZE
+    folder = prepared_store(DataConfig(data=data, image_size=size)).source.resolve()
+    seconds = {"ours": _ours(folder, size), "plain fit": _plain(folder, size)}
+    if importlib.util.find_spec("keras_tuner"):
+        seconds["KerasTuner"] = _keras_tuner(folder, size)
+    case = f"{TRIALS} heads on a frozen ResNet-50, {size} px"
+    rows = [
+        (case, name, "seconds", value, value, value, *[seconds["ours"] / value] * 3) for name, value in seconds.items()
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table.to_string(index=False, float_format="{:.4g}".format), flush=True)
+    return table
+
+
+def _ours(folder: Path, size: int) -> float:
+    flags = {
+        "data": folder, "image_size": size, "variants": "resnet50", "variant": "resnet50", "freeze_backbone": "true",
+        "head_units": 512, "augment": "none", "epochs": EPOCHS, "batch_size": BATCH, "n_trials": TRIALS,
+        "confirm_top_k": 0, "pruner": "none",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "pipeline", "tune", *(f"--{name}={value}" for name, value in flags.items())]
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        subprocess.run(command, cwd=scratch, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        return time.perf_counter() - start
+
+
+def _photos(folder: Path, size: int) -> tuple[Any, Any, int]:
+    import keras
+
+    train, validation = keras.utils.image_dataset_from_directory(
+        folder, validation_split=0.1, subset="both", seed=123, image_size=(size, size), batch_size=BATCH, verbose=False
+    )
+    return train, validation, len(train.class_names)
+
+
+def _network(size: int, classes: int, learning_rate: float) -> Any:
+    import keras
+
+    inputs = keras.Input((size, size, 3))
+    backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(size, size, 3), pooling="avg")
+    backbone.trainable = False
+    x = keras.layers.Dense(512, activation="relu")(backbone(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(classes)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
+    return model
+
+
+def _plain(folder: Path, size: int) -> float:
+    load_backend()
+    train, validation, classes = _photos(folder, size)
+    start = time.perf_counter()
+    for trial in range(PLAIN_TRIALS):
+        _network(size, classes, 1e-3 / (trial + 1)).fit(train, validation_data=validation, epochs=EPOCHS, verbose=0)
+    return (time.perf_counter() - start) / PLAIN_TRIALS * TRIALS
+
+
+def _keras_tuner(folder: Path, size: int) -> float:
+    import keras_tuner
+
+    train, validation, classes = _photos(folder, size)
+
+    def build(choice: Any) -> Any:
+        return _network(size, classes, choice.Float("learning_rate", 1e-4, 1e-2, sampling="log"))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tuner = keras_tuner.RandomSearch(build, "val_accuracy", max_trials=PLAIN_TRIALS, directory=scratch, seed=0)
+        start = time.perf_counter()
+        tuner.search(train, validation_data=validation, epochs=EPOCHS, verbose=0)
+        return (time.perf_counter() - start) / PLAIN_TRIALS * TRIALS
