@@ -10,7 +10,7 @@ lint:
 fix:
 	ruff check --fix . && ruff format .
 
-MLproject: pipeline/config.py pipeline/flags.py pipeline/mlproject.py
+MLproject: pipeline/config/groups.py pipeline/flags.py pipeline/mlproject.py
 	python -m pipeline.mlproject > MLproject
 
 requirements:

@@ -14,19 +14,23 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.measure import in_turns
 from pipeline.config import TrainConfig
 from pipeline.data.batches import TrainingBatches
-from pipeline.data.store import prepared_store
+from pipeline.data.store import Store, prepared_store
 from pipeline.models.backend import load_backend
+from pipeline.models.builder import build_classifier
+from pipeline.trainer import Trainer
 
 CASES = [("resnet18", 128, 64), ("resnet18", 224, 32), ("resnet50", 128, 32), ("resnet50", 224, 16)]
-STEPS, ROUNDS = 12, 7
+ROUNDS = 7
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
@@ -37,24 +41,24 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def _case(data: str, variant: str, size: int, batch: int, rounds: int) -> pd.DataFrame:
-    import keras
-
-    keras.backend.clear_session()
     config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
     store = prepared_store(config)
+    trainer = Trainer(config, store)
     batches = TrainingBatches(store, config)
-    ours, resident, precision = _ours(config, batches, len(store.class_names))
+    one = batches.batch(1, 0, batches.order(1))
     contenders = {
-        "ours": ours,
-        "our step, resident batch": resident,
-        "Keras, resident batch": _keras_resident(config, batches, len(store.class_names), precision),
-        "Keras, default fit": _keras_default(config, str(store.source), len(store.class_names)),
+        "ours": _ours(trainer),
+        "our step, resident batch": _our_step(trainer, *one),
+        "Keras, resident batch": _keras_resident(config, *one, trainer),
+        "Keras, default fit": _keras_default(config, store, trainer.steps),
     }
     if importlib.util.find_spec("torchvision"):
         from benchmarks.pytorch import trained_steps
 
-        contenders["PyTorch"] = trained_steps(config, store, STEPS)
-    return in_turns(f"{variant}, {size} px, batch {batch}, {precision}", "images per second", contenders, rounds)
+        contenders["PyTorch"] = trained_steps(config, store, trainer.steps)
+    return in_turns(
+        f"{variant}, {size} px, batch {batch}, {trainer.precision}", "images per second", contenders, rounds
+    )
 
 
 def _timed(images: int, work: Callable[[], object]) -> float:
@@ -63,51 +67,41 @@ def _timed(images: int, work: Callable[[], object]) -> float:
     return images / (time.perf_counter() - start)
 
 
-def _ours(
-    config: TrainConfig, batches: TrainingBatches, classes: int
-) -> tuple[Callable[[], float], Callable[[], float], str]:
+def _ours(trainer: Trainer) -> Callable[[], float]:
+    epochs = itertools.count(1)
+    return lambda: _timed(trainer.images(trainer.steps), lambda: trainer.train(next(epochs)))
+
+
+def _our_step(trainer: Trainer, images: np.ndarray, targets: np.ndarray) -> Callable[[], float]:
     import tensorflow as tf
 
-    from pipeline.training import choose_precision, trainable_network
-
-    precision = choose_precision(config)
-    network = trainable_network(config, classes, batches.steps, precision)
-    epochs = iter(range(1, 10**9))
-    steps = min(STEPS, batches.steps)
-
-    def stream() -> object:
-        return network.fit(batches.epoch(next(epochs)).take(steps), shuffle=False, verbose=0)
-
-    one = tf.data.Dataset.from_tensors(batches.batch(1, 0, batches.order(1))).cache().repeat(steps)
-    images = steps * config.batch_size
-    return (
-        lambda: _timed(images, stream),
-        lambda: _timed(images, lambda: network.fit(one, shuffle=False, verbose=0)),
-        precision,
-    )
+    batch = tf.constant(images), tf.constant(targets)
+    return lambda: _timed(trainer.images(trainer.steps), lambda: [trainer.step(*batch) for _ in range(trainer.steps)])
 
 
-def _keras_resident(config: TrainConfig, batches: TrainingBatches, classes: int, precision: str) -> Callable[[], float]:
+def _keras_resident(
+    config: TrainConfig, images: np.ndarray, targets: np.ndarray, trainer: Trainer
+) -> Callable[[], float]:
     import keras
     import tensorflow as tf
 
-    from pipeline.models.builder import build_classifier
-
-    policy = precision if precision == "float32" else f"mixed_{precision}"
-    network = build_classifier(config, classes, policy)
+    policy = trainer.precision if trainer.precision == "float32" else f"mixed_{trainer.precision}"
+    network = build_classifier(config, targets.shape[1], policy)
     network.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
-    one = tf.data.Dataset.from_tensors(batches.batch(1, 0, batches.order(1))).cache().repeat(STEPS)
-    return lambda: _timed(STEPS * config.batch_size, lambda: network.fit(one, shuffle=False, verbose=0))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # else it may sleep for seconds at the end
+    batches = tf.data.Dataset.from_tensors((images, targets)).repeat(trainer.steps).with_options(options)
+    return lambda: _timed(trainer.images(trainer.steps), lambda: network.fit(batches, shuffle=False, verbose=0))
 
 
-def _keras_default(config: TrainConfig, folder: str, classes: int) -> Callable[[], float]:
+def _keras_default(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
     import keras
-
-    from pipeline.models.builder import build_classifier
 
     size, batch = config.image_size, config.batch_size
-    photos = keras.utils.image_dataset_from_directory(folder, image_size=(size, size), batch_size=batch, verbose=False)
-    network = build_classifier(config, classes)
+    photos = keras.utils.image_dataset_from_directory(
+        store.source, image_size=(size, size), batch_size=batch, verbose=False
+    )
+    network = build_classifier(config, len(store.class_names))
     network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    steps = min(STEPS, len(photos) - 1)
+    steps = min(steps, len(photos) - 1)  # the last batch is a smaller one
     return lambda: _timed(steps * batch, lambda: network.fit(photos.take(steps), verbose=0))

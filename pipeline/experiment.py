@@ -6,20 +6,29 @@ project leaves the same things under the same names. The caller opens the run.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from pipeline import plots, registry, serving, tracking
-from pipeline.config import DataConfig, TrainConfig
+from pipeline.checkpoint import Checkpoints
+from pipeline.config import Config, DataConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.evaluation import classification_metrics, confusion_table, metric_name
-from pipeline.training import Epoch, FitResult, fit
+from pipeline.trainer import Diverged, Epoch
+from pipeline.training import FitResult, fit
+
+CHECKPOINTS = Path("mlruns/checkpoints")
 
 
 @dataclass(frozen=True)
@@ -44,15 +53,54 @@ def tracked_fit(
         on_epoch: called after every epoch, once its metrics are logged; True ends the training there.
         wants_model: asked with the best epoch whether the model shall be logged.
     """
+    logged = tracking.last_epoch()  # of a run that goes on after a stop
 
     def log_epoch(epoch: Epoch) -> bool | None:
         metrics = asdict(epoch)
-        tracking.log_metrics(metrics, step=int(metrics.pop("epoch")))
+        number = int(metrics.pop("epoch"))
+        if number > logged:
+            tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    result = fit(config, store, log_epoch, _start_from(config))
-    _log_result(result, store)
-    return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
+    with _checkpoints(config, store) as checkpoints:
+        result = fit(config, store, log_epoch, _start_from(config), checkpoints)
+        _log_result(result, store)
+        return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
+
+
+def training_key(config: Config) -> str:
+    """Return what identifies a training or a search: a digest of the flags that its result depends on."""
+    flags = config.model_dump(mode="json", exclude={"resume", "model_name", "workers", "ray_address"})
+    return hashlib.sha256(json.dumps(flags, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _checkpoints(config: TrainConfig, store: Store) -> Iterator[Checkpoints]:
+    """Lend the training's checkpoints; they are removed when it ends, but for an interruption or an accident.
+
+    Raises:
+        UserError: another process is at the same training.
+    """
+    folder = CHECKPOINTS / training_key(config)
+    identity = {"photos": store.digest, **{name: version(name) for name in ("tensorflow", "keras", "numpy")}}
+    checkpoints = Checkpoints(folder, identity)
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder.with_suffix(".lock")).acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"a training runs once at a time, got another process at the same one (its lock is {folder}.lock; wait for "
+            "it, or change a flag, such as seed)"
+        ) from None
+    with lock:
+        if config.resume == "never":
+            checkpoints.remove()
+        try:
+            yield checkpoints
+        except Diverged:  # it would again
+            checkpoints.remove()
+            raise
+        checkpoints.remove()
 
 
 def open_store(config: DataConfig) -> Store:

@@ -38,5 +38,5 @@ def _default(value: object) -> object:
 
 
 if __name__ == "__main__":
-    print("# Written by `python -m pipeline.mlproject` from the configs in pipeline/config.py.")
+    print("# Written by `python -m pipeline.mlproject` from the configs in pipeline/config.")
     print(yaml.safe_dump(mlproject(), sort_keys=False, width=110, default_flow_style=None), end="")

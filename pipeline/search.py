@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import socket
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -18,17 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.config import Augment, Schedule, TrainConfig, TuneConfig, UserError, first_line
+from pipeline.processes import is_gone
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S, GRACE_S = 30, 120
 LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
+MOST_RETRIES = 2  # of a trial whose process died
+RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
 OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
 
 # Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
@@ -120,7 +120,12 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
     LOCAL_FOLDER.mkdir(exist_ok=True)
     try:
-        storage = optuna.storages.RDBStorage(config.storage, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        storage = optuna.storages.RDBStorage(
+            config.storage,
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=GRACE_S,
+            heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
+        )
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
             storage=storage,
@@ -182,11 +187,6 @@ def trial_counts(study: Study) -> tuple[int, int, int]:
     return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
 
 
-def owner() -> str:
-    """Return the mark of this process: host, pid and start time, which no later process shares."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
-
-
 def fail_orphans(study: Study) -> list[FrozenTrial]:
     """Mark as failed the running trials whose process is gone; return those of this host, which are known at once.
 
@@ -196,19 +196,22 @@ def fail_orphans(study: Study) -> list[FrozenTrial]:
     orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
     for trial in orphans:
         study.tell(trial.number, state=TrialState.FAIL)
+        _retry(study, trial)
     return orphans
 
 
+def _retry(study: Study, trial: FrozenTrial) -> None:
+    """Line up the same parameters again, where it goes on from the checkpoint; not for ever, it may be the cause."""
+    retries = trial.user_attrs.get(RETRIES, 0) + 1
+    if trial.params and retries <= MOST_RETRIES:
+        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
+
+
 def _is_orphan(trial: FrozenTrial) -> bool:
-    if OWNER not in trial.user_attrs:  # killed before its first words, unless it has only just begun
-        return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
-    host, pid, started = trial.user_attrs[OWNER].split()
-    if host != socket.gethostname():
-        return False
-    try:
-        return bool(f"{psutil.Process(int(pid)).create_time():.2f}" != started)
-    except psutil.NoSuchProcess:
-        return True
+    if OWNER in trial.user_attrs:
+        return is_gone(trial.user_attrs[OWNER])
+    # killed before its first words, unless it has only just begun
+    return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
 
 
 def ranked(study: Study) -> list[FrozenTrial]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +26,20 @@ from mlflow.data import pandas_dataset
 import pipeline
 from pipeline.config import Config, UserError, first_line
 from pipeline.flags import config_text
+from pipeline.processes import is_gone, is_here, owner
 
 MODEL_PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
 UNREACHABLE_AFTER_S = 5
+PROCESS, TRAINING = "process", "training"  # tags: the process that a run belongs to, and what identifies a training
+UNKNOWN_HOST = "?"
+_MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
 
 
 def connect() -> None:
     """Open the tracking store and the registry, before any work is done and before any worker starts.
+
+    Runs that a process of this host could not close, because it was killed, are marked as KILLED.
 
     Raises:
         UserError: one of them cannot be reached.
@@ -49,11 +56,24 @@ def connect() -> None:
                 f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {first_line(error)} "
                 "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
             ) from error
+    _heal()
+
+
+def _heal() -> None:
+    """Mark as KILLED the runs of this host whose process is gone and could not say so itself."""
+    for dead in MlflowClient().search_runs(_experiment_ids(), "attributes.status = 'RUNNING'"):
+        if is_gone(dead.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0")):
+            MlflowClient().set_terminated(dead.info.run_id, "KILLED")
 
 
 @contextlib.contextmanager
 def run(
-    stage: str, name: str, config: Config, tags: Mapping[str, str] | None = None, parent: str | None = None
+    stage: str,
+    name: str,
+    config: Config,
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    training: str = "",
 ) -> Iterator[str]:
     """Open a run, log its params and ``config.json``, and yield its id; an exception marks it FAILED or KILLED.
 
@@ -63,15 +83,19 @@ def run(
         config: logged as params, but for those that ``mlflow run`` has logged before.
         tags: further tags.
         parent: id of the run to nest under, where that is not open in this process.
+        training: what identifies the training; where a run of the same one was stopped, that run goes on.
     """
-    all_tags = {"stage": stage, **_commit_tag(), **(tags or {})}
+    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
+    if training:
+        all_tags[TRAINING] = training
     nested = parent is not None or mlflow.active_run() is not None
-    active = mlflow.start_run(run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
+    stopped = _stopped_run(stage, training) if training else None
+    if stopped:
+        _leave_adopted_run(stopped)
+    active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
     try:
         mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
-        params = config_text(config)
-        mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})
-        mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+        _log_config(config, active)
         yield active.info.run_id
     except KeyboardInterrupt:
         mlflow.end_run("KILLED")
@@ -82,6 +106,38 @@ def run(
         raise
     else:
         mlflow.end_run("FINISHED")
+
+
+def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
+    params = config_text(config)
+    mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})
+    mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+
+
+def _stopped_run(stage: str, training: str) -> str | None:
+    mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and attributes.status = 'KILLED'"
+    found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
+    return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
+
+
+def _leave_adopted_run(stopped: str) -> None:
+    """Remove the run that ``mlflow run`` has opened for a command that goes on in an older one."""
+    if adopted := os.environ.pop(_MLFLOW_RUN_ID, None):
+        MlflowClient().set_tag(adopted, "continued_in", stopped)
+        MlflowClient().set_terminated(adopted, "FINISHED")
+        MlflowClient().delete_run(adopted)
+
+
+def _experiment_ids() -> list[str]:
+    return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
+
+
+def last_epoch() -> int:
+    """Return the last epoch whose metrics the open run has, or 0."""
+    active = mlflow.active_run()
+    assert active is not None
+    history = MlflowClient().get_metric_history(active.info.run_id, "val_accuracy")
+    return max((metric.step for metric in history), default=0)
 
 
 def _commit_tag() -> dict[str, str]:

@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, Trial
 from pipeline import search, tracking
 from pipeline.config import DataConfig, TrainConfig, TuneConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.experiment import describe, log_store, tracked_fit
-from pipeline.training import Epoch
+from pipeline.experiment import describe, log_store, tracked_fit, training_key
+from pipeline.processes import owner
+from pipeline.trainer import Epoch
 
 CONFIG, RUN_ID, MODEL_URI = "config", "run_id", "model_uri"  # user attributes of a trial
 
@@ -72,13 +73,15 @@ def _store(config: DataConfig) -> Store:
 
 
 def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
-    trial.set_user_attr(search.OWNER, search.owner())
+    trial.set_user_attr(search.OWNER, owner())
     started()
     clock = time.perf_counter()
     wanted = search.suggest(trial, config)
     trial.set_user_attr(CONFIG, wanted.model_dump(mode="json"))
     tags = {"trial": str(trial.number), "study_name": trial.study.study_name}
-    pruned = False
+    if search.RETRY_OF in trial.user_attrs:
+        tags[search.RETRY_OF] = str(trial.user_attrs[search.RETRY_OF])
+    name, pruned = f"trial-{trial.number:03d} {describe(wanted)}", False
 
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
@@ -86,7 +89,7 @@ def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, star
         pruned = epoch.epoch < wanted.epochs and trial.should_prune()
         return pruned
 
-    with tracking.run("trial", f"trial-{trial.number:03d} {describe(wanted)}", wanted, tags, parent) as run_id:
+    with tracking.run("trial", name, wanted, tags, parent, training_key(wanted)) as run_id:
         trial.set_user_attr(RUN_ID, run_id)
         log_store(store)
         trained = tracked_fit(wanted, store, report, lambda best: not pruned and _is_record(trial.study, best))
@@ -138,7 +141,7 @@ def confirm_trial(config: TuneConfig, parent: str, trial: FrozenTrial, seed: int
     store = _store(config.data_config())
     wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": seed})
     name = f"confirm-{trial.number:03d} seed={seed} {describe(wanted)}"
-    with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}, parent) as run_id:
+    with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}, parent, training_key(wanted)) as run_id:
         log_store(store)
         trained = tracked_fit(wanted, store)
     accuracy = trained.best.val_accuracy

@@ -20,8 +20,16 @@ LEVELS = (
     ("pipeline",),
     ("pipeline.config",),
     ("pipeline.flags",),
-    ("pipeline.schedules", "pipeline.models", "pipeline.data"),
-    ("pipeline.features",),
+    (
+        "pipeline.schedules",
+        "pipeline.models",
+        "pipeline.data",
+        "pipeline.checkpoint",
+        "pipeline.interrupts",
+        "pipeline.processes",
+    ),
+    ("pipeline.features", "pipeline.optimizers", "pipeline.precision"),
+    ("pipeline.trainer",),
     (
         "pipeline.serving",
         "pipeline.tracking",
@@ -40,7 +48,7 @@ LEVELS = (
     ("pipeline.__main__", "pipeline.mlproject"),
 )
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-PACKAGES = {"pipeline.models", "pipeline.data", "pipeline.plots"}
+PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots"}
 ONLY_IN = {
     "mlflow": {"pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
     "optuna": {"pipeline.search", "pipeline.trials", "pipeline.study_plots"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import training
+from pipeline import trainer
 from pipeline.config import TrainConfig
 from pipeline.data.store import Store, prepared_store
 from pipeline.features import FeatureCache
@@ -39,7 +39,7 @@ def _files(store: Store) -> set[str]:
 
 def _fit_without_cache(config: TrainConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> FitResult:
     with monkeypatch.context() as patched:
-        patched.setattr(training, "takes_features", lambda _: False)
+        patched.setattr(trainer, "takes_features", lambda _: False)
         return fit(config, store)
 
 

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from pipeline import search
 from pipeline.config import TrainConfig, TuneConfig, UserError
+from pipeline.processes import owner as owner_mark
 
 # Optuna's word on asking for a trial instead of calling optimize, which is what the tests do for speed.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
@@ -230,7 +231,7 @@ def _owner_that_is_gone() -> str:
 def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     owners = {
-        "this process": search.owner(),
+        "this process": owner_mark(),
         "another host": "elsewhere.example 1 0.00",
         "a process that has ended": _owner_that_is_gone(),
         "an earlier process of the same number": f"{socket.gethostname()} {os.getpid()} 1.00",

@@ -17,7 +17,9 @@ from pipeline.data.decode import decode, prepare
 from pipeline.data.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
 from pipeline.models.builder import build_classifier
-from pipeline.training import Diverged, Epoch, FitResult, fit, trainable_network
+from pipeline.optimizers import make_optimizer
+from pipeline.trainer import Diverged, Epoch
+from pipeline.training import FitResult, fit
 
 FIT_IN_A_PROCESS = """
 import json, sys
@@ -110,11 +112,11 @@ def test_matrix_accuracy_and_model_agree_on_every_single_photo(base: TrainConfig
 def test_float16_scales_its_loss_and_keeps_the_weight_decay_off_biases(base: TrainConfig) -> None:
     import keras
 
-    optimizer = trainable_network(base, 2, 4, "float16").optimizer
+    optimizer = make_optimizer(base, 4, "float16")
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     excluded = optimizer.inner_optimizer._exclude_from_weight_decay_pattern.pattern
     assert set(excluded.split("|")) == {"bias", "gamma", "beta"}
-    assert not isinstance(trainable_network(base, 2, 4, "bfloat16").optimizer, keras.optimizers.LossScaleOptimizer)
+    assert not isinstance(make_optimizer(base, 4, "bfloat16"), keras.optimizers.LossScaleOptimizer)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -8,10 +8,18 @@ from pipeline.config import TrainConfig as CONFIG
 def run(config: CONFIG) -> None:
     """Train, log, and register the best epoch's model."""
     from pipeline import registry, tracking
-    from pipeline.experiment import describe, log_store, open_store, print_epoch, print_model, tracked_fit
+    from pipeline.experiment import (
+        describe,
+        log_store,
+        open_store,
+        print_epoch,
+        print_model,
+        tracked_fit,
+        training_key,
+    )
 
     tracking.connect()
-    with tracking.run("train", f"train {describe(config)}", config):
+    with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):
         store = open_store(config)
         log_store(store, sample_splits=("train", "validation"))
         trained = tracked_fit(config, store, print_epoch)

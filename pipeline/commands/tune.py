@@ -20,11 +20,12 @@ OTHERS_EVERY_S = 5
 def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
     from pipeline import registry, search, tracking
-    from pipeline.experiment import log_store, open_store, print_model
+    from pipeline.experiment import log_store, open_store, print_model, training_key
 
     config = _with_known_weights(config)
     tracking.connect()
-    with tracking.run("tune", f"tune {config.data}, {config.n_trials} trials", config) as parent:
+    name = f"tune {config.data}, {config.n_trials} trials"
+    with tracking.run("tune", name, config, training=training_key(config)) as parent:
         store = open_store(config)
         log_store(store, sample_splits=("train", "validation"))
         study = search.open_study(config, store.digest)
@@ -58,7 +59,7 @@ def _prepare(study: Study, config: CONFIG) -> None:
     from pipeline import search
 
     for orphan in search.fail_orphans(study):
-        print(f"trial {orphan.number} was running in a process that is gone; another takes its place", flush=True)
+        print(f"trial {orphan.number} was running in a process that is gone; another goes on with it", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
     for flag, (value, searched) in search.unsearched(config).items():

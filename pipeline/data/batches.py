@@ -53,18 +53,17 @@ class TrainingBatches:
         """Return the row numbers of the training split in the order in which this epoch takes them."""
         return np.random.default_rng((ORDER, self._config.seed, epoch)).permutation(len(self._images))
 
-    def epoch(self, epoch: int, on_batch: Callable[[], object] = lambda: None) -> tf.data.Dataset:
-        """Return the batches of one epoch (counted from 1), drawn ahead by a thread while the network trains.
+    def epoch(self, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """Return the batches of one epoch (counted from 1), from a step (counted from 0) on.
 
-        ``on_batch`` is called whenever one has been drawn.
+        They are drawn ahead by a thread while the network trains.
         """
         import tensorflow as tf
 
         def draw() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             order = self.order(epoch)
-            for step in range(self.steps):
+            for step in range(first_step, self.steps):
                 yield self.batch(epoch, step, order)
-                on_batch()
 
         inputs = self._features(epoch) if self._features else self._images
         signature = (
@@ -74,7 +73,7 @@ class TrainingBatches:
         options = tf.data.Options()
         options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds at an epoch's end
         batches = tf.data.Dataset.from_generator(draw, output_signature=signature).with_options(options)
-        return batches.apply(tf.data.experimental.assert_cardinality(self.steps)).prefetch(PREFETCH_BATCHES)
+        return batches.prefetch(PREFETCH_BATCHES)
 
     def _mixed(self, images: np.ndarray, targets: np.ndarray, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Blend the batch with itself in reverse order (mixup, Zhang et al. 2018)."""

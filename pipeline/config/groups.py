@@ -1,54 +1,23 @@
-"""The frozen configs: every flag, its default, its range, and the sentence that explains it.
-
-A field's name is the command-line flag, the MLproject parameter, the MLflow param and the table
-column. Each group below is one box of ``--help``; each command's config joins the groups it needs.
-Reading flags from text is `flags.py`; what the values do is the business of the modules that use them.
-"""
+"""The groups of flags: each is a box of ``--help``, and each command's config joins those that it needs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-
-class UserError(Exception):
-    """A mistake that the user can mend: one line with rule, value received, place and remedy."""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none, in at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _split_commas(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _empty_is_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-_EMPTY = BeforeValidator(_empty_is_none)
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]  # a comma list; empty text is the empty list
-
-IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
-
-Variant = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2",
-    "resnet18_vd", "resnet34_vd", "resnet50_vd", "resnet101_vd", "resnet152_vd",
-]  # fmt: skip
-Resize = Literal["stretch", "pad", "crop"]
-Augment = Literal["none", "light", "medium", "strong"]
-OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]
-Schedule = Literal["constant", "cosine", "exponential", "step"]
-
-
-class Config(BaseModel):
-    """What all configs share: frozen, no unknown fields, no infinite numbers, defaults checked like given values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+from pipeline.config.base import (
+    EMPTY_IS_NONE,
+    IMAGE_SIZE_STEP,
+    Augment,
+    Config,
+    Names,
+    OptimizerName,
+    Resize,
+    Schedule,
+    Variant,
+    split_commas,
+)
 
 
 class DataConfig(Config):
@@ -123,6 +92,9 @@ class TrainingConfig(Config):
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
+    resume: Literal["auto", "never"] = Field(
+        "auto", description="auto goes on where the same training was stopped; never begins anew."
+    )
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> TrainingConfig:
@@ -146,7 +118,7 @@ class SearchConfig(Config):
     )
     workers: int = Field(1, ge=1, description="Processes that run trials side by side.")
     ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
-    variants: Annotated[tuple[Variant, ...], BeforeValidator(_split_commas)] = Field(
+    variants: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
         ("resnet18", "resnet18_v2", "resnet18_vd"),
         min_length=1,
         description="Variants to search over, as a comma list.",
@@ -176,14 +148,16 @@ class ModelConfig(Config):
 class ModelDataConfig(Config):
     """The model's own photos and pixels; a flag that is given must agree with the model's."""
 
-    data: Annotated[str | None, _EMPTY] = Field(None, description="Where the photos are now; empty: where they were.")
-    classes: Annotated[Names | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    image_size: Annotated[int | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    resize: Annotated[Resize | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    image_ops: Annotated[Names | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    val_fraction: Annotated[float | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    test_fraction: Annotated[float | None, _EMPTY] = Field(None, description="Empty: the model's.")
-    split_seed: Annotated[int | None, _EMPTY] = Field(None, description="Empty: the model's.")
+    data: Annotated[str | None, EMPTY_IS_NONE] = Field(
+        None, description="Where the photos are now; empty: where they were."
+    )
+    classes: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
 
 
 class AblationConfig(Config):
@@ -203,44 +177,3 @@ class PredictionConfig(Config):
     photos: Names = Field((), description="Files, folders or globs, as a comma list.")
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
-
-
-class PreprocessConfig(DataConfig):
-    """Check, split and decode the photos once."""
-
-
-class TrainConfig(DataConfig, TrainingConfig, RegistryConfig):
-    """Train one model with one config and register its best epoch."""
-
-
-class TuneConfig(DataConfig, TrainingConfig, SearchConfig, RegistryConfig):
-    """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
-
-    def train_config(self, **changes: Any) -> TrainConfig:
-        """Return what one training of this search gets, with ``changes`` checked like flags."""
-        return train_config_of(self, changes)
-
-
-class MainConfig(TuneConfig):
-    """preprocess, then tune, then evaluate."""
-
-
-class AblateConfig(DataConfig, TrainingConfig, AblationConfig, RegistryConfig):
-    """Change one factor at a time and compare with the base."""
-
-    def train_config(self, **changes: Any) -> TrainConfig:
-        """Return the base training with ``changes`` checked like flags."""
-        return train_config_of(self, changes)
-
-
-class EvaluateConfig(ModelConfig, ModelDataConfig):
-    """Read the test split once and report on a registered model."""
-
-
-class PredictConfig(PredictionConfig, ModelConfig):
-    """Classify photos with a registered model and write a CSV."""
-
-
-def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:
-    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated."""
-    return TrainConfig(**{name: getattr(config, name) for name in TrainConfig.model_fields} | changes)

@@ -1,0 +1,48 @@
+"""What every config is made of: the base class, the named choices, and the error that tells a user what to mend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one line with rule, value received, place and remedy."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none, in at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def split_commas(value: Any) -> Any:
+    """Turn a comma list into a tuple; leave anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def empty_is_none(value: Any) -> Any:
+    """Turn empty text into None; leave anything else as it is."""
+    return None if value == "" else value
+
+
+EMPTY_IS_NONE = BeforeValidator(empty_is_none)
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma list; empty text is the empty list
+
+IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
+
+Variant = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2",
+    "resnet18_vd", "resnet34_vd", "resnet50_vd", "resnet101_vd", "resnet152_vd",
+]  # fmt: skip
+Resize = Literal["stretch", "pad", "crop"]
+Augment = Literal["none", "light", "medium", "strong"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]
+Schedule = Literal["constant", "cosine", "exponential", "step"]
+
+
+class Config(BaseModel):
+    """What all configs share: frozen, no unknown fields, no infinite numbers, defaults checked like given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM held back until the work between them is at a point where it can be kept."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether an interruption is waiting; the second one is not held back.
+
+    The block asks and ends in its own way; what still waits at its end is raised as KeyboardInterrupt. Outside the main
+    thread, where Python sees no signals, nothing is held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        waiting.append(signum)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(waiting)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise KeyboardInterrupt

@@ -1,0 +1,67 @@
+"""Interruptions wait for a point at which the work can be kept, and are not lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from pipeline.interrupts import SIGNALS, held_back
+
+
+@pytest.fixture(autouse=True)
+def _handlers_stay() -> object:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_block_is_told_and_the_interruption_comes_at_its_end(number: int) -> None:
+    told = []
+
+    def work() -> None:
+        with held_back() as interrupted:
+            told.append(interrupted())
+            os.kill(os.getpid(), number)
+            told.append(interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert told == [False, True]
+
+
+def test_a_second_interruption_is_not_held_back() -> None:
+    done = []
+
+    def work() -> None:
+        with held_back():
+            for number in ("first", "second", "third"):
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first"]
+
+
+def test_without_an_interruption_nothing_happens_and_errors_pass() -> None:
+    with held_back() as interrupted:
+        assert not interrupted()
+    with pytest.raises(ZeroDivisionError), held_back():
+        1 / 0  # noqa: B018
+
+
+def test_outside_the_main_thread_nothing_is_held_back() -> None:
+    told = []
+
+    def work() -> None:
+        with held_back() as interrupted:
+            told.append(interrupted())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert told == [False]
