@@ -1,0 +1,157 @@
+"""Commands that are stopped and given again: one run per training, no gap, no double, the truth about how it ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.conftest import RunIn
+
+PIPELINE = (sys.executable, "-m", "pipeline")
+EPOCHS = 40
+PER_EPOCH = ("train_loss", "val_accuracy", "learning_rate", "images_per_second")
+
+
+@pytest.fixture
+def flags(photo_folder: Path) -> list[str]:
+    return [f"--data={photo_folder}", "--image_size=32", f"--epochs={EPOCHS}", "--batch_size=8", "--augment=light"]
+
+
+@pytest.fixture
+def client(project: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+def _stage(client: MlflowClient, stage: str) -> list[Run]:
+    return [run for run in client.search_runs(["0"]) if run.data.tags.get("stage") == stage]
+
+
+def _wait(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _epochs_logged(client: MlflowClient, project: Path, stage: str = "train") -> int:
+    if not (project / "mlflow.db").exists():
+        return 0
+    running = [run for run in _stage(client, stage) if run.info.status == "RUNNING"]
+    return max((len(client.get_metric_history(run.info.run_id, "val_accuracy")) for run in running), default=0)
+
+
+def _start(project: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*PIPELINE, *words],
+        cwd=project,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(("number", "code", "status"), [("SIGKILL", -9, "RUNNING"), ("SIGTERM", 130, "KILLED")])
+def test_a_training_that_was_stopped_goes_on_in_its_run(
+    project: Path,
+    client: MlflowClient,
+    flags: list[str],
+    environment: dict[str, str],
+    run_in: RunIn,
+    number: str,
+    code: int,
+    status: str,
+) -> None:
+    stopped = _start(project, environment, "train", *flags)
+    _wait(lambda: _epochs_logged(client, project) >= 3, stopped)
+    stopped.send_signal(getattr(signal, number))
+    stopped.communicate(timeout=60)
+    assert stopped.returncode == code
+    (run,) = _stage(client, "train")
+    assert run.info.status == status
+    done = run_in(project, *PIPELINE, "train", *flags)
+    assert ("going on in epoch" in done.stdout) == (number == "SIGTERM")  # it had not run long enough to be saved
+    (again,) = _stage(client, "train")
+    assert again.info.run_id == run.info.run_id
+    assert again.info.status == "FINISHED"
+    for name in PER_EPOCH:
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
+        assert steps == list(range(1, EPOCHS + 1)), name
+    assert not list((project / "mlruns/checkpoints").rglob("*.npz"))
+    run_in(project, *PIPELINE, "train", *flags)
+    assert [run.info.status for run in _stage(client, "train")] == ["FINISHED"] * 2
+
+
+def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
+    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn
+) -> None:
+    parameters = [word for flag in flags for word in ("-P", flag.removeprefix("--"))]
+    command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local", *parameters)
+    first = subprocess.Popen(
+        command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _wait(lambda: _epochs_logged(client, project) >= 2, first)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    (run,) = _stage(client, "train")
+    run_in(project, *command)
+    (again,) = client.search_runs(["0"])
+    assert again.info.run_id == run.info.run_id
+    assert again.info.status == "FINISHED"
+
+
+def test_the_same_training_runs_once_at_a_time(
+    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn
+) -> None:
+    first = _start(project, environment, "train", *flags)
+    _wait(lambda: _epochs_logged(client, project) >= 1, first)
+    refused = run_in(project, *PIPELINE, "train", *flags, exit_code=2)
+    assert len(refused.stderr.splitlines()) == 1
+    assert "another process at the same one" in refused.stderr
+    first.communicate(timeout=200)
+    assert first.returncode == 0
+    assert sorted(run.info.status for run in _stage(client, "train")) == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["all", "worker"])
+def test_a_search_that_was_killed_ends_with_its_trials(
+    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn, whom: str
+) -> None:
+    search = ["tune", *flags, "--n_trials=3", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
+    stopped = _start(project, environment, *search)
+    _wait(lambda: _epochs_logged(client, project, "trial") >= 2, stopped)
+    if whom == "all":
+        stopped.kill()
+        stopped.communicate(timeout=60)
+        run_in(project, *PIPELINE, *search)
+    else:
+        (trial,) = [run for run in _stage(client, "trial") if run.info.status == "RUNNING"]
+        _, pid, _ = trial.data.tags["process"].split()
+        subprocess.run(["kill", "-9", pid], check=True)
+        stopped.communicate(timeout=300)
+        assert stopped.returncode == 0
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{project / 'mlruns/optuna.db'}")
+    states = [trial.state.name for trial in study.trials]
+    assert sorted(states) == ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL"]
+    retried = [trial for trial in study.trials if "retry_of" in trial.user_attrs]
+    assert [trial.params for trial in retried] == [trial.params for trial in study.trials if trial.state.name == "FAIL"]
+    runs = client.search_runs(["0"])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(_stage(client, "trial")) == 3
+    (parent,) = _stage(client, "tune")
+    assert {run.data.tags["mlflow.parentRunId"] for run in _stage(client, "trial")} == {parent.info.run_id}
+    for run in _stage(client, "trial"):
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
+        assert steps == list(range(1, EPOCHS + 1))
