@@ -27,7 +27,7 @@ from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier
-from pipeline.trainer import Trainer
+from pipeline.trainer import Trainer, policy_of
 
 CASES = [("resnet18", 128, 64), ("resnet18", 224, 32), ("resnet50", 128, 32), ("resnet50", 224, 16)]
 ROUNDS = 7
@@ -85,8 +85,7 @@ def _keras_resident(
     import keras
     import tensorflow as tf
 
-    policy = trainer.precision if trainer.precision == "float32" else f"mixed_{trainer.precision}"
-    network = build_classifier(config, targets.shape[1], policy)
+    network = build_classifier(config, targets.shape[1], policy_of(trainer.precision))
     network.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
     options = tf.data.Options()
     options.autotune.enabled = False  # else it may sleep for seconds at the end

@@ -1,23 +1,62 @@
-"""Which number format a training computes in."""
+"""Which number format a training computes in: ``precision=auto`` takes the faster one, found out on the very network.
+
+What was measured once is remembered in `MEASURED`, so that every training on a machine takes the same format.
+"""
 
 from __future__ import annotations
 
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock
 
 from pipeline.config import TrainConfig
 
+MEASURED = Path("mlruns/precision.json")
+FEWEST_STEPS = 200  # a shorter training takes float32: measuring would take longer than it could save
+WORTHWHILE = 1.1  # times as fast as float32; less is not worth the coarser numbers
 
-def choose_precision(config: TrainConfig) -> str:
-    """Resolve ``precision=auto``: bfloat16 where the processor computes in it and the images are large enough.
 
-    Measured with ResNet-18 on 2 cores, in images per second of processor time, bfloat16 against float32: with AMX
-    1.4 times at 64 px and 1.5 times at 96 px; with AVX-512 alone 1.3 times at 128 px but 0.7 times at 64 px.
+def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_second: Callable[[str], float]) -> str:
+    """Resolve ``precision=auto``, and say what was chosen when it had to be measured.
+
+    Args:
+        config: the training.
+        steps: of the whole training.
+        on_gpu: whether a GPU computes.
+        images_per_second: measures the training step in a precision.
     """
     if config.precision != "auto":
         return config.precision
-    features = _cpu_features()
-    worthwhile = "amx_bf16" in features or ("avx512_bf16" in features and config.image_size >= 96)
-    return "bfloat16" if worthwhile else "float32"
+    others = ("bfloat16", "float16") if on_gpu else _of_the_cpu()
+    if not others or steps < FEWEST_STEPS:
+        return "float32"
+    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}"
+    key = f"{case}, {platform.node()}, tensorflow {version('tensorflow')}"
+    MEASURED.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(MEASURED.with_suffix(".lock")):
+        known: dict[str, str] = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+        if key not in known:
+            speeds = {name: images_per_second(name) for name in ("float32", *others)}
+            known[key] = _fastest(speeds)
+            measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
+            print(f"precision {known[key]} for {case} (images per second: {measured})", flush=True)
+            draft = MEASURED.with_suffix(".part")
+            draft.write_text(json.dumps(known, indent=2))
+            draft.replace(MEASURED)
+    return known[key]
+
+
+def _fastest(speeds: dict[str, float]) -> str:
+    best = max(speeds, key=lambda name: speeds[name])
+    return best if speeds[best] >= WORTHWHILE * speeds["float32"] else "float32"
+
+
+def _of_the_cpu() -> tuple[str, ...]:
+    return ("bfloat16",) if {"avx512_bf16", "amx_bf16"} & _cpu_features() else ()  # elsewhere it is emulated
 
 
 def _cpu_features() -> frozenset[str]:

@@ -201,10 +201,15 @@ def fail_orphans(study: Study) -> list[FrozenTrial]:
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
-    """Line up the same parameters again, where it goes on from the checkpoint; not for ever, it may be the cause."""
+    """Line up a trial whose process died, though not for ever: it may have been the cause."""
     retries = trial.user_attrs.get(RETRIES, 0) + 1
     if trial.params and retries <= MOST_RETRIES:
-        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
+        line_up_again(study, trial, retries)
+
+
+def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
+    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint."""
+    study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
 
 
 def _is_orphan(trial: FrozenTrial) -> bool:

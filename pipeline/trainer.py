@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+MEASURED_STEPS = 3
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What one epoch (counted from 1) measured; field names are MLflow metric names."""
@@ -71,10 +74,12 @@ class Trainer:
             self._network, self.twin = (build_head(config, classes, cache.size) for _ in range(2))
             copy_head(self._classifier, self._network)
         else:
-            self.precision = choose_precision(config)
-            policy = self.precision if self.precision == "float32" else f"mixed_{self.precision}"
             self._batches = TrainingBatches(store, config)
             self._inputs = store.images("validation")
+            self.precision = choose_precision(
+                config, config.epochs * self.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
+            )
+            policy = policy_of(self.precision)
             self._network = build_classifier(config, classes, policy, start_from=saved, fast=not on_gpu())
             self._classifier = self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
         self._optimizer = make_optimizer(config, self.steps, self.precision)
@@ -163,6 +168,30 @@ class Trainer:
         averaged = self._network.get_weights()
         self._network.set_weights(raw)
         return averaged
+
+
+def policy_of(precision: str) -> str:
+    """Return the Keras dtype policy that computes in ``precision`` and keeps the weights in float32."""
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
+def images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
+    """Measure the config's training step in ``precision`` on random pixels: the median of `MEASURED_STEPS` steps."""
+    import tensorflow as tf
+
+    network = build_classifier(config, classes, policy_of(precision), load_weights=False, fast=not on_gpu())
+    step, totals = _compiled_step(network, make_optimizer(config, MEASURED_STEPS, precision), config)
+    rng = np.random.default_rng(0)
+    shape = (config.batch_size, config.image_size, config.image_size, 3)
+    images = tf.constant(rng.integers(0, 256, shape, dtype=np.uint8))
+    targets = tf.one_hot(rng.integers(0, classes, config.batch_size), classes)
+    seconds = []
+    for _ in range(1 + MEASURED_STEPS):
+        started = time.perf_counter()
+        step(images, targets)
+        totals.numpy()  # waits for the step
+        seconds.append(time.perf_counter() - started)
+    return config.batch_size / float(np.median(seconds[1:]))
 
 
 def takes_features(config: TrainConfig) -> bool:

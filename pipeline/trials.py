@@ -64,12 +64,20 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
         if finished + running >= config.n_trials or time.time() >= deadline:
             return
         # the trial releases the lock as soon as others can see it running
-        study.optimize(lambda trial: _run_trial(trial, config, parent, store, start.release), n_trials=1)
+        study.optimize(lambda trial: _objective(trial, config, parent, store, start.release), n_trials=1)
 
 
 @lru_cache(maxsize=1)
 def _store(config: DataConfig) -> Store:
     return prepared_store(config)
+
+
+def _objective(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
+    try:
+        return _run_trial(trial, config, parent, store, started)
+    except KeyboardInterrupt:
+        search.line_up_again(trial.study, trial)
+        raise
 
 
 def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:

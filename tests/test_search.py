@@ -254,6 +254,21 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     assert search.fail_orphans(study) == []
 
 
+def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    wanted, gone = config(), _owner_that_is_gone()
+    tried = []
+    for _ in range(1 + search.MOST_RETRIES):
+        trial = study.ask()
+        tried.append(search.suggest(trial, wanted))
+        trial.set_user_attr(search.OWNER, gone)
+        assert len(search.fail_orphans(study)) == 1
+    assert tried[1:] == tried[:-1]
+    assert [trial.user_attrs.get(search.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
+    assert search.trial_counts(study) == (0, 0, 3)
+    assert study.get_trials(states=(TrialState.WAITING,)) == []
+
+
 def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     for value in (0.5, 0.9, 0.7, 0.9):
