@@ -154,7 +154,7 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     if config.study_name:
         return config.study_name
     searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay", "data"}
-    fixed = config.train_config().model_dump(mode="json", exclude=searched | {"model_name"})
+    fixed = config.train_config().model_dump(mode="json", exclude=searched | {"model_name", "resume"})
     text = json.dumps([data_digest, fixed, config.variants, _augments(config), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

@@ -145,9 +145,10 @@ def to_confirm(config: TuneConfig, study: Study) -> list[tuple[FrozenTrial, int]
 
 
 def confirm_trial(config: TuneConfig, parent: str, trial: FrozenTrial, seed: int) -> Confirmation:
-    """Train a trial's config again with another seed, in a run of its own under the run ``parent``."""
+    """Train a trial's config again with another seed and longer, in a run of its own under the run ``parent``."""
     store = _store(config.data_config())
-    wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": seed})
+    epochs = round(config.confirm_epochs_factor * config.epochs)
+    wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": seed, "epochs": epochs})
     name = f"confirm-{trial.number:03d} seed={seed} {describe(wanted)}"
     with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}, parent, training_key(wanted)) as run_id:
         log_store(store)

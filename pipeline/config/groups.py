@@ -123,8 +123,13 @@ class SearchConfig(Config):
         min_length=1,
         description="Variants to search over, as a comma list.",
     )
-    confirm_top_k: int = Field(2, ge=0, description="Best configs that are trained again with fresh seeds; 0 for none.")
+    confirm_top_k: int = Field(
+        2, ge=0, description="Best configs that are trained again, fresh and longer; 0 for none."
+    )
     confirm_seeds: int = Field(1, ge=1, description="Fresh seeds per confirmed config.")
+    confirm_epochs_factor: float = Field(
+        2.5, ge=1, description="Epochs of a confirmation, in those of a trial: trials are short to be many."
+    )
 
 
 class RegistryConfig(Config):
