@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PIPELINE = (sys.executable, "-m", "pipeline")
 CLASSES = ["blue", "green", "red"]
 CHALLENGER, CHAMPION = "models:/flower-classifier@challenger", "models:/flower-classifier@champion"
+EPOCHS = {"trial": 2, "confirm": 5}  # a confirmation is two and a half times as long
 EPOCH_METRICS = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate", "images_per_second"}
 END_METRICS = {"best_epoch", "best_val_accuracy", "best_val_loss", "val_macro_f1"}
 TEST_METRICS = {
@@ -130,7 +131,10 @@ def test_one_run_stands_for_the_search(tuned_project: Tuned) -> None:
 def test_names_say_what_differs(tuned_project: Tuned) -> None:
     names = sorted(run.info.run_name for run in tuned_project.runs)
     assert names[0].startswith("confirm-000 seed=1 resnet18 ") or names[0].startswith("confirm-001 seed=1 resnet18 ")
-    assert names[1:3] == ["trial-000 resnet18 adamw lr=1.0e-03 cosine", "trial-001 resnet18 sgd lr=1.0e-01 cosine"]
+    assert names[1:3] == [
+        "trial-000 resnet18 medium adamw lr=1.0e-03 cosine",
+        "trial-001 resnet18 light adamw lr=1.0e-03 cosine",
+    ]
     assert names[3].endswith("2 trials")
 
 
@@ -138,7 +142,7 @@ def test_every_epoch_is_logged(tuned_project: Tuned) -> None:
     for run in _stage(tuned_project.runs, "trial") + _stage(tuned_project.runs, "confirm"):
         for name in EPOCH_METRICS:
             points = tuned_project.client.get_metric_history(run.info.run_id, name)
-            assert sorted(point.step for point in points) == [1, 2], name
+            assert [point.step for point in points] == list(range(1, 1 + EPOCHS[run.data.tags["stage"]])), name
             assert np.isfinite([point.value for point in points]).all()
         assert run.data.metrics.keys() >= END_METRICS | {f"val_recall_{name}" for name in CLASSES}
 
@@ -176,7 +180,7 @@ def test_params_are_the_flags(tuned_project: Tuned, tune_flags: dict[str, object
         config = TrainConfig(**json.loads(_text(tuned_project.client, run, "config.json")))
         assert run.data.params == config_text(config)
         assert config.variant == "resnet18"
-        assert {name: getattr(config, name) for name in ("epochs", "batch_size")} == {"epochs": 2, "batch_size": 8}
+        assert (config.epochs, config.batch_size) == (EPOCHS[run.data.tags["stage"]], 8)
 
 
 def test_runs_say_which_data_they_read(tuned_project: Tuned, photo_folder: Path) -> None:
