@@ -16,7 +16,7 @@ from filelock import FileLock
 from pipeline.config import TrainConfig
 
 MEASURED = Path("mlruns/precision.json")
-FEWEST_STEPS = 200  # a shorter training takes float32: measuring would take longer than it could save
+FEWEST_STEPS = 200  # a shorter training goes by the processor: measuring would take longer than it could save
 WORTHWHILE = 1.1  # times as fast as float32; less is not worth the coarser numbers
 
 
@@ -32,8 +32,10 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
     if config.precision != "auto":
         return config.precision
     others = ("bfloat16", "float16") if on_gpu else _of_the_cpu()
-    if not others or steps < FEWEST_STEPS:
+    if not others:
         return "float32"
+    if steps < FEWEST_STEPS:
+        return "bfloat16" if on_gpu or _guess_bfloat16(config) else "float32"
     case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}"
     key = f"{case}, {platform.node()}, tensorflow {version('tensorflow')}"
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +55,11 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
 def _fastest(speeds: dict[str, float]) -> str:
     best = max(speeds, key=lambda name: speeds[name])
     return best if speeds[best] >= WORTHWHILE * speeds["float32"] else "float32"
+
+
+def _guess_bfloat16(config: TrainConfig) -> bool:
+    """Measured with ResNet-18: AMX wins at every size, AVX-512 alone at 128 px (1.3 times) but not at 64 px (0.7)."""
+    return "amx_bf16" in _cpu_features() or config.image_size >= 96
 
 
 def _of_the_cpu() -> tuple[str, ...]:

@@ -55,6 +55,10 @@ def test_what_is_asked_for_or_too_short_or_emulated_is_not_measured(
 ) -> None:
     assert choose_precision(TrainConfig(precision="float16"), LONG, False, _never) == "float16"
     assert choose_precision(TrainConfig(), LONG - 1, False, _never) == "float32"
+    assert choose_precision(TrainConfig(image_size=128), LONG - 1, False, _never) == "bfloat16"
+    assert choose_precision(TrainConfig(), LONG - 1, True, _never) == "bfloat16"
+    monkeypatch.setattr(precision, "_cpu_features", lambda: frozenset({"avx512_bf16", "amx_bf16"}))
+    assert choose_precision(TrainConfig(), LONG - 1, False, _never) == "bfloat16"
     monkeypatch.setattr(precision, "_cpu_features", lambda: frozenset({"avx2"}))
     assert choose_precision(TrainConfig(), LONG, False, _never) == "float32"
 
