@@ -1,0 +1,64 @@
+"""The benchmarks' own arithmetic, and guards that compare within one run and never assert a time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.measure import COLUMNS, in_turns, save
+from tests.conftest import ROOT, RunIn
+
+
+def test_contenders_take_turns_and_are_compared_within_a_round() -> None:
+    calls: list[str] = []
+    figures = {"ours": iter([99, 10, 40, 30]), "theirs": iter([1, 5, 10, 10])}
+
+    def contender(name: str):
+        def measure() -> float:
+            calls.append(name)
+            return next(figures[name])
+
+        return measure
+
+    table = in_turns("case", "images per second", {name: contender(name) for name in figures}, rounds=3)
+    assert calls == ["ours", "theirs", "theirs", "ours"] * 2
+    assert table.columns.tolist() == COLUMNS
+    ours, theirs = table.to_dict(orient="records")
+    assert (ours["median"], ours["low"], ours["high"], ours["ratio"]) == (30, 10, 40, 1)
+    assert (theirs["median"], theirs["low"], theirs["high"]) == (10, 5, 10)
+    assert (theirs["ratio"], theirs["ratio_low"], theirs["ratio_high"]) == (3, 2, 4)
+
+
+def test_a_table_is_kept_as_json_and_as_a_picture(tmp_path: Path) -> None:
+    rows = [(case, name, "seconds", 2.0, 1.0, 3.0, 1.0, 1.0, 1.0) for case in ("a", "b") for name in ("ours", "theirs")]
+    save(pd.DataFrame(rows, columns=COLUMNS), "startup", tmp_path / "new")
+    content = json.loads((tmp_path / "new" / "startup.json").read_text())
+    assert [row["contender"] for row in content["rows"]] == ["ours", "theirs"] * 2
+    assert "cores" in content["machine"]
+    assert (tmp_path / "new" / "startup.png").stat().st_size > 10_000
+
+
+def _ratios(run_in: RunIn, folder: Path, name: str) -> dict[str, float]:
+    done = run_in(folder, sys.executable, "-m", "benchmarks", name, "--quick", "--output", folder, PYTHONPATH=str(ROOT))
+    assert "written:" in done.stdout
+    rows = json.loads((folder / f"{name}.json").read_text())["rows"]
+    return {row["contender"]: row["ratio"] for row in rows if row["case"] == rows[-1]["case"]}
+
+
+@pytest.mark.slow
+def test_help_comes_long_before_tensorflow_could(run_in: RunIn, tmp_path: Path) -> None:
+    ratios = _ratios(run_in, tmp_path, "startup")
+    assert ratios["python -c 'import tensorflow'"] < 0.5
+    assert ratios["python -c 'import mlflow'"] < 1
+
+
+@pytest.mark.slow
+def test_training_is_faster_than_plain_keras_and_the_input_costs_little(run_in: RunIn, tmp_path: Path) -> None:
+    ratios = _ratios(run_in, tmp_path, "train_step")
+    assert ratios["our step, resident batch"] > 0.8
+    assert ratios["Keras, resident batch"] > 1.2
+    assert ratios["Keras, default fit"] > 1.2
