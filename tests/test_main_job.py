@@ -388,7 +388,7 @@ def test_train_registers_its_best_epoch(tuned_project: Tuned, jobs: Jobs) -> Non
     assert "best epoch 1: val_accuracy" in jobs.printed["train"]
     version = client.get_model_version_by_alias("other", "challenger")
     (run,) = [run for run in _stage(client.search_runs(["0"]), "train") if run.info.status == "FINISHED"]
-    assert run.info.run_name.startswith("train resnet18 adamw")
+    assert run.info.run_name.startswith("train resnet18 medium adamw")
     assert client.get_logged_model(version.source.removeprefix("models:/")).source_run_id == run.info.run_id
     assert _artifacts(client, run) >= RUN_ARTIFACTS
     assert run.data.params["classes"] == "blue,red"
