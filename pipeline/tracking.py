@@ -30,7 +30,7 @@ from pipeline.processes import is_gone, is_here, owner
 
 MODEL_PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
 UNREACHABLE_AFTER_S = 5
-PROCESS, TRAINING = "process", "training"  # tags: the process that a run belongs to, and what identifies a training
+PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
 UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
@@ -63,6 +63,7 @@ def _heal() -> None:
     """Mark as KILLED the runs of this host whose process is gone and could not say so itself."""
     for dead in MlflowClient().search_runs(_experiment_ids(), "attributes.status = 'RUNNING'"):
         if is_gone(dead.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0")):
+            MlflowClient().set_tag(dead.info.run_id, STOPPED, "true")
             MlflowClient().set_terminated(dead.info.run_id, "KILLED")
 
 
@@ -87,7 +88,7 @@ def run(
     """
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
     if training:
-        all_tags[TRAINING] = training
+        all_tags |= {TRAINING: training, STOPPED: "false"}
     nested = parent is not None or mlflow.active_run() is not None
     stopped = _stopped_run(stage, training) if training else None
     if stopped:
@@ -98,6 +99,7 @@ def run(
         _log_config(config, active)
         yield active.info.run_id
     except KeyboardInterrupt:
+        mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is interrupted
         mlflow.end_run("KILLED")
         raise
     except BaseException as error:
@@ -115,17 +117,17 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
 
 
 def _stopped_run(stage: str, training: str) -> str | None:
-    mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and attributes.status = 'KILLED'"
+    _heal()  # a worker may have been killed since
+    mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
     return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
 
 
 def _leave_adopted_run(stopped: str) -> None:
-    """Remove the run that ``mlflow run`` has opened for a command that goes on in an older one."""
+    """Say in the run that ``mlflow run`` has opened, and will close, that the command goes on in an older one."""
     if adopted := os.environ.pop(_MLFLOW_RUN_ID, None):
         MlflowClient().set_tag(adopted, "continued_in", stopped)
-        MlflowClient().set_terminated(adopted, "FINISHED")
-        MlflowClient().delete_run(adopted)
+        MlflowClient().set_tag(adopted, "mlflow.runName", f"goes on in {stopped}")
 
 
 def _experiment_ids() -> list[str]:

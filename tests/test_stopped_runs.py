@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -51,8 +52,12 @@ def _epochs_logged(client: MlflowClient, project: Path, stage: str = "train") ->
 
 
 def _start(project: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    return _start_command(project, environment, *PIPELINE, *words)
+
+
+def _start_command(project: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*PIPELINE, *words],
+        words,
         cwd=project,
         env=environment,
         text=True,
@@ -100,17 +105,18 @@ def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
 ) -> None:
     parameters = [word for flag in flags for word in ("-P", flag.removeprefix("--"))]
     command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local", *parameters)
-    first = subprocess.Popen(
-        command, cwd=project, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    first = _start_command(project, environment, *command)
     _wait(lambda: _epochs_logged(client, project) >= 2, first)
-    first.send_signal(signal.SIGTERM)
+    os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
     first.communicate(timeout=60)
     (run,) = _stage(client, "train")
     run_in(project, *command)
-    (again,) = client.search_runs(["0"])
+    (again,) = _stage(client, "train")
     assert again.info.run_id == run.info.run_id
     assert again.info.status == "FINISHED"
+    (opened,) = [other for other in client.search_runs(["0"]) if other.info.run_id != run.info.run_id]
+    assert opened.data.tags["continued_in"] == run.info.run_id
+    assert opened.info.status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -151,14 +151,25 @@ def test_augmented_photos_are_copies_and_the_store_stays_as_it_is(tmp_path: Path
     np.testing.assert_array_equal(np.load(tmp_path / "train.npy"), PhotosInMemory(10).images("train"))
 
 
+@pytest.mark.parametrize("first_step", [0, 1, 3, 4])
 @pytest.mark.parametrize("flags", [{}, {"augment": "medium", "mixup": 0.2}], ids=repr)
-def test_the_data_set_of_an_epoch_yields_the_same_batches(flags: dict[str, object]) -> None:
+def test_the_data_set_of_an_epoch_yields_the_same_batches_from_any_step_on(
+    flags: dict[str, object], first_step: int
+) -> None:
     batches = _batches(**flags)
-    seen: list[int] = []
-    data = batches.epoch(2, on_batch=lambda: seen.append(1))
-    assert int(data.cardinality()) == batches.steps == 4
-    drawn = [(images.numpy(), targets.numpy()) for images, targets in data]
-    images, targets = _epoch(batches, 2)
-    np.testing.assert_array_equal(np.stack([pair[0] for pair in drawn]), images)
-    np.testing.assert_array_equal(np.stack([pair[1] for pair in drawn]), targets)
-    assert len(seen) == batches.steps
+    assert batches.steps == 4
+    drawn = [(images.numpy(), targets.numpy()) for images, targets in batches.epoch(2, first_step)]
+    order = batches.order(2)
+    wanted = [batches.batch(2, step, order) for step in range(first_step, batches.steps)]
+    assert len(drawn) == len(wanted)
+    for (images, targets), (wanted_images, wanted_targets) in zip(drawn, wanted, strict=True):
+        np.testing.assert_array_equal(images, wanted_images)
+        np.testing.assert_array_equal(targets, wanted_targets)
+
+
+def test_features_stand_in_for_photos() -> None:
+    config = TrainingConfig(augment="medium", batch_size=5, freeze_backbone=True)
+    features = {epoch: np.random.default_rng(epoch).normal(size=(10, 7)).astype(np.float32) for epoch in (1, 2)}
+    batches = TrainingBatches(PhotosInMemory(10), config, features.__getitem__)  # type: ignore[arg-type]
+    drawn = np.concatenate([inputs.numpy() for inputs, _ in batches.epoch(2)])
+    np.testing.assert_array_equal(drawn, features[2][batches.order(2)])
