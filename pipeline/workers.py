@@ -77,6 +77,8 @@ def _outcome(future: Future[Any]) -> Outcome:
 def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
     CONSTS.term_timeout = SECONDS_TO_END
+    # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     pool = ProcessPool(
         max_workers=workers,
         max_tasks=TASKS_PER_PROCESS,
@@ -86,8 +88,11 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     )
     try:
         yield lambda job: pool.schedule(_interruptible, args=(task, job))
-    finally:
+        pool.close()  # type: ignore[no-untyped-call]
+    except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
+        raise
+    finally:
         pool.join()
 
 

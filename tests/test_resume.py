@@ -111,6 +111,7 @@ def test_killed_at_random_moments_a_training_ends_the_same(config: TrainConfig, 
     assert len(set(digests.values())) == 1, digests
 
 
+@pytest.mark.slow
 def test_interrupted_again_and_again_it_ends_the_same(config: TrainConfig, tmp_path: Path) -> None:
     found = _lives(config, tmp_path, 6, ["SIGINT", "SIGTERM", "SIGKILL"], "small")
     digests = found["digests"]

@@ -67,9 +67,10 @@ def _start_command(project: Path, environment: dict[str, str], *words: str) -> s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "status"),
-    [pytest.param("SIGKILL", -9, "RUNNING", marks=pytest.mark.slow), ("SIGTERM", 130, "KILLED")],
+    [("SIGKILL", -9, "RUNNING"), ("SIGTERM", 130, "KILLED")],
 )
 def test_a_training_that_was_stopped_goes_on_in_its_run(
     project: Path,

@@ -64,6 +64,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
     import tasks_of_workers
 
     yield tasks_of_workers
