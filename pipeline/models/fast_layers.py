@@ -1,7 +1,7 @@
 """The same layers, faster on a CPU: what the network in training uses where its saved twin has the built-in ones.
 
 Weights, outputs and gradients are those of the built-in layers but for rounding. Two things are slow in the built-in
-ones (docs/benchmarks.md has the figures; together they double the speed of a ResNet-18):
+ones (docs/log.md has the figures; together they double the speed of a ResNet-18):
 
 - oneDNN's convolutions, above all their weight gradients, where the image has shrunk to a few pixels and the channels
   are many. There a convolution is one large matrix product (im2col, Chellapilla et al. 2006).
