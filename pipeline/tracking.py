@@ -91,8 +91,6 @@ def run(
         all_tags |= {TRAINING: training, STOPPED: "false"}
     nested = parent is not None or mlflow.active_run() is not None
     stopped = _stopped_run(stage, training) if training else None
-    if stopped:
-        _leave_adopted_run(stopped)
     active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
     try:
         mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
@@ -117,10 +115,14 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
 
 
 def _stopped_run(stage: str, training: str) -> str | None:
+    """Return the run of the same training that was stopped, if any, and leave the one of ``mlflow run`` for it."""
     _heal()  # a worker may have been killed since
     mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
-    return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
+    stopped = next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
+    if stopped:
+        _leave_adopted_run(stopped)
+    return stopped
 
 
 def _leave_adopted_run(stopped: str) -> None:
