@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shutil
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -113,10 +114,20 @@ def extract_tar(archive: Path, folder: Path, limit_files: int = LIMIT_FILES, lim
                         f"{archive} must unpack to at most {limit_files} files and {limit_bytes} bytes, got more at "
                         f"{member.name} (unpack it by hand and pass the folder as data)"
                     )
-                if path.parts:
-                    members.extract(member.replace(name=str(path)), unfinished, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+                _write_member(members, member, unfinished / path)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError, NotADirectoryError) as error:
         raise UserError(f"{archive} must be a whole tar archive, got {error} (delete it to get it again)") from error
+
+
+def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write a file's bytes, or make a folder; without tarfile's filters, which Python has only since 3.11.4."""
+    content = members.extractfile(member)
+    if content is None:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with content, path.open("xb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def _safe_path(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
