@@ -84,13 +84,14 @@ def run(
         config: logged as params, but for those that ``mlflow run`` has logged before.
         tags: further tags.
         parent: id of the run to nest under, where that is not open in this process.
-        training: what identifies the training; where a run of the same one was stopped, that run goes on.
+        training: what identifies the training; where a run of the same one was stopped, that run goes on, unless
+            the config says ``resume=never``.
     """
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
     if training:
         all_tags |= {TRAINING: training, STOPPED: "false"}
     nested = parent is not None or mlflow.active_run() is not None
-    stopped = _stopped_run(stage, training) if training else None
+    stopped = _stopped_run(stage, training) if training and config_text(config).get("resume") != "never" else None
     active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
     try:
         mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given

@@ -15,6 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline import tracking
+from pipeline.config import TrainConfig
 from tests.conftest import RunIn
 
 PIPELINE = (sys.executable, "-m", "pipeline")
@@ -98,6 +100,24 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
         steps = [metric.step for metric in client.get_metric_history(run.info.run_id, name)]
         assert steps == list(range(1, EPOCHS + 1)), name
     assert not list((project / "mlruns/checkpoints").rglob("*.npz"))
+
+
+def test_resume_never_begins_a_run_of_its_own(tracking_store: MlflowClient) -> None:
+    def ids(resume: str) -> str:
+        with tracking.run("train", "name", TrainConfig(resume=resume), training="key") as run_id:
+            return run_id
+
+    def stop() -> str:
+        with tracking.run("train", "name", TrainConfig(), training="key") as run_id:
+            stopped.append(run_id)
+            raise KeyboardInterrupt
+
+    stopped: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert ids("never") not in stopped
+    assert ids("auto") in stopped
+    assert ids("auto") not in stopped  # it has ended by now
 
 
 @pytest.mark.slow
