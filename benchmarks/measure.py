@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +37,12 @@ def in_turns(case: str, unit: str, contenders: Mapping[str, Callable[[], float]]
             value = contenders[name]()
             if number:
                 measured[name].append(value)
-    values = pd.DataFrame(measured)
+    return compared(case, unit, measured)
+
+
+def compared(case: str, unit: str, measured: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Return a row per contender, as `in_turns` does, of equally many measurements of each, ours first."""
+    values, names = pd.DataFrame(measured), list(measured)
     ratios = values.rdiv(values[names[0]], axis=0)
     rows = [(case, name, unit, *_middle_and_ends(values[name]), *_middle_and_ends(ratios[name])) for name in names]
     table = pd.DataFrame(rows, columns=COLUMNS)

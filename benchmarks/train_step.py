@@ -9,61 +9,73 @@
   ``fit`` with their defaults (float32), without augmentation.
 - ``PyTorch``: torchvision's network, channels last, bfloat16 autocast, fused AdamW, its `DataLoader` with two
   workers on the prepared pixels and our augmentation; where torch is installed.
+
+The last case says how much of the processor's own speed that is: the multiplications and additions of the convolutions,
+three times the forward pass's, per second, as a share of those of one large matrix product in the same precision.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
+import math
 import time
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import in_turns
+from benchmarks.measure import compared, in_turns
 from pipeline.config import TrainConfig
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier
-from pipeline.trainer import Trainer, policy_of
+from pipeline.phases import phases_of
+from pipeline.step import policy_of
+from pipeline.trainer import Trainer
 
-CASES = [
-    ("resnet18", 64, 64),
-    ("resnet18", 128, 64),
-    ("resnet18", 224, 32),
-    ("resnet50", 128, 32),
-    ("resnet50", 224, 16),
+CASES = [  # variant, image size, batch size, steps of a measurement: the last ones of an epoch
+    ("resnet18", 64, 64, 40),
+    ("resnet18", 128, 64, 16),
+    ("resnet18", 224, 32, 14),
+    ("resnet50", 128, 32, 14),
+    ("resnet50", 224, 16, 12),
 ]
 ROUNDS = 5
+MATRIX_SIDE = 4096
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure every case; ``quick`` the first two."""
     load_backend()
-    return pd.concat([_case(data, *case) for case in (CASES[:2] if quick else CASES)], ignore_index=True)
+    tables, shares = [], {}
+    for variant, size, batch, steps in CASES[:2] if quick else CASES:
+        config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
+        store = prepared_store(config)
+        trainer = Trainer(phases_of(config)[0], store)
+        table = _case(config, store, trainer, min(steps, trainer.steps - 1))
+        floating = 3 * _operations(config, store) * table["median"][0]
+        shares[f"{variant}, {size} px"] = [floating / _matrix_product_rate(trainer.precision)]
+        tables.append(table)
+    return pd.concat([*tables, compared("of the matrix-product rate", "share", shares)], ignore_index=True)
 
 
-def _case(data: str, variant: str, size: int, batch: int) -> pd.DataFrame:
-    config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
-    store = prepared_store(config)
-    trainer = Trainer(config, store)
+def _case(config: TrainConfig, store: Store, trainer: Trainer, steps: int) -> pd.DataFrame:
     batches = TrainingBatches(store, config)
     one = batches.batch(1, 0, batches.order(1))
     contenders = {
-        "ours": _ours(trainer),
-        "our step, resident batch": _our_step(trainer, *one),
-        "Keras, resident batch": _keras_resident(config, *one, trainer),
-        "Keras, default fit": _keras_default(config, store, trainer.steps),
+        "ours": _ours(trainer, steps),
+        "our step, resident batch": _our_step(trainer, steps, *one),
+        "Keras, resident batch": _keras_resident(config, *one, trainer, steps),
+        "Keras, default fit": _keras_default(config, store, steps),
     }
     if importlib.util.find_spec("torchvision"):
         from benchmarks.pytorch import trained_steps
 
-        contenders["PyTorch"] = trained_steps(config, store, trainer.steps)
-    return in_turns(
-        f"{variant}, {size} px, batch {batch}, {trainer.precision}", "images per second", contenders, ROUNDS
-    )
+        contenders["PyTorch"] = trained_steps(config, store, steps)
+    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}, {trainer.precision}"
+    return in_turns(case, "images per second", contenders, ROUNDS)
 
 
 def _timed(images: int, work: Callable[[], object]) -> float:
@@ -72,20 +84,20 @@ def _timed(images: int, work: Callable[[], object]) -> float:
     return images / (time.perf_counter() - start)
 
 
-def _ours(trainer: Trainer) -> Callable[[], float]:
+def _ours(trainer: Trainer, steps: int) -> Callable[[], float]:
     epochs = itertools.count(1)
-    return lambda: _timed(trainer.images(trainer.steps), lambda: trainer.train(next(epochs)))
+    return lambda: _timed(trainer.images(steps), lambda: trainer.train(next(epochs), trainer.steps - steps))
 
 
-def _our_step(trainer: Trainer, images: np.ndarray, targets: np.ndarray) -> Callable[[], float]:
+def _our_step(trainer: Trainer, steps: int, images: np.ndarray, targets: np.ndarray) -> Callable[[], float]:
     import tensorflow as tf
 
     batch = tf.constant(images), tf.constant(targets)
-    return lambda: _timed(trainer.images(trainer.steps), lambda: [trainer.step(*batch) for _ in range(trainer.steps)])
+    return lambda: _timed(trainer.images(steps), lambda: [trainer.step(*batch) for _ in range(steps)])
 
 
 def _keras_resident(
-    config: TrainConfig, images: np.ndarray, targets: np.ndarray, trainer: Trainer
+    config: TrainConfig, images: np.ndarray, targets: np.ndarray, trainer: Trainer, steps: int
 ) -> Callable[[], float]:
     import keras
     import tensorflow as tf
@@ -94,8 +106,8 @@ def _keras_resident(
     network.compile("adamw", keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
     options = tf.data.Options()
     options.autotune.enabled = False  # else it may sleep for seconds at the end
-    batches = tf.data.Dataset.from_tensors((images, targets)).repeat(trainer.steps).with_options(options)
-    return lambda: _timed(trainer.images(trainer.steps), lambda: network.fit(batches, shuffle=False, verbose=0))
+    batches = tf.data.Dataset.from_tensors((images, targets)).repeat(steps).with_options(options)
+    return lambda: _timed(trainer.images(steps), lambda: network.fit(batches, shuffle=False, verbose=0))
 
 
 def _keras_default(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
@@ -109,3 +121,20 @@ def _keras_default(config: TrainConfig, store: Store, steps: int) -> Callable[[]
     network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     steps = min(steps, len(photos) - 1)  # the last batch is a smaller one
     return lambda: _timed(steps * batch, lambda: network.fit(photos.take(steps), verbose=0))
+
+
+def _operations(config: TrainConfig, store: Store) -> float:
+    """Return the multiplications and additions of a photo's forward pass through the convolutions."""
+    backbone = build_classifier(config, len(store.class_names)).get_layer("backbone")
+    kernels = [layer for layer in backbone.layers if hasattr(layer, "kernel")]
+    return float(sum(2 * layer.kernel.shape.num_elements() * math.prod(layer.output.shape[1:3]) for layer in kernels))
+
+
+def _matrix_product_rate(precision: str) -> float:
+    """Return the multiplications and additions per second of a large matrix product, the best of `ROUNDS`."""
+    import tensorflow as tf
+
+    matrix = tf.cast(tf.random.stateless_normal((MATRIX_SIDE, MATRIX_SIDE), (0, 0)), precision)
+    product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
+    product()
+    return max(_timed(2 * MATRIX_SIDE**3, lambda: product().numpy()) for _ in range(ROUNDS))

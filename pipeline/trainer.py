@@ -19,19 +19,18 @@ from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store
 from pipeline.features import FeatureCache
-from pipeline.models.backend import load_backend, on_gpu
+from pipeline.models.backend import load_backend, on_gpu, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head
 from pipeline.models.files import load_classifier
 from pipeline.models.predict import predict_logits, softmax
 from pipeline.optimizers import make_optimizer
+from pipeline.phases import Phase
 from pipeline.precision import choose_precision
+from pipeline.step import compiled_step, images_per_second, policy_of
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-
-MEASURED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,60 @@ class Trainer:
     """A network in training and its float32 twin, which has the weights to judge, averaged ones with ``ema``.
 
     Behind a frozen backbone both are the head alone, which is fed with features that were computed once.
+
+    Args:
+        phase: what to train, and on photos of what size.
+        store: the prepared photos.
+        start_from: a saved classifier whose scaling and weights to start from.
+        weights: those of a `classifier`, to start from instead.
     """
 
-    def __init__(self, config: TrainConfig, store: Store, start_from: Path | None = None) -> None:
+    def __init__(
+        self, phase: Phase, store: Store, start_from: Path | None = None, weights: list[np.ndarray] | None = None
+    ) -> None:
         load_backend()
         import keras
 
         keras.backend.clear_session(free_memory=True)
-        self._config, self._labels = config, store.labels("validation")
-        classes = len(store.class_names)
+        self.phase, self._config, self._labels = phase, phase.config, store.labels("validation")
+        self._classes = len(store.class_names)
         saved = load_classifier(start_from) if start_from else None
-        if takes_features(config):
-            self.precision = "float32"
-            self._classifier = build_classifier(config, classes, start_from=saved)
-            cache = FeatureCache(self._classifier, store, config)
-            self._batches = TrainingBatches(store, config, cache.training)
-            self._inputs = cache.validation()
-            self._network, self.twin = (build_head(config, classes, cache.size) for _ in range(2))
-            copy_head(self._classifier, self._network)
+        self._strategy = strategy_for(self._config.devices)
+        if takes_features(self._config):
+            self._train_head(store, saved, weights)
         else:
-            self._batches = TrainingBatches(store, config)
-            self._inputs = store.images("validation")
-            self.precision = choose_precision(
-                config, config.epochs * self.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
-            )
-            policy = policy_of(self.precision)
-            self._network = build_classifier(config, classes, policy, start_from=saved, fast=not on_gpu())
-            self._classifier = self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-        self._optimizer = make_optimizer(config, self.steps, self.precision)
-        self.step, self._totals = _compiled_step(self._network, self._optimizer, config)
+            self._train_all(store, saved, weights)
+        with self._strategy.scope():
+            self._optimizer = make_optimizer(self._config, self.steps, self.precision)
+        self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy)
+        self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
+
+    def _train_head(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
+        config, self.precision = self._config, "float32"
+        self._classifier = build_classifier(config, self._classes, start_from=saved)
+        if weights:
+            self._classifier.set_weights(weights)
+        cache = FeatureCache(self._classifier, store, config)
+        self._batches = TrainingBatches(store, config, features=cache.training)
+        self._inputs = cache.validation()
+        with self._strategy.scope():
+            self._network = build_head(config, self._classes, cache.size)
+        self.twin = build_head(config, self._classes, cache.size)
+        copy_head(self._classifier, self._network)
+
+    def _train_all(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
+        config, classes = self._config, self._classes
+        self._batches = TrainingBatches(store, config, self.phase.pixels)
+        self._inputs = store.images("validation")
+        self.precision = choose_precision(
+            config, config.epochs * self.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
+        )
+        policy, small = policy_of(self.precision), config.model_copy(update={"image_size": self.phase.pixels})
+        with self._strategy.scope():
+            self._network = build_classifier(small, classes, policy, not weights, saved, fast=not on_gpu())
+        if weights:
+            self._network.set_weights(weights)
+        self._classifier = self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
 
     @property
     def steps(self) -> int:
@@ -102,9 +126,10 @@ class Trainer:
         """
         if not first_step:
             self._totals.assign([0.0, 0.0])
-        title, started = f"epoch {epoch}/{self._config.epochs}", time.perf_counter()
+        batches, started = self._batches.epoch(epoch, first_step, self._device), time.perf_counter()
+        title = f"epoch {epoch}/{self.phase.total_epochs}"
         with tqdm(total=self.steps, initial=first_step, desc=title, leave=False, disable=None) as bar:
-            for done, (images, targets) in enumerate(self._batches.epoch(epoch, first_step), first_step + 1):
+            for done, (images, targets) in enumerate(batches, first_step + 1):
                 self.step(images, targets)
                 self._check_finite(float(self._totals.numpy()[0]), epoch, done)
                 bar.update()
@@ -116,7 +141,7 @@ class Trainer:
         Raises:
             Diverged: the twin's loss is NaN or infinite.
         """
-        self.twin.set_weights(self._weights_to_judge())
+        self.twin.set_weights(self.weights_to_judge())
         probabilities = softmax(predict_logits(self.twin, self._inputs))
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         train_loss, train_accuracy = (self._totals.numpy() / self.steps).tolist()
@@ -159,7 +184,7 @@ class Trainer:
     def _variables(self) -> list[tf.Variable]:
         return [*self._network.variables, *self._optimizer.variables, self._totals]
 
-    def _weights_to_judge(self) -> list[np.ndarray]:
+    def weights_to_judge(self) -> list[np.ndarray]:
         """Return the averaged weights with ``ema``, which Keras can only write over the others."""
         raw = self._network.get_weights()
         if not self._config.ema:
@@ -170,55 +195,6 @@ class Trainer:
         return averaged
 
 
-def policy_of(precision: str) -> str:
-    """Return the Keras dtype policy that computes in ``precision`` and keeps the weights in float32."""
-    return precision if precision == "float32" else f"mixed_{precision}"
-
-
-def images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
-    """Measure the config's training step in ``precision`` on random pixels: the median of `MEASURED_STEPS` steps."""
-    import tensorflow as tf
-
-    network = build_classifier(config, classes, policy_of(precision), load_weights=False, fast=not on_gpu())
-    step, totals = _compiled_step(network, make_optimizer(config, MEASURED_STEPS, precision), config)
-    rng = np.random.default_rng(0)
-    shape = (config.batch_size, config.image_size, config.image_size, 3)
-    images = tf.constant(rng.integers(0, 256, shape, dtype=np.uint8))
-    targets = tf.one_hot(rng.integers(0, classes, config.batch_size), classes)
-    seconds = []
-    for _ in range(1 + MEASURED_STEPS):
-        started = time.perf_counter()
-        step(images, targets)
-        totals.numpy()  # waits for the step
-        seconds.append(time.perf_counter() - started)
-    return config.batch_size / float(np.median(seconds[1:]))
-
-
 def takes_features(config: TrainConfig) -> bool:
     """Return whether the head can be trained by itself: nothing before it changes, and mixup blends pixels."""
     return config.freeze_backbone and not config.mixup
-
-
-def _compiled_step(
-    network: keras.Model, optimizer: keras.Optimizer, config: TrainConfig
-) -> tuple[Callable[[tf.Tensor, tf.Tensor], None], tf.Variable]:
-    """Return the function that trains on a batch, and its totals so far: of the loss, and of the accuracy."""
-    import keras
-    import tensorflow as tf
-
-    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
-    totals = tf.Variable([0.0, 0.0])
-    optimizer.build(network.trainable_variables)
-
-    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]  # XLA halves the speed on a CPU
-    def step(images: tf.Tensor, targets: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            logits = network(images, training=True)
-            loss = loss_of(targets, logits)
-            scaled = optimizer.scale_loss(loss)
-        weights = network.trainable_variables
-        optimizer.apply(tape.gradient(scaled, [weight.value for weight in weights]), weights)
-        hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        totals.assign_add([loss, tf.reduce_mean(tf.cast(hits, tf.float32))])
-
-    return step, totals

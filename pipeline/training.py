@@ -19,6 +19,7 @@ from pipeline.checkpoint import Checkpoints, Saved
 from pipeline.config import TrainConfig
 from pipeline.data.store import Store
 from pipeline.interrupts import held_back
+from pipeline.phases import Phase, phases_of
 from pipeline.trainer import Epoch, Trainer
 
 if TYPE_CHECKING:
@@ -57,9 +58,15 @@ class _Progress:
         if self.best is None or _rank(measured) > _rank(self.best):
             self.best, self.best_weights, self.best_probabilities = measured, weights, probabilities
 
-    def is_out_of_patience(self, patience: int) -> bool:
-        """Return whether so many epochs have gone by without a better val_accuracy; 0 is patience without end."""
-        accuracies = [epoch.val_accuracy for epoch in self.epochs]
+    def result(self, trainer: Trainer) -> FitResult:
+        """Return the best epoch's network, which ``trainer`` makes of its weights."""
+        assert self.best is not None
+        model = trainer.classifier(self.best_weights)
+        return FitResult(model, pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision)
+
+    def is_out_of_patience(self, config: TrainConfig) -> bool:
+        """Return whether ``patience`` epochs, if not 0, have gone by without a better val_accuracy after the head's."""
+        patience, accuracies = config.patience, [epoch.val_accuracy for epoch in self.epochs[config.head_epochs :]]
         return bool(patience and accuracies) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
 
 
@@ -86,20 +93,23 @@ def fit(
         UserError: the initial weights do not fit, or a checkpoint belongs to other code or photos.
         KeyboardInterrupt: the training was interrupted, and saved if there are ``checkpoints``.
     """
-    trainer = Trainer(config, store, start_from)
-    progress = _restored(trainer, checkpoints)
+    phases = phases_of(config)
+    saved = checkpoints.load() if checkpoints else None
+    progress = _progress_of(saved) if saved else _Progress()
+    trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
+    if saved:
+        _go_on(trainer, progress, saved)
     told = [on_epoch(measured) for measured in progress.epochs]
     ended = any(told)
-    while not (ended or progress.epoch > config.epochs or progress.is_out_of_patience(config.patience)):
+    while not (ended or progress.epoch > config.epochs or progress.is_out_of_patience(config)):
+        if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
+            trainer = _next_trainer(trainer, phase, progress, store, start_from)
         _train_epoch(trainer, progress, checkpoints)
         speed = trainer.images(trainer.steps) / progress.seconds
         measured, probabilities = trainer.judge(progress.epoch, speed)
         progress.add(measured, trainer.twin.get_weights(), probabilities)
         ended = bool(on_epoch(measured))
-    assert progress.best is not None
-    history = pd.DataFrame([asdict(epoch) for epoch in progress.epochs])
-    model = trainer.classifier(progress.best_weights)
-    return FitResult(model, history, progress.best, progress.best_probabilities, trainer.precision)
+    return progress.result(trainer)
 
 
 def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints | None) -> None:
@@ -130,21 +140,38 @@ def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> No
     checkpoints.save(len(progress.epochs), progress.steps_done, Saved(arrays, words))
 
 
-def _restored(trainer: Trainer, checkpoints: Checkpoints | None) -> _Progress:
-    saved = checkpoints.load() if checkpoints else None
-    if saved is None:
-        return _Progress()
-
-    def group(name: str) -> list[np.ndarray]:
-        count = sum(key.rstrip("0123456789") == name for key in saved.arrays)
-        return [saved.arrays[f"{name}{number}"] for number in range(count)]
-
-    trainer.restore(group("state"))
+def _progress_of(saved: Saved) -> _Progress:
     words = saved.progress
     epochs = [Epoch(**epoch) for epoch in words["epochs"]]
     best = epochs[words["best"] - 1] if words["best"] else None
-    print(f"going on in epoch {len(epochs) + 1}, after {words['steps_done']} of {trainer.steps} steps", flush=True)
-    return _Progress(epochs, best, group("best"), group("judged")[0], words["steps_done"], words["seconds"])
+    judged = _group(saved, "judged")[0]
+    return _Progress(epochs, best, _group(saved, "best"), judged, words["steps_done"], words["seconds"])
+
+
+def _go_on(trainer: Trainer, progress: _Progress, saved: Saved) -> None:
+    trainer.restore(_group(saved, "state"))
+    print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
+
+
+def _group(saved: Saved, name: str) -> list[np.ndarray]:
+    count = sum(key.rstrip("0123456789") == name for key in saved.arrays)
+    return [saved.arrays[f"{name}{number}"] for number in range(count)]
+
+
+def _phase_at(phases: list[Phase], epoch: int) -> Phase:
+    return next((phase for phase in phases if epoch <= phase.last), phases[-1])
+
+
+def _next_trainer(
+    trainer: Trainer, phase: Phase, progress: _Progress, store: Store, start_from: Path | None
+) -> Trainer:
+    """Return what trains the next phase, with the weights that the phase before ended with."""
+    progress.best_weights = trainer.classifier(progress.best_weights).get_weights()  # until now perhaps of a head
+    weights, state = trainer.classifier(trainer.weights_to_judge()).get_weights(), trainer.state()
+    successor = Trainer(phase, store, start_from, weights)
+    if phase.config == trainer.phase.config:  # and so its optimizer goes on
+        successor.restore(state)
+    return successor
 
 
 def _rank(epoch: Epoch) -> tuple[float, float]:

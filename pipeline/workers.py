@@ -1,7 +1,8 @@
 """Runs tasks side by side, in processes of this machine or on a Ray cluster. Knows neither Optuna nor Keras.
 
 The local processes are a Pebble pool: in `concurrent.futures` and loky one killed process breaks the pool for all
-others, and `multiprocessing.Pool` waits for ever for what a killed one was to do.
+others, and `multiprocessing.Pool` waits for ever for what a killed one was to do. Every task gets a process of its own,
+a fork of one that has imported what tasks need and done nothing else, so that it begins at once and leaves nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import forkserver
 from types import FrameType
 from typing import Any
 
@@ -23,7 +26,10 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 from pipeline.config import UserError, first_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-TASKS_PER_PROCESS = 4  # then a new process takes over, because TensorFlow's memory grows from training to training
+RAY_TASKS_PER_PROCESS = 4  # then a new one takes over: TensorFlow's memory grows from training to training
+FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
+# Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
+QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 SECONDS_TO_END = 30  # that an interrupted task has to close its run
 
 Submit = Callable[[tuple[object, ...]], Future[Any]]
@@ -35,6 +41,17 @@ class Outcome:
 
     value: Any = None
     error: str = ""
+
+
+def warm_up(*modules: str) -> None:
+    """Begin to import in the background what the tasks of `run_tasks` will need; does nothing the second time.
+
+    The modules must touch no device and compute nothing as they are imported.
+    """
+    if FORKS:
+        os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
+        multiprocessing.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
 
 
 def run_tasks(
@@ -77,14 +94,13 @@ def _outcome(future: Future[Any]) -> Outcome:
 def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
     CONSTS.term_timeout = SECONDS_TO_END
-    # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::UserWarning:multiprocessing.resource_tracker")
+    os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
     pool = ProcessPool(
         max_workers=workers,
-        max_tasks=TASKS_PER_PROCESS,
+        max_tasks=1,
         initializer=_begin_process,
-        initargs=(threads,),
-        context=multiprocessing.get_context("spawn"),  # TensorFlow does not survive a fork
+        initargs=(threads, dict(os.environ)),
+        context=multiprocessing.get_context("forkserver" if FORKS else "spawn"),
     )
     try:
         yield lambda job: pool.schedule(_interruptible, args=(task, job))
@@ -96,8 +112,10 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
         pool.join()
 
 
-def _begin_process(threads: int) -> None:
-    """Take a share of the threads before any library asks, and end when the parent ends."""
+def _begin_process(threads: int, environment: dict[str, str]) -> None:
+    """Take the parent's environment and a share of the threads before any library asks; end when the parent ends."""
+    os.environ.clear()
+    os.environ.update(environment)
     if threads:
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars of several processes would overwrite each other
         for name in THREAD_VARIABLES:
@@ -140,7 +158,7 @@ def _on_ray(task: Callable[..., object], address: str) -> Iterator[Submit]:
         raise UserError(
             f"ray_address must be local or a running cluster, got {address!r}: {first_line(error)}"
         ) from None
-    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=TASKS_PER_PROCESS)(_in_folder)
+    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=RAY_TASKS_PER_PROCESS)(_in_folder)
     try:
         yield lambda job: remote.remote(os.getcwd(), task, job).future()
     finally:

@@ -46,14 +46,14 @@ def _ratios(run_in: RunIn, folder: Path, name: str) -> dict[str, float]:
     done = run_in(folder, sys.executable, "-m", "benchmarks", name, "--quick", "--output", folder, PYTHONPATH=str(ROOT))
     assert "written:" in done.stdout
     rows = json.loads((folder / f"{name}.json").read_text())["rows"]
-    return {row["contender"]: row["ratio"] for row in rows if row["case"] == rows[-1]["case"]}
+    return {row["contender"]: row["ratio"] for row in rows}  # of the last case that has the contender
 
 
 @pytest.mark.slow
 def test_help_comes_long_before_tensorflow_could(run_in: RunIn, tmp_path: Path) -> None:
     ratios = _ratios(run_in, tmp_path, "startup")
-    assert ratios["python -c 'import tensorflow'"] < 0.5
-    assert ratios["python -c 'import mlflow'"] < 1
+    assert ratios["import tensorflow"] < 0.5
+    assert ratios["import mlflow"] < 1
 
 
 @pytest.mark.slow

@@ -35,7 +35,13 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "test_fraction": st.floats(0.001, 0.499),
     "warmup_epochs": st.floats(0, 2, exclude_max=True),
     "seed": st.integers(0, 2**31),
+    "epochs": st.integers(2, 2**31),
+    "head_epochs": st.integers(0, 1),
+    "start_size": st.sampled_from([0, 32]),
+    "batch_size": st.integers(1, 2**20).map(lambda count: 12 * count),
+    "devices": st.sampled_from([1, 2, 3, 4]),
 }
+NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem"}
 COMMA_LIST_ITEMS = st.text(
     st.characters(exclude_characters=",", exclude_categories=["Cs"]), min_size=1, max_size=8
 ).filter(lambda item: item == item.strip())
@@ -88,7 +94,12 @@ def _field_values(name: str, field: FieldInfo) -> st.SearchStrategy[Any]:
 
 def _configs(config_class: type[Config]) -> st.SearchStrategy[Config]:
     values = {name: _field_values(name, field) for name, field in fields_of(config_class).items()}
-    return st.fixed_dictionaries(values).map(lambda given_values: config_class(**given_values))
+
+    def made(given_values: dict[str, Any]) -> Config:
+        frozen = NOTHING_TO_UNFREEZE if given_values.get("freeze_backbone") else {}
+        return config_class(**given_values | frozen)
+
+    return st.fixed_dictionaries(values).map(made)
 
 
 def _assert_equal(config: Config, again: Config) -> None:
@@ -160,6 +171,11 @@ MISTAKES = [
     (TrainConfig, ["--image_size=2048"], ["image_size", "'2048'", "1024"]),
     (TrainConfig, ["--image_size=100"], ["image_size", "100", "multiple of 32", "96 or 128"]),
     (TrainConfig, ["--image_size=0"], ["image_size", "0", "try 32 or 64"]),
+    (TrainConfig, ["--start_size=40"], ["start_size", "40", "try 32 or 64"]),
+    (TuneConfig, ["--start_size=96"], ["start_size", "96", "image_size", "64"]),
+    (TrainConfig, ["--batch_size=9", "--devices=2"], ["batch_size", "9", "devices", "2", "try 8"]),
+    (TrainConfig, ["--head_epochs=16"], ["head_epochs", "16", "epochs", "freeze_backbone=true"]),
+    (TrainConfig, ["--freeze_backbone=true", "--unfreeze_from=stage3"], ["freeze_backbone", "unfreeze_from=stage3"]),
     (TrainConfig, ["--augment=huge"], ["augment", "'huge'", "'none', 'light', 'medium' or 'strong'"]),
     (TrainConfig, ["--optimizer=SGD"], ["optimizer", "'SGD'", "'sgd'"]),
     (TuneConfig, ["--variants=resnet18,resnet19"], ["variants", "'resnet19'", "'resnet18'"]),

@@ -9,7 +9,7 @@ import pytest
 from pipeline import precision
 from pipeline.config import TrainConfig
 from pipeline.precision import FEWEST_STEPS, choose_precision
-from pipeline.trainer import images_per_second
+from pipeline.step import images_per_second
 
 LONG = FEWEST_STEPS
 

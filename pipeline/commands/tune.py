@@ -21,8 +21,11 @@ def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
     from pipeline import registry, search, tracking
     from pipeline.experiment import log_store, open_store, print_model, training_key
+    from pipeline.workers import warm_up
 
     config = _with_known_weights(config)
+    if not config.ray_address:
+        warm_up("pipeline.preload")
     tracking.connect()
     name = f"tune {config.data}, {config.n_trials} trials"
     with tracking.run("tune", name, config, training=training_key(config)) as parent:

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config.base import Augment, Config, OptimizerName, Resize, Schedule, UserError, Variant, first_line
+from pydantic import model_validator
+
+from pipeline.config.base import (
+    IMAGE_SIZE_STEP,
+    Augment,
+    Config,
+    OptimizerName,
+    Resize,
+    Schedule,
+    UserError,
+    Variant,
+    first_line,
+)
 from pipeline.config.groups import (
     AblationConfig,
     DataConfig,
@@ -22,21 +34,33 @@ from pipeline.config.groups import (
 )
 
 __all__ = [
-    "AblateConfig", "Augment", "Config", "DataConfig", "EvaluateConfig", "MainConfig", "OptimizerName", "PredictConfig",
-    "PreprocessConfig", "Resize", "Schedule", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant",
-    "first_line",
+    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DataConfig", "EvaluateConfig", "MainConfig",
+    "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule", "TrainConfig", "TrainingConfig",
+    "TuneConfig", "UserError", "Variant", "first_line",
 ]  # fmt: skip
+
+
+class PhotoTrainingConfig(DataConfig, TrainingConfig):
+    """A training and its photos."""
+
+    @model_validator(mode="after")
+    def _begins_smaller(self) -> PhotoTrainingConfig:
+        if self.start_size > self.image_size:
+            raise ValueError(
+                f"start_size must be at most image_size, got {self.start_size} for {self.image_size} (try start_size=0)"
+            )
+        return self
 
 
 class PreprocessConfig(DataConfig):
     """Check, split and decode the photos once."""
 
 
-class TrainConfig(DataConfig, TrainingConfig, RegistryConfig):
+class TrainConfig(PhotoTrainingConfig, RegistryConfig):
     """Train one model with one config and register its best epoch."""
 
 
-class TuneConfig(DataConfig, TrainingConfig, SearchConfig, RegistryConfig):
+class TuneConfig(PhotoTrainingConfig, SearchConfig, RegistryConfig):
     """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -48,7 +72,7 @@ class MainConfig(TuneConfig):
     """preprocess, then tune, then evaluate."""
 
 
-class AblateConfig(DataConfig, TrainingConfig, AblationConfig, RegistryConfig):
+class AblateConfig(PhotoTrainingConfig, AblationConfig, RegistryConfig):
     """Change one factor at a time and compare with the base."""
 
     def train_config(self, **changes: Any) -> TrainConfig:

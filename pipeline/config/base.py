@@ -31,11 +31,21 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma lis
 
 IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 
+
+def in_whole_strides(flag: str, size: int) -> int:
+    """Return the size of a flag if a ResNet can take it; raise ValueError if not."""
+    if size < IMAGE_SIZE_STEP or size % IMAGE_SIZE_STEP:
+        below = max(IMAGE_SIZE_STEP, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
+        raise ValueError(f"{flag} must be a multiple of 32, got {size} (try {below} or {below + IMAGE_SIZE_STEP})")
+    return size
+
+
 Variant = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "resnet18_v2", "resnet34_v2", "resnet50_v2", "resnet101_v2", "resnet152_v2",
     "resnet18_vd", "resnet34_vd", "resnet50_vd", "resnet101_vd", "resnet152_vd",
 ]  # fmt: skip
+Stage = Literal["stem", "stage1", "stage2", "stage3", "stage4"]
 Resize = Literal["stretch", "pad", "crop"]
 Augment = Literal["none", "light", "medium", "strong"]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "lion"]

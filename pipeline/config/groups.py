@@ -8,14 +8,15 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.config.base import (
     EMPTY_IS_NONE,
-    IMAGE_SIZE_STEP,
     Augment,
     Config,
     Names,
     OptimizerName,
     Resize,
     Schedule,
+    Stage,
     Variant,
+    in_whole_strides,
     split_commas,
 )
 
@@ -41,12 +42,7 @@ class DataConfig(Config):
     @field_validator("image_size")
     @classmethod
     def _whole_strides(cls, size: int) -> int:
-        if size < IMAGE_SIZE_STEP or size % IMAGE_SIZE_STEP:
-            below = max(IMAGE_SIZE_STEP, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
-            raise ValueError(
-                f"image_size must be a multiple of 32, got {size} (try {below} or {below + IMAGE_SIZE_STEP})"
-            )
-        return size
+        return in_whole_strides("image_size", size)
 
     @model_validator(mode="after")
     def _leave_training_photos(self) -> DataConfig:
@@ -72,6 +68,11 @@ class TrainingConfig(Config):
         "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
     )
     freeze_backbone: bool = Field(False, description="Train the head alone, on features that are computed once.")
+    head_epochs: int = Field(
+        0, ge=0, description="First epochs that train the head alone, as behind a frozen backbone; 0 for none."
+    )
+    unfreeze_from: Stage = Field("stem", description="First stage that is trained; those before stay as they are.")
+    unfreeze_lr_factor: float = Field(0.1, gt=0, description="Peak rate after head_epochs, in learning_rate.")
     feature_views: int = Field(4, ge=1, description="Augmented views of a photo that a frozen backbone sees in turn.")
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
@@ -86,15 +87,48 @@ class TrainingConfig(Config):
     weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay, times the rate, on kernels only.")
     ema: float = Field(0.0, ge=0, lt=1, description="Momentum of the weights' moving average; 0 for none.")
     epochs: int = Field(16, ge=1, description="Passes over the training photos at most.")
+    start_size: int = Field(
+        0,
+        ge=0,
+        description="Side of the photos in the first epochs, growing to image_size; 0 for image_size throughout.",
+    )
     batch_size: int = Field(64, ge=1, description="Photos per step.")
     patience: int = Field(0, ge=0, description="Epochs without a better val_accuracy before stopping; 0 for never.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
+    devices: int = Field(1, ge=1, description="GPUs that share every batch.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto goes on where the same training was stopped; never begins anew."
     )
+
+    @field_validator("start_size")
+    @classmethod
+    def _start_in_whole_strides(cls, size: int) -> int:
+        return in_whole_strides("start_size", size) if size else size
+
+    @model_validator(mode="after")
+    def _unfreezes_something(self) -> TrainingConfig:
+        if self.head_epochs >= self.epochs:
+            raise ValueError(
+                f"head_epochs must be below epochs, got {self.head_epochs} of {self.epochs} (or freeze_backbone=true)"
+            )
+        if self.freeze_backbone and (self.head_epochs or self.unfreeze_from != "stem"):
+            raise ValueError(
+                "freeze_backbone=true unfreezes nothing, "
+                f"got head_epochs={self.head_epochs} unfreeze_from={self.unfreeze_from} (try freeze_backbone=false)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_is_shared_evenly(self) -> TrainingConfig:
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size must be a multiple of devices, got {self.batch_size} for {self.devices} "
+                f"(try {self.batch_size // self.devices * self.devices or self.devices})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> TrainingConfig:

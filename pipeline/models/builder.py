@@ -5,6 +5,7 @@ The result holds built-in layers only, so that Keras loads it in safe mode and w
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError, first_line
@@ -51,11 +52,21 @@ def build_classifier(
         from pipeline.models.fast_layers import with_fast_layers
 
         backbone = with_fast_layers(backbone)
-    backbone.trainable = not config.freeze_backbone
+    _freeze(backbone, config)
     model = _assemble(backbone, scaling, config, classes, dtype_policy)
     if start_from and load_weights:
         _copy_weights(start_from, model)
     return model
+
+
+def _freeze(backbone: keras.Model, config: TrainConfig) -> None:
+    """Make the layers before ``unfreeze_from`` untrainable; their batch normalisation then keeps its averages, too."""
+    backbone.trainable = not config.freeze_backbone
+    if config.unfreeze_from == "stem":
+        return
+    first = f"stack{int(config.unfreeze_from.removeprefix('stage')) - 1}_"  # KerasHub counts from 0
+    for layer in takewhile(lambda layer: not layer.name.startswith(first), backbone.layers):
+        layer.trainable = False
 
 
 def _assemble(

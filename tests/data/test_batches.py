@@ -170,6 +170,6 @@ def test_the_data_set_of_an_epoch_yields_the_same_batches_from_any_step_on(
 def test_features_stand_in_for_photos() -> None:
     config = TrainingConfig(augment="medium", batch_size=5, freeze_backbone=True)
     features = {epoch: np.random.default_rng(epoch).normal(size=(10, 7)).astype(np.float32) for epoch in (1, 2)}
-    batches = TrainingBatches(PhotosInMemory(10), config, features.__getitem__)  # type: ignore[arg-type]
+    batches = TrainingBatches(PhotosInMemory(10), config, features=features.__getitem__)  # type: ignore[arg-type]
     drawn = np.concatenate([inputs.numpy() for inputs, _ in batches.epoch(2)])
     np.testing.assert_array_equal(drawn, features[2][batches.order(2)])

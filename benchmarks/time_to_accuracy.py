@@ -1,0 +1,68 @@
+"""Seconds of training from random weights until the validation photos are right so often: one recipe against others.
+
+Every recipe is the flags of `train` with a few changed. The clock runs from the first line of `fit`, so building and
+compiling the network count; a recipe that never gets there counts as infinitely long. The best val_accuracy of each
+training is in a second table, because what is fast at first may end lower.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.measure import compared
+from pipeline.config import TrainConfig
+from pipeline.data.store import Store, prepared_store
+from pipeline.trainer import Epoch
+from pipeline.training import fit
+
+TARGET = 0.75
+SEEDS = (0, 1, 2)
+RECIPES: dict[str, dict[str, Any]] = {
+    "default flags": {},
+    "ema=0.98": {"ema": 0.98},
+    "start_size=32": {"start_size": 32},
+    "batch_size=32": {"batch_size": 32},
+    "label_smoothing=0.1": {"label_smoothing": 0.1},
+    "resnet18_vd": {"variant": "resnet18_vd"},
+    "resnet18_vd, light, 3e-3": {"variant": "resnet18_vd", "augment": "light", "learning_rate": 3e-3},
+    "128 px": {"image_size": 128},
+    "128 px, start_size=64": {"image_size": 128, "start_size": 64},
+}
+
+
+def run(data: str, quick: bool) -> pd.DataFrame:
+    """Train every recipe with every seed; ``quick`` the first two, with one seed and few epochs."""
+    few: dict[str, Any] = {"epochs": 2} if quick else {}
+    recipes = dict(list(RECIPES.items())[: 2 if quick else None])
+    seconds: dict[str, list[float]] = {name: [] for name in recipes}
+    accuracies: dict[str, list[float]] = {name: [] for name in recipes}
+    for seed in SEEDS[: 1 if quick else None]:
+        for name, changes in recipes.items():
+            config = TrainConfig(data=data, seed=seed, **changes | few)
+            reached, best = _train(config, prepared_store(config))
+            seconds[name].append(reached)
+            accuracies[name].append(best)
+            print(f"seed {seed}  {name:<28} {reached:6.1f} s  best {best:.3f}", flush=True)
+    return pd.concat(
+        [
+            compared(f"until val_accuracy is {TARGET}", "seconds", seconds),
+            compared("best epoch", "val_accuracy", accuracies),
+        ],
+        ignore_index=True,
+    )
+
+
+def _train(config: TrainConfig, store: Store) -> tuple[float, float]:
+    start, reached = time.perf_counter(), math.inf
+
+    def note(epoch: Epoch) -> None:
+        nonlocal reached
+        if epoch.val_accuracy >= TARGET:
+            reached = min(reached, time.perf_counter() - start)
+
+    best = fit(config, store, note).best
+    return reached, best.val_accuracy
