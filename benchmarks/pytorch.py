@@ -1,7 +1,12 @@
-"""The PyTorch contender of `train_step`: torchvision's network in an ordinary, well-tuned training loop."""
+"""The PyTorch contender of `train_step`: torchvision's network in an ordinary, well-tuned training loop.
+
+It runs in a process of its own, ``python -m benchmarks.pytorch CONFIG STEPS``, because TensorFlow and PyTorch bring two
+copies of LLVM that do not bear each other.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -11,7 +16,7 @@ import torchvision
 
 from pipeline.config import TrainConfig
 from pipeline.data.augmentation import augment
-from pipeline.data.store import Store
+from pipeline.data.store import Store, prepared_store
 
 LOADER_WORKERS = 2
 
@@ -28,8 +33,15 @@ class _Photos(torch.utils.data.Dataset):
         return augment(self._images[row], self._policy, (row,)), int(self._labels[row])
 
 
-def trained_steps(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
-    """Return a function that trains so many steps and returns images per second, reading and augmentation included."""
+def main() -> None:
+    """Train so many steps for every line that comes in, and answer with images per second."""
+    config, steps = TrainConfig.model_validate_json(sys.argv[1]), int(sys.argv[2])
+    train = _trainer(config, prepared_store(config), steps)
+    for _ in sys.stdin:
+        print(train(), flush=True)
+
+
+def _trainer(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
     model = torchvision.models.get_model(config.variant, num_classes=len(store.class_names))
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=config.weight_decay, fused=True)
@@ -58,3 +70,7 @@ def trained_steps(config: TrainConfig, store: Store, steps: int) -> Callable[[],
         return done * config.batch_size / (time.perf_counter() - start)
 
     return train
+
+
+if __name__ == "__main__":
+    main()

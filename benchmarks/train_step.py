@@ -16,11 +16,14 @@ three times the forward pass's, per second, as a share of those of one large mat
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import math
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -70,12 +73,29 @@ def _case(config: TrainConfig, store: Store, trainer: Trainer, steps: int) -> pd
         "Keras, resident batch": _keras_resident(config, *one, trainer, steps),
         "Keras, default fit": _keras_default(config, store, steps),
     }
-    if importlib.util.find_spec("torchvision"):
-        from benchmarks.pytorch import trained_steps
-
-        contenders["PyTorch"] = trained_steps(config, store, steps)
     case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}, {trainer.precision}"
-    return in_turns(case, "images per second", contenders, ROUNDS)
+    with _pytorch(config, steps) as pytorch:
+        return in_turns(case, "images per second", contenders | pytorch, ROUNDS)
+
+
+@contextlib.contextmanager
+def _pytorch(config: TrainConfig, steps: int) -> Iterator[dict[str, Callable[[], float]]]:
+    if not importlib.util.find_spec("torchvision"):
+        yield {}
+        return
+    command = [sys.executable, "-m", "benchmarks.pytorch", config.model_dump_json(), str(steps)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ask, answers = process.stdin, process.stdout
+
+        def measure() -> float:
+            ask.write("train\n")
+            ask.flush()
+            return float(answers.readline())
+
+        yield {"PyTorch": measure}
+        ask.close()
 
 
 def _timed(images: int, work: Callable[[], object]) -> float:
