@@ -32,10 +32,9 @@ from benchmarks.measure import compared, in_turns
 from pipeline.config import TrainConfig
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store, prepared_store
-from pipeline.models.backend import load_backend
+from pipeline.models.backend import load_backend, policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.phases import phases_of
-from pipeline.step import policy_of
 from pipeline.trainer import Trainer
 
 CASES = [  # variant, image size, batch size, steps of a measurement: the last ones of an epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import pkgutil
@@ -11,10 +12,11 @@ from collections.abc import Sequence
 from types import FrameType
 
 import pipeline.commands
-from pipeline.config import UserError
+from pipeline.config import UserError, first_line
 from pipeline.flags import parse_flags
 
 USAGE_ERROR, KILLED = 2, 130
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,6 +32,15 @@ def main(arguments: Sequence[str]) -> int:
         print(
             f"error: OpenCV needs a system library that is missing, got {error} "
             "(Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; Fedora: dnf install mesa-libGL)",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
+    except OSError as error:
+        if not any(os.strerror(number) in str(error) for number in DISK_ERRORS):
+            raise
+        print(
+            f"error: the disk must have room and be writable, got {first_line(error)} "
+            "(make room or permit writing, and give the same command again)",
             file=sys.stderr,
         )
         return USAGE_ERROR

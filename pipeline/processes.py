@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from pathlib import Path
 
 import psutil
 
 
 def owner() -> str:
     """Return the mark of this process: host, pid and start time, which no later process shares."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
+    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 
 
 def is_here(mark: str) -> bool:
@@ -23,7 +25,15 @@ def is_gone(mark: str) -> bool:
     _, pid, started = mark.split()
     if not is_here(mark):
         return False
+    return _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, empty if it has ended. As the kernel counts: setting the clock changes nothing."""
+    if sys.platform != "linux":
+        return f"{psutil.Process(pid).create_time():.2f}" if psutil.pid_exists(pid) else ""
     try:
-        return bool(f"{psutil.Process(int(pid)).create_time():.2f}" != started)
-    except psutil.NoSuchProcess:
-        return True
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # from field 3 of proc(5) on
+    except OSError:
+        return ""
+    return "" if state in "ZX" else f"{fields[18]}@{Path('/proc/sys/kernel/random/boot_id').read_text()[:8]}"

@@ -27,6 +27,7 @@ from pipeline.processes import is_gone
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT_S, GRACE_S = 30, 120
 LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
+LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
 MOST_RETRIES = 2  # of a trial whose process died
 RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
 OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
@@ -120,15 +121,9 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
     LOCAL_FOLDER.mkdir(exist_ok=True)
     try:
-        storage = optuna.storages.RDBStorage(
-            config.storage,
-            heartbeat_interval=HEARTBEAT_S,
-            grace_period=GRACE_S,
-            heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
-        )
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
-            storage=storage,
+            storage=_storage(config.storage),
             pruner=_pruner(config),
             direction="maximize",
             load_if_exists=True,
@@ -140,6 +135,25 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
     return study
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        url,
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=GRACE_S,
+        heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
+    )
+
+
+def mend_studies() -> list[str]:
+    """Line up again, in the local storage, the trials whose process is gone; return the names of their studies."""
+    if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
+        return []
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    storage = _storage(LOCAL_STORAGE)
+    names = optuna.get_all_study_names(storage)
+    return [name for name in names if fail_orphans(optuna.load_study(study_name=name, storage=storage))]
 
 
 def _without_password(storage: str) -> str:

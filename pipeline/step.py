@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.config import TrainConfig
-from pipeline.models.backend import on_gpu
+from pipeline.models.backend import on_gpu, policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.optimizers import make_optimizer
 
@@ -90,8 +90,3 @@ def images_per_second(config: TrainConfig, classes: int, precision: str) -> floa
         totals.numpy()  # waits for the step
         seconds.append(time.perf_counter() - started)
     return config.batch_size / float(np.median(seconds[1:]))
-
-
-def policy_of(precision: str) -> str:
-    """Return the Keras dtype policy that computes in ``precision`` and keeps the weights in float32."""
-    return precision if precision == "float32" else f"mixed_{precision}"

@@ -19,14 +19,14 @@ from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store
 from pipeline.features import FeatureCache
-from pipeline.models.backend import load_backend, on_gpu, strategy_for
+from pipeline.models.backend import load_backend, on_gpu, policy_of, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head
 from pipeline.models.files import load_classifier
 from pipeline.models.predict import predict_logits, softmax
 from pipeline.optimizers import make_optimizer
 from pipeline.phases import Phase
 from pipeline.precision import choose_precision
-from pipeline.step import compiled_step, images_per_second, policy_of
+from pipeline.step import compiled_step, images_per_second
 
 if TYPE_CHECKING:
     import keras
@@ -87,7 +87,8 @@ class Trainer:
         self._classifier = build_classifier(config, self._classes, start_from=saved)
         if weights:
             self._classifier.set_weights(weights)
-        cache = FeatureCache(self._classifier, store, config)
+        of_features = choose_precision(config, 0, on_gpu(), lambda _: 0.0)
+        cache = FeatureCache(self._classifier, store, config, of_features)
         self._batches = TrainingBatches(store, config, features=cache.training)
         self._inputs = cache.validation()
         with self._strategy.scope():

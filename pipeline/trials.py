@@ -75,7 +75,7 @@ def _store(config: DataConfig) -> Store:
 def _objective(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
     try:
         return _run_trial(trial, config, parent, store, started)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, tracking.StoreGone):
         search.line_up_again(trial.study, trial)
         raise
 

@@ -44,13 +44,13 @@ LEVELS = (
     ("pipeline.registry",),
     ("pipeline.search", "pipeline.experiment"),
     ("pipeline.trials",),
-    ("pipeline.preload",),
+    ("pipeline.preload", "pipeline.doctor"),
     ("pipeline.commands",),
     ("pipeline.commands.main",),
     ("pipeline.__main__", "pipeline.mlproject"),
 )
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots"}
+PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots", "pipeline.tracking"}
 ONLY_IN = {
     "mlflow": {"pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
     "optuna": {"pipeline.search", "pipeline.trials", "pipeline.study_plots"},

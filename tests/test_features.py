@@ -108,7 +108,7 @@ def test_an_interrupted_computation_leaves_nothing_that_counts(
 ) -> None:
     cache = FeatureCache(build_classifier(config, 3), store, config)
     with monkeypatch.context() as patched:
-        patched.setattr(cache._extractor, "predict_on_batch", lambda _: 1 / 0)
+        patched.setattr(cache, "_extractor", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cache.validation()
     assert _files(store) == set()
@@ -118,3 +118,12 @@ def test_an_interrupted_computation_leaves_nothing_that_counts(
 def test_mixup_blends_pixels_and_so_takes_no_features(config: TrainConfig, store: Store) -> None:
     fit(_changed(config, mixup=0.2, epochs=1, warmup_epochs=0), store)
     assert not (store.folder / "features").exists()
+
+
+def test_bfloat16_computes_the_training_photos_alone(config: TrainConfig, store: Store) -> None:
+    classifier = build_classifier(config, 3)
+    exact, coarse = (FeatureCache(classifier, store, config, precision) for precision in ("float32", "bfloat16"))
+    assert coarse.validation() is not exact.validation()
+    np.testing.assert_array_equal(coarse.validation(), exact.validation())
+    assert not np.array_equal(coarse.training(1), exact.training(1))
+    np.testing.assert_allclose(coarse.training(1), exact.training(1), rtol=0.1, atol=0.02)

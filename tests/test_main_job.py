@@ -544,6 +544,7 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
     known = tuned_project.client.search_runs(["0"])
     hostile = {
         "study_name": "$(touch pwned1)",
+        "weights": "--config=pwned.yaml",
         "data": "';touch pwned2;'",
         "classes": "`touch pwned3`",
         "ray_address": '";touch pwned4;"',

@@ -21,7 +21,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_cpu_features", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(precision, "cpu_features", lambda: frozenset({"avx512_bf16"}))
 
 
 def _never(name: str) -> float:
@@ -57,9 +57,9 @@ def test_what_is_asked_for_or_too_short_or_emulated_is_not_measured(
     assert choose_precision(TrainConfig(), LONG - 1, False, _never) == "float32"
     assert choose_precision(TrainConfig(image_size=128), LONG - 1, False, _never) == "bfloat16"
     assert choose_precision(TrainConfig(), LONG - 1, True, _never) == "bfloat16"
-    monkeypatch.setattr(precision, "_cpu_features", lambda: frozenset({"avx512_bf16", "amx_bf16"}))
+    monkeypatch.setattr(precision, "cpu_features", lambda: frozenset({"avx512_bf16", "amx_bf16"}))
     assert choose_precision(TrainConfig(), LONG - 1, False, _never) == "bfloat16"
-    monkeypatch.setattr(precision, "_cpu_features", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(precision, "cpu_features", lambda: frozenset({"avx2"}))
     assert choose_precision(TrainConfig(), LONG, False, _never) == "float32"
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -223,7 +222,7 @@ def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]
 
 def _owner_that_is_gone() -> str:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = psutil.Process(process.pid).create_time()
+    started = "1@0"
     process.communicate()
     return f"{socket.gethostname()} {process.pid} {started:.2f}"
 

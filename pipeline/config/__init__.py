@@ -34,9 +34,9 @@ from pipeline.config.groups import (
 )
 
 __all__ = [
-    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DataConfig", "EvaluateConfig", "MainConfig",
-    "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule", "TrainConfig", "TrainingConfig",
-    "TuneConfig", "UserError", "Variant", "first_line",
+    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DataConfig", "DoctorConfig", "EvaluateConfig",
+    "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule", "TrainConfig",
+    "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
 ]  # fmt: skip
 
 
@@ -86,6 +86,10 @@ class EvaluateConfig(ModelConfig, ModelDataConfig):
 
 class PredictConfig(PredictionConfig, ModelConfig):
     """Classify photos with a registered model and write a CSV."""
+
+
+class DoctorConfig(Config):
+    """Check the machine and what stopped processes left; repair what loses nothing."""
 
 
 def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:

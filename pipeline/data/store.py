@@ -63,8 +63,14 @@ class Store:
         return tuple(json.loads((self.folder / "store.json").read_text())["class_names"])
 
     def images(self, split: str) -> np.ndarray:
-        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3)."""
-        return np.load(self.folder / f"{split}.npy", mmap_mode="r")
+        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3), opened once."""
+        if split not in self._opened:
+            self._opened[split] = np.load(self.folder / f"{split}.npy", mmap_mode="r")
+        return self._opened[split]
+
+    @cached_property
+    def _opened(self) -> dict[str, np.ndarray]:
+        return {}
 
     def labels(self, split: str) -> np.ndarray:
         """Class indices, int64 of shape (n,), in the order of `images`."""
@@ -78,6 +84,15 @@ class Store:
         """Photos per class (index) and split (columns)."""
         counts = self.manifest.groupby(["label", "split"]).size().unstack(fill_value=0)
         return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder of ``prepared`` holds a store whose pixels belong to its manifest."""
+    store = Store(folder, folder, reused=True)
+    try:
+        return all(len(store.images(split)) == len(store.rows(split)) for split in SPLITS) and bool(store.class_names)
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:

@@ -46,6 +46,11 @@ def on_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def policy_of(precision: str) -> str:
+    """Return the Keras dtype policy that computes in ``precision`` and keeps the weights in float32."""
+    return precision if precision == "float32" else f"mixed_{precision}"
+
+
 @cache  # a second strategy would give its sums over the devices the numbers of the first one's
 def strategy_for(devices: int) -> tf.distribute.Strategy:
     """Return what spreads a step over so many GPUs or, where there is none, TensorFlow's logical CPUs.

@@ -1,0 +1,195 @@
+"""What a command needs goes away while it runs: the server, the disk, the right to write, the photos, the time."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+PIPELINE = (sys.executable, "-m", "pipeline")
+EPOCHS = 15
+MIB = 2**20
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def train(photo_folder: Path) -> list[str]:
+    return [
+        *PIPELINE, "train", f"--data={photo_folder}", "--image_size=32", f"--epochs={EPOCHS}", "--batch_size=8",
+        "--augment=light",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def client(project: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+def _runs(client: MlflowClient) -> list[Run]:
+    return [run for run in client.search_runs(["0"]) if run.data.tags.get("stage") == "train"]
+
+
+def _steps(client: MlflowClient, run: Run) -> list[int]:
+    return [metric.step for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
+
+
+def _wait(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _start(command: list[str], folder: Path, environment: dict[str, str], **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # type: ignore[call-overload]
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def _ended(process: subprocess.Popen[str], exit_code: int) -> str:
+    """Wait, check how the process ended, and return what it said of errors, which is one line or none."""
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == exit_code, f"{printed}\n{said}"
+    errors = [line for line in said.splitlines() if line.strip()]
+    assert "Traceback" not in said
+    assert len([line for line in errors if line.startswith("error:")]) == (exit_code == 2), said
+    return next((line for line in errors if line.startswith("error:")), "")
+
+
+@contextmanager
+def _server(folder: Path, port: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination", str(folder / "artifacts"),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, text=True,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    try:
+        _wait(answers, process)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def test_the_tracking_server_goes_away_and_comes_back(
+    project: Path, train: list[str], environment: dict[str, str]
+) -> None:
+    port = _free_port()
+    uri = f"http://127.0.0.1:{port}"
+    environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    client = MlflowClient(uri)
+    with _server(project, port, environment):
+        training = _start(train, project, environment)
+        _wait(lambda: any(len(_steps(client, run)) > 2 for run in _runs(client)), training)
+    error = _ended(training, 2)
+    assert "the MLflow store must answer" in error
+    assert uri in error
+    with _server(project, port, environment):
+        _ended(_start(train, project, environment), 0)
+        (run,) = _runs(client)
+        assert run.info.status == "FINISHED"
+        assert _steps(client, run) == list(range(1, EPOCHS + 1))
+
+
+def test_the_disk_is_full_where_the_model_goes(
+    project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
+) -> None:
+    """By a limit on the size of a file, which the system reports like a full disk: the model has 45 MB."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
+
+    error = _ended(_start(train, project, environment, preexec_fn=limit), 2)
+    assert "room" in error
+    (failed,) = _runs(client)
+    assert failed.info.status == "FAILED"
+    assert _steps(client, failed) == list(range(1, EPOCHS + 1))
+    assert "error.txt" in [artifact.path for artifact in client.list_artifacts(failed.info.run_id)]
+    _ended(_start(train, project, environment), 0)
+    assert {run.info.status for run in _runs(client)} == {"FAILED", "FINISHED"}
+
+
+@pytest.mark.parametrize("place", ["data", "mlruns", "mlflow.db"])
+def test_what_cannot_be_written_is_named(
+    project: Path, train: list[str], environment: dict[str, str], place: str
+) -> None:
+    once = [*train, "--epochs=1", "--warmup_epochs=0"]
+    _ended(_start(once, project, environment), 0)
+    for path in [project / place, *(project / place).rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    # The administrator may write anywhere, unless without the privileges that make one.
+    unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    try:
+        changed = [*unprivileged, *once, "--image_size=64", "--seed=1"]
+        error = _ended(_start(changed, project, environment), 2)
+    finally:
+        for path in [project / place, *(project / place).rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert place in error or "readonly database" in error
+    _ended(_start([*once, "--image_size=64", "--seed=1"], project, environment), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an open file cannot be removed")
+def test_prepared_photos_are_deleted_under_a_training(
+    project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
+) -> None:
+    training = _start(train, project, environment)
+    _wait(lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training)
+    shutil.rmtree(project / "data")
+    _ended(training, 0)
+    (run,) = _runs(client)
+    assert _steps(client, run) == list(range(1, EPOCHS + 1))
+    _ended(_start([*train, "--seed=1", "--epochs=1", "--warmup_epochs=0"], project, environment), 0)
+
+
+@pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime")
+def test_the_clock_is_set_back(
+    project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
+) -> None:
+    """A training that still runs is not taken for a dead one, and one that was killed goes on."""
+    days_ago = ["faketime", "-f", "-2d"]
+    training = _start(train, project, environment)
+    _wait(lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training)
+    other = [*days_ago, *train, "--seed=1", "--epochs=1", "--warmup_epochs=0"]
+    _ended(_start(other, project, environment), 0)
+    training.poll()
+    statuses = {run.data.params["seed"]: run.info.status for run in _runs(client)}
+    assert statuses["0"] in {"RUNNING", "FINISHED"}, "a living run was closed"
+    training.kill()
+    training.communicate()
+    _ended(_start([*days_ago, *train], project, environment), 0)
+    (run,) = [run for run in _runs(client) if run.data.params["seed"] == "0"]
+    assert run.info.status == "FINISHED"
+    assert sorted(_steps(client, run)) == list(range(1, EPOCHS + 1))
