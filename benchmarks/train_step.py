@@ -38,43 +38,45 @@ from pipeline.phases import phases_of
 from pipeline.trainer import Trainer
 
 CASES = [  # variant, image size, batch size, steps of a measurement: the last ones of an epoch
-    ("resnet18", 64, 64, 40),
-    ("resnet18", 128, 64, 16),
-    ("resnet18", 224, 32, 14),
-    ("resnet50", 128, 32, 14),
-    ("resnet50", 224, 16, 12),
+    ("resnet18", 64, 64, 24),
+    ("resnet18", 128, 64, 10),
+    ("resnet18", 224, 32, 8),
+    ("resnet50", 128, 32, 8),
+    ("resnet50", 224, 16, 6),
 ]
 ROUNDS = 5
 MATRIX_SIDE = 4096
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure every case; ``quick`` the first two."""
+    """Measure every case; ``quick`` the first two, with few steps."""
     load_backend()
     tables, shares = [], {}
     for variant, size, batch, steps in CASES[:2] if quick else CASES:
         config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
         store = prepared_store(config)
         trainer = Trainer(phases_of(config)[0], store)
-        table = _case(config, store, trainer, min(steps, trainer.steps - 1))
+        table = _case(
+            config, store, trainer, min(steps // 4 if quick else steps, trainer.steps - 1), 3 if quick else ROUNDS
+        )
         floating = 3 * _operations(config, store) * table["median"][0]
         shares[f"{variant}, {size} px"] = [floating / _matrix_product_rate(trainer.precision)]
         tables.append(table)
     return pd.concat([*tables, compared("of the matrix-product rate", "share", shares)], ignore_index=True)
 
 
-def _case(config: TrainConfig, store: Store, trainer: Trainer, steps: int) -> pd.DataFrame:
+def _case(config: TrainConfig, store: Store, trainer: Trainer, steps: int, rounds: int) -> pd.DataFrame:
     batches = TrainingBatches(store, config)
     one = batches.batch(1, 0, batches.order(1))
     contenders = {
         "ours": _ours(trainer, steps),
         "our step, resident batch": _our_step(trainer, steps, *one),
         "Keras, resident batch": _keras_resident(config, *one, trainer, steps),
-        "Keras, default fit": _keras_default(config, store, steps),
+        "Keras, default fit": _keras_default(config, store, max(2, steps // 2)),
     }
     case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}, {trainer.precision}"
     with _pytorch(config, steps) as pytorch:
-        return in_turns(case, "images per second", contenders | pytorch, ROUNDS)
+        return in_turns(case, "images per second", contenders | pytorch, rounds)
 
 
 @contextlib.contextmanager

@@ -142,9 +142,10 @@ def runs() -> Iterator[Finding]:
 def checkpoints() -> Iterator[Finding]:
     """Remove the checkpoints of trainings that have ended; name those that wait for their command."""
     try:
-        known = tracking.training_states()
-    except Exception:  # `runs` has said what is wrong with the store
+        tracking.connect()
+    except UserError:  # `runs` has said so
         return
+    known = tracking.training_states()
     for folder in sorted(path for path in CHECKPOINTS.glob("*") if path.is_dir()):
         megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
         states = known.get(folder.name, set())

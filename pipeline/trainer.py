@@ -79,7 +79,8 @@ class Trainer:
             self._train_all(store, saved, weights)
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
-        self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy)
+        steps = self._config.epochs * self.steps
+        self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
     def _train_head(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:

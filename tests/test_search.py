@@ -221,10 +221,8 @@ def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]
 
 
 def _owner_that_is_gone() -> str:
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = "1@0"
-    process.communicate()
-    return f"{socket.gethostname()} {process.pid} {started:.2f}"
+    code = "from pipeline.processes import owner; print(owner())"
+    return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
@@ -233,7 +231,7 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
         "this process": owner_mark(),
         "another host": "elsewhere.example 1 0.00",
         "a process that has ended": _owner_that_is_gone(),
-        "an earlier process of the same number": f"{socket.gethostname()} {os.getpid()} 1.00",
+        "an earlier process of the same number": f"{socket.gethostname()} {os.getpid()} 1@0",
     }
     numbers = {}
     for who, owner in owners.items():

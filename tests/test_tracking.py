@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline import tracking
 from pipeline.config import PreprocessConfig, TrainConfig, UserError
@@ -60,6 +61,16 @@ def test_a_run_that_raises_says_so(
         assert run.info.status == status
         assert run.info.end_time
         assert run.data.tags.get("error") == message
+        files = [artifact.path for artifact in tracking_store.list_artifacts(run_id)]
+        assert ("error.txt" in files) == (status == "FAILED")
+    assert mlflow.active_run() is None
+
+
+def test_a_store_that_gives_up_is_a_mistake_of_one_line(tracking_store: MlflowClient) -> None:
+    rule = pytest.raises(tracking.StoreGone, match=r"must answer.*database is locked.*sqlite:///.*same command")
+    with rule as error, tracking.run("train", "train", CONFIG):
+        raise MlflowException("database is locked\nand more")
+    assert "\n" not in str(error.value)
     assert mlflow.active_run() is None
 
 

@@ -42,7 +42,6 @@ def connect() -> int:
     Raises:
         UserError: one of them cannot be reached.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
     for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
         try:
             if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
@@ -92,6 +91,7 @@ def run(
     Raises:
         StoreGone: MLflow gave up. The run stays as it is; the next command that can reach it marks it as KILLED.
     """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
     if training:
         all_tags |= {TRAINING: training, STOPPED: "false"}
