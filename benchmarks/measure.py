@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -75,7 +77,9 @@ def _cpuinfo() -> list[str]:
 def save(table: pd.DataFrame, name: str, folder: Path) -> None:
     """Write ``NAME.json`` and ``NAME.png``: a bar per contender, a panel per case, whiskers from least to greatest."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine(), "rows": table.to_dict(orient="records")}
+    known = table.astype(object).where(table.notna() & ~table.isin([math.inf]), None)
+    rows = known.to_dict(orient="records")
+    content = {"machine": machine(), "rows": rows}
     Path(folder, f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     _draw(table, name).savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
     print(f"written: {folder / name}.json and .png", flush=True)
@@ -87,12 +91,13 @@ def _draw(table: pd.DataFrame, name: str) -> Figure:
     figure = style.new_figure(9, 0.4 * sum(bars) + 0.9 * len(cases) + 0.4, name.replace("_", " "))
     panels = figure.subplots(len(cases), squeeze=False, height_ratios=bars)[:, 0]
     for axes, case in zip(panels, cases, strict=True):
-        rows = table[table["case"] == case][::-1]
+        rows = table[table["case"] == case][::-1].replace(math.inf, math.nan)
         colours = [style.GREY] * (len(rows) - 1) + [style.BLUE]
         whiskers = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
         axes.barh(rows["contender"], rows["median"], xerr=whiskers, color=colours, capsize=3)
         for place, (value, high) in enumerate(zip(rows["median"], rows["high"], strict=True)):
-            axes.text(high, place, f"  {value:.3g}", va="center", fontsize=style.SMALL)
+            text = "never" if math.isnan(value) else f"{value:.3g}"
+            axes.text(np.nan_to_num(high), place, f"  {text}", va="center", fontsize=style.SMALL)
         axes.set_xlabel(rows["unit"].iloc[0], fontsize=style.NORMAL)
         axes.set_title(case, fontsize=style.NORMAL)
         axes.set_xlim(0, 1.15 * float(rows["high"].max()))

@@ -1,8 +1,9 @@
-"""Seconds of training from random weights until the validation photos are right so often: one recipe against others.
+"""Processor seconds of training from random weights until so many validation photos are right: recipes compared.
 
 Every recipe is the flags of `train` with a few changed. The clock runs from the first line of `fit`, so building and
-compiling the network count; a recipe that never gets there counts as infinitely long. The best val_accuracy of each
-training is in a second table, because what is fast at first may end lower.
+compiling the network count; it counts the time of all cores, which other work on the machine disturbs less. A recipe
+that never gets there counts as infinitely long. The best val_accuracy of each training is in a second table, because
+what is fast at first may end lower.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ from pipeline.data.store import Store, prepared_store
 from pipeline.trainer import Epoch
 from pipeline.training import fit
 
-TARGET = 0.75
-SEEDS = (0, 1, 2)
+TARGET = 0.72
+SEEDS = (0, 1)
 RECIPES: dict[str, dict[str, Any]] = {
     "default flags": {},
     "ema=0.98": {"ema": 0.98},
     "start_size=32": {"start_size": 32},
     "batch_size=32": {"batch_size": 32},
-    "label_smoothing=0.1": {"label_smoothing": 0.1},
-    "resnet18_vd": {"variant": "resnet18_vd"},
     "resnet18_vd, light, 3e-3": {"variant": "resnet18_vd", "augment": "light", "learning_rate": 3e-3},
     "128 px": {"image_size": 128},
     "128 px, start_size=64": {"image_size": 128, "start_size": 64},
@@ -49,7 +48,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
             print(f"seed {seed}  {name:<28} {reached:6.1f} s  best {best:.3f}", flush=True)
     return pd.concat(
         [
-            compared(f"until val_accuracy is {TARGET}", "seconds", seconds),
+            compared(f"until val_accuracy is {TARGET}", "processor seconds", seconds),
             compared("best epoch", "val_accuracy", accuracies),
         ],
         ignore_index=True,
@@ -57,12 +56,12 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def _train(config: TrainConfig, store: Store) -> tuple[float, float]:
-    start, reached = time.perf_counter(), math.inf
+    start, reached = time.process_time(), math.inf
 
     def note(epoch: Epoch) -> None:
         nonlocal reached
         if epoch.val_accuracy >= TARGET:
-            reached = min(reached, time.perf_counter() - start)
+            reached = min(reached, time.process_time() - start)
 
     best = fit(config, store, note).best
     return reached, best.val_accuracy

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from benchmarks.measure import COLUMNS, in_turns, save
+from benchmarks.measure import COLUMNS, compared, in_turns, save
 from tests.conftest import ROOT, RunIn
 
 
@@ -42,6 +43,13 @@ def test_a_table_is_kept_as_json_and_as_a_picture(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "startup.png").stat().st_size > 10_000
 
 
+def test_what_was_never_reached_is_neither_a_number_nor_a_bar(tmp_path: Path) -> None:
+    table = compared("until it is right", "seconds", {"ours": [1.0, 2.0], "theirs": [math.inf, math.inf]})
+    save(table, "time", tmp_path)
+    ours, theirs = json.loads((tmp_path / "time.json").read_text())["rows"]
+    assert (ours["median"], theirs["median"], theirs["ratio"]) == (1.5, None, 0)
+
+
 def _ratios(run_in: RunIn, folder: Path, name: str) -> dict[str, float]:
     done = run_in(folder, sys.executable, "-m", "benchmarks", name, "--quick", "--output", folder, PYTHONPATH=str(ROOT))
     assert "written:" in done.stdout
@@ -54,6 +62,16 @@ def test_help_comes_long_before_tensorflow_could(run_in: RunIn, tmp_path: Path) 
     ratios = _ratios(run_in, tmp_path, "startup")
     assert ratios["import tensorflow"] < 0.5
     assert ratios["import mlflow"] < 1
+
+
+@pytest.mark.slow
+def test_twice_as_many_photos_take_no_more_memory(run_in: RunIn, tmp_path: Path) -> None:
+    run_in(
+        tmp_path, sys.executable, "-m", "benchmarks", "memory", "--quick", "--output", tmp_path, PYTHONPATH=str(ROOT)
+    )
+    rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert {row["case"] for row in rows} == {"preprocess", "train", "tune"}
+    assert max(row["ratio"] for row in rows) <= 1.15
 
 
 @pytest.mark.slow
