@@ -100,5 +100,5 @@ def _draw(table: pd.DataFrame, name: str) -> Figure:
             axes.text(np.nan_to_num(high), place, f"  {text}", va="center", fontsize=style.SMALL)
         axes.set_xlabel(rows["unit"].iloc[0], fontsize=style.NORMAL)
         axes.set_title(case, fontsize=style.NORMAL)
-        axes.set_xlim(0, 1.15 * float(rows["high"].max()))
+        axes.set_xlim(0, 1.15 * float(np.nan_to_num(rows["high"].max())) or 1)
     return figure

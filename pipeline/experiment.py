@@ -62,8 +62,9 @@ def tracked_fit(
             tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    with _checkpoints(config, store) as checkpoints:
-        result = fit(config, store, log_epoch, _start_from(config), checkpoints)
+    start_from = _start_from(config)
+    with _checkpoints(config, store, start_from) as checkpoints:
+        result = fit(config, store, log_epoch, start_from, checkpoints)
         _log_result(result, store)
         return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
 
@@ -75,7 +76,7 @@ def training_key(config: Config) -> str:
 
 
 @contextlib.contextmanager
-def _checkpoints(config: TrainConfig, store: Store) -> Iterator[Checkpoints]:
+def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> Iterator[Checkpoints]:
     """Lend the training's checkpoints; they are removed when it ends, but for an interruption or an accident.
 
     Raises:
@@ -83,6 +84,8 @@ def _checkpoints(config: TrainConfig, store: Store) -> Iterator[Checkpoints]:
     """
     folder = CHECKPOINTS / training_key(config)
     identity = {"photos": store.digest, **{name: version(name) for name in ("tensorflow", "keras", "numpy")}}
+    if start_from:  # an alias may mean another version by now
+        identity["weights"] = hashlib.sha256(start_from.read_bytes()).hexdigest()
     checkpoints = Checkpoints(folder, identity)
     CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     try:

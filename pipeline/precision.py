@@ -31,12 +31,13 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
     """
     if config.precision != "auto":
         return config.precision
-    others = ("bfloat16", "float16") if on_gpu else _of_the_cpu()
+    of_a_gpu = ("bfloat16", "float16") if config.devices == 1 else ("bfloat16",)  # Keras scales the loss on one alone
+    others = of_a_gpu if on_gpu else _of_the_cpu()
     if not others:
         return "float32"
     if steps < FEWEST_STEPS:
         return "bfloat16" if on_gpu or _guess_bfloat16(config) else "float32"
-    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size}"
+    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size // config.devices}"
     key = f"{case}, {platform.node()}, tensorflow {version('tensorflow')}"
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(MEASURED.with_suffix(".lock")):

@@ -1,10 +1,16 @@
 """Importing this imports all that a trial needs and starts nothing: the processes of a search fork from one that has.
 
-It takes six seconds, which every trial would otherwise begin with.
+It takes six seconds, which every trial would otherwise begin with. That process ends with its parent and is not to be
+interrupted: what is meant is the trials.
 """
 
-import pipeline.trials  # noqa: F401
-from pipeline.models.backend import import_backend
+import signal
+
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+
+import pipeline.trials  # noqa: E402, F401
+from pipeline.models.backend import import_backend  # noqa: E402
 
 import_backend()
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+UNKNOWN = "?"
+
 
 def owner() -> str:
     """Return the mark of this process: host, pid and start time, which no later process shares."""
@@ -25,15 +28,20 @@ def is_gone(mark: str) -> bool:
     _, pid, started = mark.split()
     if not is_here(mark):
         return False
-    return _started(int(pid)) != started
+    return _started(int(pid)) not in (started, UNKNOWN)
 
 
 def _started(pid: int) -> str:
     """Return when a process started, empty if it has ended. As the kernel counts: setting the clock changes nothing."""
     if sys.platform != "linux":
-        return f"{psutil.Process(pid).create_time():.2f}" if psutil.pid_exists(pid) else ""
+        try:
+            return f"{psutil.Process(pid).create_time():.2f}"
+        except psutil.NoSuchProcess:
+            return ""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # from field 3 of proc(5) on
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
-    return "" if state in "ZX" else f"{fields[18]}@{Path('/proc/sys/kernel/random/boot_id').read_text()[:8]}"
+    except PermissionError:  # another user's, and alive
+        return UNKNOWN
+    return "" if state in "ZX" else f"{fields[18]}@{BOOT_ID.read_text()[:8] if BOOT_ID.exists() else ''}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
@@ -152,8 +153,18 @@ def mend_studies() -> list[str]:
         return []
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     storage = _storage(LOCAL_STORAGE)
-    names = optuna.get_all_study_names(storage)
-    return [name for name in names if fail_orphans(optuna.load_study(study_name=name, storage=storage))]
+    mended = []
+    for name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        with start_lock(study):
+            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and fail_orphans(study):
+                mended.append(name)
+    return mended
+
+
+def start_lock(study: Study) -> FileLock:
+    """Return the lock under which trials are counted, started and given up."""
+    return FileLock(LOCAL_FOLDER / f".{study.study_name}.lock")
 
 
 def _without_password(storage: str) -> str:

@@ -37,7 +37,7 @@ def compiled_step(
         optimizer: not yet built.
         config: of the training.
         strategy: of `strategy_for`; each of its devices takes an equal part of every batch.
-        steps: of the whole training.
+        steps: of the whole training; 0 where a step is too small for compiling to pay.
     """
     import keras
     import tensorflow as tf
@@ -50,11 +50,12 @@ def compiled_step(
         optimizer.build(network.trainable_variables)
 
     weights = network.trainable_variables
-    fused = config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS
 
-    @tf.function(jit_compile=fused)  # type: ignore[untyped-decorator]  # one pass over memory instead of twenty
     def update(*gradients: tf.Tensor) -> None:
         optimizer.apply(list(gradients), weights)
+
+    if config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS:
+        update = tf.function(update, jit_compile=True)  # one pass over memory instead of twenty
 
     def on_one_device(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -85,20 +86,21 @@ def _spread(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
 
 
 def images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
-    """Measure the config's training step in ``precision`` on random pixels: the median of `MEASURED_STEPS` steps."""
+    """Measure a device's share of the training step in ``precision`` on random pixels: the median of several steps."""
     import tensorflow as tf
 
     network = build_classifier(config, classes, policy_of(precision), load_weights=False, fast=not on_gpu())
     optimizer = make_optimizer(config, MEASURED_STEPS, precision)
     step, totals = compiled_step(network, optimizer, config, tf.distribute.get_strategy())
     rng = np.random.default_rng(0)
-    shape = (config.batch_size, config.image_size, config.image_size, 3)
+    batch = config.batch_size // config.devices
+    shape = (batch, config.image_size, config.image_size, 3)
     images = tf.constant(rng.integers(0, 256, shape, dtype=np.uint8))
-    targets = tf.one_hot(rng.integers(0, classes, config.batch_size), classes)
+    targets = tf.one_hot(rng.integers(0, classes, batch), classes)
     seconds = []
     for _ in range(1 + MEASURED_STEPS):
         started = time.perf_counter()
         step(images, targets)
         totals.numpy()  # waits for the step
         seconds.append(time.perf_counter() - started)
-    return config.batch_size / float(np.median(seconds[1:]))
+    return batch / float(np.median(seconds[1:]))

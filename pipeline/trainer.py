@@ -79,7 +79,7 @@ class Trainer:
             self._train_all(store, saved, weights)
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
-        steps = self._config.epochs * self.steps
+        steps = 0 if takes_features(self._config) else self._config.epochs * self.steps
         self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
@@ -115,6 +115,11 @@ class Trainer:
     def steps(self) -> int:
         """Steps of an epoch."""
         return self._batches.steps
+
+    def prepare(self, epoch: int) -> None:
+        """Compute what the epoch's batches are drawn from, where that takes long: features."""
+        if takes_features(self._config):
+            self._batches.batch(epoch, 0, np.arange(self._batches.batch_size))
 
     def train(
         self, epoch: int, first_step: int = 0, after_step: Callable[[int, float], object] = lambda *_: None
@@ -180,7 +185,7 @@ class Trainer:
             raise Diverged(
                 f"the loss must stay finite, got {loss} after step {step} of epoch {epoch} with "
                 f"optimizer={self._config.optimizer} learning_rate={peak:g}, then at "
-                f"{float(self._optimizer.learning_rate.numpy()):.3g} (try {peak / 10:g}, or more warmup_epochs)"
+                f"{float(self._optimizer.learning_rate.numpy()):.3g} (try a tenth of it, or more warmup_epochs)"
             )
 
     def _variables(self) -> list[tf.Variable]:

@@ -64,9 +64,9 @@ class _Progress:
         model = trainer.classifier(self.best_weights)
         return FitResult(model, pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision)
 
-    def is_out_of_patience(self, config: TrainConfig) -> bool:
-        """Return whether ``patience`` epochs, if not 0, have gone by without a better val_accuracy after the head's."""
-        patience, accuracies = config.patience, [epoch.val_accuracy for epoch in self.epochs[config.head_epochs :]]
+    def is_out_of_patience(self, patience: int, first: int) -> bool:
+        """Return whether ``patience`` epochs, if not 0, from epoch ``first`` on brought no better val_accuracy."""
+        accuracies = [epoch.val_accuracy for epoch in self.epochs[first - 1 :]]
         return bool(patience and accuracies) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
 
 
@@ -101,7 +101,9 @@ def fit(
         _go_on(trainer, progress, saved)
     told = [on_epoch(measured) for measured in progress.epochs]
     ended = any(told)
-    while not (ended or progress.epoch > config.epochs or progress.is_out_of_patience(config)):
+    while not (
+        ended or progress.epoch > config.epochs or progress.is_out_of_patience(config.patience, phases[-1].first)
+    ):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
         _train_epoch(trainer, progress, checkpoints)
@@ -115,6 +117,7 @@ def fit(
 def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints | None) -> None:
     """Train what the epoch lacks, saving when it is time to, and before an interruption takes effect."""
     before, first_step = progress.seconds, progress.steps_done
+    trainer.prepare(progress.epoch)
 
     with held_back() as interrupted:
 

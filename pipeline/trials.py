@@ -12,7 +12,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 import optuna
-from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
@@ -57,7 +56,7 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
     """
     store = _store(config.data_config())
     study = search.open_study(config, store.digest, number)
-    start = FileLock(search.LOCAL_FOLDER / f".{study.study_name}.lock")  # else two could both take the last trial
+    start = search.start_lock(study)  # else two could both take the last trial
     with start:
         search.fail_orphans(study)
         finished, running, _ = search.trial_counts(study)
@@ -94,7 +93,7 @@ def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, star
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
         trial.report(epoch.val_accuracy, epoch.epoch)
-        pruned = epoch.epoch < wanted.epochs and trial.should_prune()
+        pruned = pruned or (epoch.epoch < wanted.epochs and trial.should_prune())
         return pruned
 
     with tracking.run("trial", name, wanted, tags, parent, training_key(wanted)) as run_id:

@@ -3,6 +3,7 @@
 The local processes are a Pebble pool: in `concurrent.futures` and loky one killed process breaks the pool for all
 others, and `multiprocessing.Pool` waits for ever for what a killed one was to do. Every task gets a process of its own,
 a fork of one that has imported what tasks need and done nothing else, so that it begins at once and leaves nothing.
+Where the system does not bear that, a process is started anew for every few tasks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 from pipeline.config import UserError, first_line
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-RAY_TASKS_PER_PROCESS = 4  # then a new one takes over: TensorFlow's memory grows from training to training
+TASKS_PER_PROCESS = 4  # where it is not forked; then a new one takes over: TensorFlow's memory grows by each training
 FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
 # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
@@ -37,10 +38,11 @@ Submit = Callable[[tuple[object, ...]], Future[Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: the value it returned, or what went wrong in one line."""
+    """What became of a task: the value it returned, or what went wrong in one line, and the name of the exception."""
 
     value: Any = None
     error: str = ""
+    kind: str = ""
 
 
 def warm_up(*modules: str) -> None:
@@ -85,9 +87,10 @@ def _outcome(future: Future[Any]) -> Outcome:
     try:
         return Outcome(future.result())
     except ProcessExpired as death:
-        return Outcome(error=f"its process was killed or crashed (exit code {death.exitcode}); was memory short?")
+        text = f"its process was killed or crashed (exit code {death.exitcode}); was memory short?"
+        return Outcome(error=text, kind="ProcessExpired")
     except (Exception, KeyboardInterrupt, CancelledError) as error:
-        return Outcome(error=first_line(error))
+        return Outcome(error=first_line(error), kind=type(error).__name__)
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
     pool = ProcessPool(
         max_workers=workers,
-        max_tasks=1,
+        max_tasks=1 if FORKS else TASKS_PER_PROCESS,
         initializer=_begin_process,
         initargs=(threads, dict(os.environ)),
         context=multiprocessing.get_context("forkserver" if FORKS else "spawn"),
@@ -113,7 +116,9 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
 
 
 def _begin_process(threads: int, environment: dict[str, str]) -> None:
-    """Take the parent's environment and a share of the threads before any library asks; end when the parent ends."""
+    """Take the parent's environment, and a share of the threads before TensorFlow asks; end when the parent ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that this is a fork of ignores both
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     if threads:
@@ -158,7 +163,7 @@ def _on_ray(task: Callable[..., object], address: str) -> Iterator[Submit]:
         raise UserError(
             f"ray_address must be local or a running cluster, got {address!r}: {first_line(error)}"
         ) from None
-    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=RAY_TASKS_PER_PROCESS)(_in_folder)
+    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=TASKS_PER_PROCESS)(_in_folder)
     try:
         yield lambda job: remote.remote(os.getcwd(), task, job).future()
     finally:

@@ -41,7 +41,7 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "batch_size": st.integers(1, 2**20).map(lambda count: 12 * count),
     "devices": st.sampled_from([1, 2, 3, 4]),
 }
-NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem"}
+NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0}
 COMMA_LIST_ITEMS = st.text(
     st.characters(exclude_characters=",", exclude_categories=["Cs"]), min_size=1, max_size=8
 ).filter(lambda item: item == item.strip())
@@ -97,7 +97,8 @@ def _configs(config_class: type[Config]) -> st.SearchStrategy[Config]:
 
     def made(given_values: dict[str, Any]) -> Config:
         frozen = NOTHING_TO_UNFREEZE if given_values.get("freeze_backbone") else {}
-        return config_class(**given_values | frozen)
+        alone = {"devices": 1} if given_values.get("precision") == "float16" else {}
+        return config_class(**given_values | frozen | alone)
 
     return st.fixed_dictionaries(values).map(made)
 
@@ -175,6 +176,7 @@ MISTAKES = [
     (TuneConfig, ["--start_size=96"], ["start_size", "96", "image_size", "64"]),
     (TrainConfig, ["--batch_size=9", "--devices=2"], ["batch_size", "9", "devices", "2", "try 8"]),
     (TrainConfig, ["--head_epochs=16"], ["head_epochs", "16", "epochs", "freeze_backbone=true"]),
+    (TrainConfig, ["--precision=float16", "--devices=2"], ["precision=float16", "devices=1", "2", "bfloat16"]),
     (TrainConfig, ["--freeze_backbone=true", "--unfreeze_from=stage3"], ["freeze_backbone", "unfreeze_from=stage3"]),
     (TrainConfig, ["--augment=huge"], ["augment", "'huge'", "'none', 'light', 'medium' or 'strong'"]),
     (TrainConfig, ["--optimizer=SGD"], ["optimizer", "'SGD'", "'sgd'"]),

@@ -37,7 +37,7 @@ def test_all_is_well_in_an_environment_that_runs_the_tests(run_in: RunIn, projec
     printed = run_in(project, *PIPELINE, "doctor").stdout
     assert "wrong" not in printed
     assert "ok        opencv       imports" in printed
-    assert "0 GPUs" in printed or "GPUs" in printed
+    assert "GPUs" in printed
     assert "GB free" in printed
 
 
@@ -67,8 +67,11 @@ def test_little_room_on_the_disk_is_noted(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_whole_store_stays_and_a_damaged_one_goes(store: Path) -> None:
     draft = store.with_name(f"{store.name}-1234abcd.part")
     draft.mkdir()
+    mine = store.with_name("backup of my photos")
+    mine.mkdir()
     assert _states(doctor.prepared) == ["repaired", "ok"]
     assert store.is_dir()
+    assert mine.is_dir()
     assert not draft.exists()
     np.save(store / "train.npy", np.load(store / "train.npy")[:-1])
     assert _states(doctor.prepared) == ["repaired", "ok"]
@@ -83,16 +86,22 @@ def test_a_store_in_the_making_is_left_alone(store: Path) -> None:
 
 
 def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> None:
-    for key in ("ended", "stopped", "unknown", "busy"):
+    for key in ("ended", "stopped", "unknown", "busy", "failed", "running"):
         (CHECKPOINTS / key).mkdir(parents=True)
         (CHECKPOINTS / key / "000001-000000001-0.npz").write_bytes(b"0" * 10**6)
     with tracking.run("train", "name", TrainConfig(), training="ended"):
         pass
     with pytest.raises(KeyboardInterrupt), tracking.run("train", "name", TrainConfig(), training="stopped"):
         raise KeyboardInterrupt
+    with pytest.raises(OSError, match="full"), tracking.run("train", "name", TrainConfig(), training="failed"):
+        raise OSError("the disk is full")
+    elsewhere = {"training": "running", "process": "elsewhere.example 1 1@0"}
+    tracking_store.create_run("0", tags=elsewhere)
     with FileLock(CHECKPOINTS / "busy.lock"):
-        assert _states(doctor.checkpoints) == ["ok", "repaired", "note", "note"]
-    assert {folder.name for folder in CHECKPOINTS.glob("*") if folder.is_dir()} == {"stopped", "unknown", "busy"}
+        assert _states(doctor.checkpoints) == ["ok", "repaired", "note", "note", "note", "note"]
+    assert {folder.name for folder in CHECKPOINTS.glob("*") if folder.is_dir()} == {
+        "stopped", "unknown", "busy", "failed", "running",
+    }  # fmt: skip
 
 
 def test_a_killed_command_is_marked(
@@ -108,6 +117,15 @@ def test_a_killed_command_is_marked(
     training.communicate()
     assert "marked 1 as KILLED" in run_in(project, *PIPELINE, "doctor").stdout
     assert "marked" not in run_in(project, *PIPELINE, "doctor").stdout
+
+
+@pytest.mark.parametrize("package", ["optuna", "cv2", "mlflow"])
+def test_a_package_that_is_missing_is_a_finding(run_in: RunIn, project: Path, tmp_path: Path, package: str) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / f"{package}.py").write_text(f"raise ImportError('no {package} here')")
+    done = run_in(project, *PIPELINE, "doctor", exit_code=2, PYTHONPATH=str(tmp_path / "broken"))
+    assert any(line.startswith("wrong") and f"no {package} here" in line for line in done.stdout.splitlines())
+    assert "Traceback" not in done.stderr
 
 
 def test_what_is_wrong_ends_with_exit_code_2(run_in: RunIn, project: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_disk_is_full_where_the_model_goes(
     assert "room" in error
     (failed,) = _runs(client)
     assert failed.info.status == "FAILED"
-    assert _steps(client, failed) == list(range(1, EPOCHS + 1))
+    assert _steps(client, failed)
     assert "error.txt" in [artifact.path for artifact in client.list_artifacts(failed.info.run_id)]
     _ended(_start(train, project, environment), 0)
     assert {run.info.status for run in _runs(client)} == {"FAILED", "FINISHED"}
@@ -179,17 +179,17 @@ def test_the_clock_is_set_back(
     project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
 ) -> None:
     """A training that still runs is not taken for a dead one, and one that was killed goes on."""
-    days_ago = ["faketime", "-f", "-2d"]
+    days_ago, train = ["faketime", "-f", "-2d"], [*train, "--epochs=200"]
     training = _start(train, project, environment)
     _wait(lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training)
     other = [*days_ago, *train, "--seed=1", "--epochs=1", "--warmup_epochs=0"]
     _ended(_start(other, project, environment), 0)
-    training.poll()
+    assert training.poll() is None, "the training must last longer for this test to say anything"
     statuses = {run.data.params["seed"]: run.info.status for run in _runs(client)}
-    assert statuses["0"] in {"RUNNING", "FINISHED"}, "a living run was closed"
+    assert statuses["0"] == "RUNNING", "a living run was closed"
     training.kill()
     training.communicate()
     _ended(_start([*days_ago, *train], project, environment), 0)
     (run,) = [run for run in _runs(client) if run.data.params["seed"] == "0"]
     assert run.info.status == "FINISHED"
-    assert sorted(_steps(client, run)) == list(range(1, EPOCHS + 1))
+    assert sorted(_steps(client, run)) == list(range(1, 201))

@@ -143,7 +143,8 @@ def test_a_stop_in_any_phase_changes_nothing(
         np.testing.assert_array_equal(left, right)
 
 
-def test_patience_begins_anew_after_the_head(base: TrainConfig, store: Store) -> None:
-    """A head that stops improving is no reason not to train the rest."""
-    config = _changed(base, epochs=6, head_epochs=4, patience=1, learning_rate=1e-9)
+@pytest.mark.parametrize("changes", [{"head_epochs": 4}, {"start_size": 32}], ids=str)
+def test_patience_is_for_the_last_phase(base: TrainConfig, store: Store, changes: dict[str, object]) -> None:
+    """A head, or small photos, that stop improving are no reason not to go on to what comes after."""
+    config = _changed(base, epochs=8, patience=1, learning_rate=1e-9, **changes)
     assert len(fit(config, store).history) == 6

@@ -11,9 +11,8 @@ def run(config: CONFIG) -> None:
     from pipeline import doctor
 
     wrong = 0
-    for check in doctor.CHECKS:
-        for finding in check():
-            print(f"{finding.state:<9} {finding.about:<12} {finding.text}", flush=True)
-            wrong += finding.state == "wrong"
+    for finding in doctor.findings():
+        print(f"{finding.state:<9} {finding.about:<12} {finding.text}", flush=True)
+        wrong += finding.state == "wrong"
     if wrong:
         raise UserError(f"nothing must be wrong, got {wrong} findings that are (see the lines marked wrong)")

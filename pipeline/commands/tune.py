@@ -73,7 +73,7 @@ def _prepare(study: Study, config: CONFIG) -> None:
 
 def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
     """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
-    from pipeline import search, trials
+    from pipeline import search, tracking, trials
     from pipeline.workers import run_tasks
 
     deadline = time.time() + config.timeout_s if config.timeout_s else float("inf")
@@ -87,6 +87,8 @@ def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
             errors = [*errors, outcome.error] if outcome.error else []
             if outcome.error:
                 print(f"a trial failed: {outcome.error}", flush=True)
+            if outcome.kind == tracking.StoreGone.__name__:
+                raise tracking.StoreGone(outcome.error)
             if len(errors) == FAILURES_IN_A_ROW:
                 raise UserError(f"{len(errors)} trials in a row failed, the last with: {errors[-1]}")
         search.fail_orphans(study)

@@ -114,15 +114,19 @@ class TrainingConfig(Config):
             raise ValueError(
                 f"head_epochs must be below epochs, got {self.head_epochs} of {self.epochs} (or freeze_backbone=true)"
             )
-        if self.freeze_backbone and (self.head_epochs or self.unfreeze_from != "stem"):
+        if self.freeze_backbone and (self.head_epochs or self.start_size or self.unfreeze_from != "stem"):
             raise ValueError(
-                "freeze_backbone=true unfreezes nothing, "
-                f"got head_epochs={self.head_epochs} unfreeze_from={self.unfreeze_from} (try freeze_backbone=false)"
+                f"freeze_backbone=true trains on features alone, got head_epochs={self.head_epochs} "
+                f"unfreeze_from={self.unfreeze_from} start_size={self.start_size} (try freeze_backbone=false)"
             )
         return self
 
     @model_validator(mode="after")
     def _batch_is_shared_evenly(self) -> TrainingConfig:
+        if self.devices > 1 and self.precision == "float16":
+            raise ValueError(
+                f"precision=float16 needs devices=1, got {self.devices}: Keras scales the loss of one (try bfloat16)"
+            )
         if self.batch_size % self.devices:
             raise ValueError(
                 f"batch_size must be a multiple of devices, got {self.batch_size} for {self.devices} "

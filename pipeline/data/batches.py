@@ -43,7 +43,7 @@ class TrainingBatches:
         self._side = pixels or self._images.shape[1]
         self._targets = np.eye(len(store.class_names), dtype=np.float32)[store.labels("train")]
         self._config = config
-        self.batch_size = min(config.batch_size, len(self._images))
+        self.batch_size = min(config.batch_size, len(self._images) // config.devices * config.devices)
         self.steps = len(self._images) // self.batch_size
 
     def batch(self, epoch: int, step: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

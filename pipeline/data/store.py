@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -87,11 +88,14 @@ class Store:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder of ``prepared`` holds a store whose pixels belong to its manifest."""
+    """Return whether a folder of ``prepared`` holds a store with pixels for every row of its manifest.
+
+    Raises OSError if it cannot be read.
+    """
     store = Store(folder, folder, reused=True)
     try:
         return all(len(store.images(split)) == len(store.rows(split)) for split in SPLITS) and bool(store.class_names)
-    except (OSError, ValueError, KeyError):
+    except (FileNotFoundError, EOFError, ValueError, KeyError):
         return False
 
 
@@ -109,7 +113,9 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
     prepared.mkdir(parents=True, exist_ok=True)
     with FileLock(prepared / f".{folder.name}.lock"):
         if folder.is_dir():
-            return Store(folder, source, reused=True)
+            if is_whole(folder):
+                return Store(folder, source, reused=True)
+            shutil.rmtree(folder)  # a cache: what is damaged is made anew
         try:
             with folder_when_whole(folder) as draft:
                 _write(draft, config, source, candidates)

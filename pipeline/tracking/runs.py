@@ -89,48 +89,62 @@ def run(
             the config says ``resume=never``.
 
     Raises:
-        StoreGone: MLflow gave up. The run stays as it is; the next command that can reach it marks it as KILLED.
+        StoreGone: MLflow gave up; the same training will go on in the run.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
     if training:
         all_tags |= {TRAINING: training, STOPPED: "false"}
-    nested = parent is not None or mlflow.active_run() is not None
-    stopped = _stopped_run(stage, training) if training and config_text(config).get("resume") != "never" else None
-    active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
+    with _store_must_answer():
+        stopped = _stopped_run(stage, training) if training and config_text(config).get("resume") != "never" else None
+        nested = parent is not None or mlflow.active_run() is not None
+        active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
     try:
-        mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
-        _log_config(config, active)
-        yield active.info.run_id
-        mlflow.end_run("FINISHED")
-    except (MlflowException, requests.RequestException) as error:
+        with _store_must_answer():
+            mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
+            _log_config(config, active)
+            yield active.info.run_id
+            mlflow.end_run("FINISHED")
+    except StoreGone:
         _leave_open()
+        raise
+    except BaseException as error:
+        _say_how_it_ended(error)
+        raise
+
+
+@contextlib.contextmanager
+def _store_must_answer() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
         raise StoreGone(
             f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
             f"{mlflow.get_tracking_uri()} (what was logged is kept; mend the store and give the same command again)"
         ) from error
-    except BaseException as error:
-        try:
-            _say_how_it_ended(error)
-        except (MlflowException, requests.RequestException):
-            _leave_open()
-        raise
 
 
 def _say_how_it_ended(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is interrupted
-        mlflow.end_run("KILLED")
-        return
-    mlflow.set_tag("error", first_line(error))
-    mlflow.log_text("".join(traceback.format_exception(error)), "error.txt")
-    mlflow.end_run("FAILED")
+    try:
+        if isinstance(error, KeyboardInterrupt):
+            mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
+            mlflow.end_run("KILLED")
+            return
+        mlflow.set_tag("error", first_line(error))
+        with contextlib.suppress(OSError):  # the disk may be full
+            mlflow.log_text("".join(traceback.format_exception(error)), "error.txt")
+        mlflow.end_run("FAILED")
+    except (MlflowException, requests.RequestException):
+        _leave_open()
 
 
 def _leave_open() -> None:
-    """Forget the open run without the minutes that MLflow would try again to reach its store."""
-    with contextlib.suppress(Exception), _no_retries():
-        mlflow.end_run("FAILED")
+    """Give the run up as one to be continued, without the minutes that MLflow would try again to reach its store."""
+    with _no_retries():
+        with contextlib.suppress(Exception):
+            mlflow.set_tag(STOPPED, "true")
+        with contextlib.suppress(Exception):
+            mlflow.end_run("KILLED")
 
 
 @contextlib.contextmanager
@@ -173,14 +187,10 @@ def _experiment_ids() -> list[str]:
     return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
 
 
-def training_states() -> dict[str, set[str]]:
-    """Return what the store knows of trainings: `training` key -> statuses of its runs, ``stopped`` among them."""
-    states: dict[str, set[str]] = {}
-    for found in MlflowClient().search_runs(_experiment_ids(), f"tags.{STOPPED} LIKE '%'"):
-        tags = found.data.tags
-        state = "stopped" if tags[STOPPED] == "true" else found.info.status
-        states.setdefault(tags.get(TRAINING, ""), set()).add(state)
-    return states
+def training_states(training: str) -> set[str]:
+    """Return the statuses of a training's runs, with STOPPED for one that is to go on; none where there is no run."""
+    found = MlflowClient().search_runs(_experiment_ids(), f"tags.{TRAINING} = '{training}'")
+    return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
 
 
 def last_epoch() -> int:
