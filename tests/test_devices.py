@@ -74,6 +74,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(photo_folder: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     config = TrainConfig(
         data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=2, batch_size=6, augment="light", dropout=0.2,

@@ -119,7 +119,7 @@ def test_a_later_stage_leaves_less_to_train(stage: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"head_epochs": 2}, {"start_size": 32, "ema": 0.9}], ids=str)
-@pytest.mark.parametrize("stopped_in", [1, 2, 3, 4])
+@pytest.mark.parametrize("stopped_in", [2, 3])  # the last epoch of the first phase, the first of the last
 def test_a_stop_in_any_phase_changes_nothing(
     base: TrainConfig, store: Store, tmp_path: Path, changes: dict[str, object], stopped_in: int
 ) -> None:

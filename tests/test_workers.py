@@ -133,8 +133,8 @@ def test_a_killed_process_costs_its_task_alone(tasks, notes: Path, workers: int)
 
 def test_a_task_that_raises_gives_its_error_in_one_line(tasks, notes: Path) -> None:
     outcomes = _outcomes(tasks.fails, notes, 4, workers=2)
-    assert outcomes == [Outcome(1), Outcome(9), Outcome(error="out of memory"), Outcome(error=outcomes[-1].error)]
-    assert outcomes[-1].error == "storage must be a database"
+    wrong = [("out of memory", "RuntimeError"), ("storage must be a database", "UserError")]
+    assert outcomes == [Outcome(1), Outcome(9), *(Outcome(error=text, kind=kind) for text, kind in wrong)]
 
 
 def test_jobs_are_drawn_only_when_a_worker_is_free(tasks, notes: Path) -> None:

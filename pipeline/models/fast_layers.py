@@ -67,10 +67,11 @@ def with_fast_layers(model: keras.Model) -> keras.Model:
 
 
 def gains(layer: keras.layers.Conv2D) -> bool:
-    """Return whether the weights' gradient is faster as a product: many channels, few pixels."""
+    """Return whether the weights' gradient is faster as a product: kernels of a pixel, or many channels, few pixels."""
     plain = layer.groups == 1 and layer.dilation_rate == (1, 1) and layer.data_format == "channels_last"
     height, width = layer.output.shape[1:3]
-    return bool(plain and layer.input.shape[-1] >= 256 and height * width <= 64)
+    of_one_pixel = layer.kernel_size == (1, 1) and layer.compute_dtype != "float32"
+    return plain and (of_one_pixel or bool(layer.input.shape[-1] >= 256 and height * width <= 64))
 
 
 def is_tiny(layer: keras.layers.Conv2D) -> bool:
