@@ -68,7 +68,7 @@ def _log_report(store: Store, classifier: Classifier) -> None:
     probabilities = classifier.probabilities(store.images("test"))
     predicted = probabilities.argmax(axis=1)
     metrics = evaluation.classification_metrics(labels, probabilities, names)
-    low, high = evaluation.bootstrap_interval(predicted == labels, rows["sha256"].to_numpy())
+    low, high = evaluation.bootstrap_interval(predicted == labels, rows["group"].to_numpy())
     metrics |= {"accuracy_ci_low": low, "accuracy_ci_high": high}
     tracking.log_metrics({f"test_{name}": value for name, value in metrics.items()})
     confusion = evaluation.confusion_table(labels, predicted, names)

@@ -27,7 +27,7 @@ class DataConfig(Config):
     data: str = Field(
         "flower_photos",
         min_length=1,
-        description="flower_photos, synthetic, or a folder that holds one folder of photos per class.",
+        description="flower_photos, synthetic, a folder of class folders, an archive, a table, or an MLflow artifact.",
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")

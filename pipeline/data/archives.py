@@ -1,141 +1,107 @@
-"""Fetches archives from the network and unpacks them safely.
+"""Unpacks .zip and .tar archives safely: regular files and folders alone, inside the target, and not without end.
 
-Owns resuming, verification by SHA-256, and what an archive may hold. Which archive, and where to, is the
-business of `sources.py`. Both steps end in a rename: a file or folder under its final name is whole.
+Which archive, and where to, is the business of `sources.py`. The folder is renamed when whole. The standard library's
+``extractall`` was not taken: its filters for tar came with Python 3.11.4, and for zip it believes what a header claims.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import hashlib
-import shutil
+import stat
 import tarfile
+import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, NamedTuple
 
-import requests
-from tqdm import tqdm
-
-from pipeline.config import UserError
+from pipeline.config import UserError, first_line
 from pipeline.data.whole_folder import folder_when_whole
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
-CHUNK_BYTES = 1 << 16  # a break loses the chunk that is under way
-# Flower Photos unpacks to 3,671 files; JPEG files do not shrink in an archive.
-LIMIT_FILES, LIMIT_BYTES = 20_000, 1 << 30
+SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+LIMIT_FILES, LIMIT_BYTES = 1_000_000, 100 << 30
+CHUNK_BYTES = 1 << 20
+DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError, NotADirectoryError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
-def download(url: str, target: Path, sha256: str, size: int | None = None) -> None:
-    """Fetch ``url`` into ``target``, resuming ``target.part``; a target that is already there is only verified.
+class Member(NamedTuple):
+    """What an archive holds under a name: a file with content, a folder, or something that is neither."""
 
-    Raises UserError if the network fails or the SHA-256 differs. ``size`` is the progress bar's total.
+    name: str
+    is_file: bool
+    is_folder: bool
+    open: Callable[[], IO[bytes] | None]
+
+
+def extract(
+    archive: Path, folder: Path, limit_files: int = LIMIT_FILES, limit_bytes: int = LIMIT_BYTES, strip: int = 0
+) -> None:
+    """Unpack an archive into ``folder``, without the first ``strip`` parts of every path.
+
+    Raises UserError, and leaves nothing, on a link, a device, a path that leads outside, a password, or too much of
+    anything.
     """
-    if target.exists():
-        if _sha256(target) != sha256:
-            raise UserError(f"{target} must have SHA-256 {sha256}, got another file (delete it to download it again)")
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    resumed = part.exists()
-    _fetch_to_the_end(url, part, target, size)
-    if resumed and _sha256(part) != sha256:
-        # What lay there may have been the start of another file: begin once more, from zero.
-        part.unlink()
-        _fetch_to_the_end(url, part, target, size)
-    if (received := _sha256(part)) != sha256:
-        part.unlink()
-        raise UserError(f"{url} must have SHA-256 {sha256}, got {received} (try again, or put the file at {target})")
-    part.replace(target)
-
-
-def _fetch_to_the_end(url: str, part: Path, target: Path, size: int | None) -> None:
-    """Fetch again after every break, as long as each attempt adds bytes."""
-    while True:
-        before = _size(part)
-        try:
-            return _fetch(url, part, size)
-        except requests.RequestException as error:
-            if _size(part) <= before:
-                raise UserError(
-                    f"{url} must be reachable, got {_reason(error)} (try again, or put the file at {target} by hand)"
-                ) from error
-
-
-def _fetch(url: str, part: Path, size: int | None) -> None:
-    have = _size(part)
-    # A compressed transfer would make the byte positions of a resumed one meaningless.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-        if have and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # nothing is missing, or the part is another file: its checksum tells
-        response.raise_for_status()
-        goes_on = response.status_code == requests.codes.partial_content
-        kept = have if goes_on else 0
-        with (
-            part.open("ab" if goes_on else "wb") as file,
-            tqdm(total=size, initial=kept, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
-        ):
-            for chunk in response.iter_content(CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _reason(error: requests.RequestException) -> str:
-    if error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    # urllib3 wraps the one telling sentence in its own retry report.
-    cause = getattr(error.args[0] if error.args else error, "reason", error)
-    return f"{type(error).__name__}: {' '.join(str(cause).split()).rsplit(': ', 1)[-1]}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def extract_tar(archive: Path, folder: Path, limit_files: int = LIMIT_FILES, limit_bytes: int = LIMIT_BYTES) -> None:
-    """Unpack what lies in the archive's top folder into ``folder``; regular files and folders only.
-
-    Raises UserError, and leaves nothing, on a link, a device, a path that leads outside, or too much of anything.
-    """
-    files = unpacked_bytes = 0
+    files, left = 0, limit_bytes
     try:
-        with folder_when_whole(folder) as unfinished, tarfile.open(archive) as members:
+        with folder_when_whole(folder) as unfinished, _members(archive) as members:
             for member in members:
-                path = _safe_path(member, archive)
-                files, unpacked_bytes = files + 1, unpacked_bytes + member.size
-                if files > limit_files or unpacked_bytes > limit_bytes:
+                path = unfinished.joinpath(*_safe_path(member, archive).parts[strip:])
+                files += 1
+                left -= _write(member, path, left)
+                if files > limit_files or left < 0:
                     raise UserError(
                         f"{archive} must unpack to at most {limit_files} files and {limit_bytes} bytes, got more at "
                         f"{member.name} (unpack it by hand and pass the folder as data)"
                     )
-                _write_member(members, member, unfinished / path)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{archive} must be a whole tar archive, got {error} (delete it to get it again)") from error
+    except DAMAGED as error:
+        raise UserError(
+            f"{archive} must be a whole archive without a password, got {first_line(error)} "
+            "(get it again, or unpack it by hand and pass the folder as data)"
+        ) from error
 
 
-def _write_member(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-    """Write a file's bytes, or make a folder; without tarfile's filters, which Python has only since 3.11.4."""
-    content = members.extractfile(member)
-    if content is None:
+def _write(member: Member, path: Path, most: int) -> int:
+    """Make a folder, or write a file's bytes, but hardly more than ``most``; return how many."""
+    if not member.is_file:
         path.mkdir(parents=True, exist_ok=True)
-        return
+        return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with content, path.open("xb") as file:
-        shutil.copyfileobj(content, file)
+    written = 0
+    with contextlib.closing(member.open()) as content, path.open("xb") as file:  # type: ignore[type-var]
+        while written <= most and (chunk := content.read(CHUNK_BYTES)):  # a zip's header may claim less than there is
+            written += file.write(chunk)
+    return written
 
 
-def _safe_path(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
-    """Return where a member goes below the target folder: its path without the archive's top folder."""
-    path = PurePosixPath(member.name)
-    if not (member.isreg() or member.isdir()) or path.is_absolute() or ".." in path.parts:
+def _safe_path(member: Member, archive: Path) -> PurePosixPath:
+    path, drive = PurePosixPath(member.name.replace("\\", "/")), PureWindowsPath(member.name).drive
+    if not (member.is_file or member.is_folder) or path.is_absolute() or ".." in path.parts or drive:
         raise UserError(
             f"{archive} must hold only files and folders with relative paths, got {member.name} "
             "(do not use this archive; unpack a trusted one by hand and pass the folder as data)"
         )
-    return PurePosixPath(*path.parts[1:])
+    return path
+
+
+@contextlib.contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    if archive.suffix.lower() == ".zip":
+        with zipfile.ZipFile(archive) as opened:
+            yield (_of_zip(opened, info) for info in opened.infolist())
+    else:
+        with tarfile.open(archive) as members:
+            yield (_of_tar(members, info) for info in members)
+
+
+def _of_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive comes from a system without Unix modes
+    is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
+    return Member(info.filename, is_file, info.is_dir(), lambda: archive.open(info))
+
+
+def _of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    return Member(info.name, info.isreg(), info.isdir(), lambda: archive.extractfile(info))

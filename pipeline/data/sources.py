@@ -1,50 +1,125 @@
-"""Finds the folder of class folders that the ``data`` flag means, and makes the built-in ones.
+"""Finds the photos that the ``data`` flag means: built-in ones, a folder, an archive, a table, an MLflow artifact.
 
 Owns the flag's meaning and the places under the raw folder. What is in a folder is the business of `intake.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 
-from pipeline.config import UserError
-from pipeline.data.archives import download, extract_tar
+from pipeline.config import UserError, first_line
+from pipeline.data import archives, tables
+from pipeline.data.downloads import download
+from pipeline.data.intake import HIDDEN
 from pipeline.data.synthetic import write_synthetic
+from pipeline.data.whole_folder import folder_when_whole
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984
 # The digest that TensorFlow Datasets records for this archive.
 FLOWER_PHOTOS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
 
+# Flower Photos unpacks to 3,671 files; JPEG files do not shrink in an archive.
+FLOWER_PHOTOS_LIMITS = {"limit_files": 20_000, "limit_bytes": 1 << 30}
+ADDRESS = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs)://?")
+
 log = logging.getLogger(__name__)
 
 
-def photo_folder(data: str, raw_dir: Path) -> Path:
-    """Return the folder of class folders that ``data`` means; built-in photos are made under ``raw_dir`` once."""
+class Source(NamedTuple):
+    """Where photos are: the folder that their names are relative to, and the table that names them, if any does."""
+
+    folder: Path
+    table: Path | None = None
+
+
+def photo_source(data: str, raw_dir: Path) -> Source:
+    """Return what ``data`` means; what has to be drawn, fetched or unpacked is kept under ``raw_dir``."""
     try:
-        return BUILT_IN[data](raw_dir) if data in BUILT_IN else _users_folder(data)
+        if data in BUILT_IN:
+            return Source(BUILT_IN[data](raw_dir))
+        path = _fetched(data, raw_dir) if ADDRESS.match(data) else _users_path(data)
+        if path.is_dir():
+            return Source(_class_root(path))
+        if path.suffix.lower() in tables.SUFFIXES:
+            return Source(path.parent, path)
+        return Source(_class_root(_unpacked(path, raw_dir)))
     except OSError as error:
         raise UserError(
             f"data={data} must be readable, and its place writable, got {error} (check permissions and free space)"
         ) from error
 
 
-def _users_folder(data: str) -> Path:
-    remedies = "use flower_photos, synthetic, or the path of a folder that holds one folder of photos per class"
+def _users_path(data: str) -> Path:
+    remedies = (
+        "use flower_photos, synthetic, a folder that holds one folder of photos per class, an archive of one "
+        f"({', '.join(archives.SUFFIXES)}), or a .csv or .parquet with the columns path and label"
+    )
     try:
-        folder = Path(data).expanduser()
-        if folder.is_dir():
-            return folder
-        exists = folder.exists()
+        path = Path(data).expanduser()
+        exists = path.exists()
     except (OSError, RuntimeError) as error:  # no permission, name too long; no such user
-        raise UserError(f"data must be an existing folder, got {data}: {error} ({remedies})") from error
-    if exists:
-        raise UserError(f"data must be a folder, got the file {data} (unpack it and pass the folder, or {remedies})")
-    raise UserError(f"data must be an existing folder, got {data}, not found at {folder.absolute()} ({remedies})")
+        raise UserError(f"data must be an existing folder or file, got {data}: {error} ({remedies})") from error
+    if not exists:
+        raise UserError(
+            f"data must be an existing folder or file, got {data}, not found at {path.absolute()} ({remedies})"
+        )
+    if not path.is_dir() and not path.name.lower().endswith((*archives.SUFFIXES, *tables.SUFFIXES)):
+        raise UserError(f"data must be a folder, an archive or a table, got the file {data} ({remedies})")
+    return path
+
+
+def _fetched(address: str, raw_dir: Path) -> Path:
+    """Return an MLflow artifact, downloaded the first time."""
+    import mlflow
+
+    folder = raw_dir / f"artifact-{_key(address)}"
+
+    def make(target: Path) -> None:
+        with folder_when_whole(target) as unfinished:
+            try:
+                mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(unfinished))
+            except Exception as error:  # each kind of artifact store raises its own
+                raise UserError(
+                    f"data={address} must be an artifact that can be fetched, got {first_line(error)}"
+                ) from error
+
+    _made_once(folder, make)
+    entries = list(folder.iterdir())
+    return entries[0] if len(entries) == 1 else folder
+
+
+def _unpacked(archive: Path, raw_dir: Path) -> Path:
+    """Return the folder of an archive's files, unpacked the first time and whenever it has changed."""
+    status = archive.stat()
+    key = _key(f"{archive.absolute()} {status.st_size} {status.st_mtime_ns}")
+    return _made_once(
+        raw_dir / f"{archive.name.partition('.')[0]}-{key}", lambda folder: archives.extract(archive, folder)
+    )
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
+
+
+def _class_root(folder: Path) -> Path:
+    """Return the folder that holds the class folders, where it is packed into others: the first with two or more."""
+    while True:
+        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)]
+        if len(inside) != 1 or not inside[0].is_dir():
+            return folder
+        below = [entry for entry in inside[0].iterdir() if entry.is_dir() and not entry.name.startswith(HIDDEN)]
+        if not below:
+            return folder
+        folder = inside[0]
 
 
 def draw_synthetic(raw_dir: Path) -> Path:
@@ -67,7 +142,7 @@ def download_flower_photos(
             download(url, archive, sha256, size)
         except UserError as error:
             raise UserError(f"{error}; or use data=synthetic or data=path/to/folder") from error
-        extract_tar(archive, folder)
+        archives.extract(archive, folder, **FLOWER_PHOTOS_LIMITS, strip=1)
 
     return _made_once(raw_dir / "flower_photos", make)
 

@@ -25,12 +25,13 @@ from pipeline.config import DataConfig, UserError
 from pipeline.data.array_file import ArrayFile
 from pipeline.data.decode import BadImage, decode, prepare
 from pipeline.data.image_ops import check_ops
-from pipeline.data.intake import Candidate, find_photos, printable
-from pipeline.data.sources import photo_folder
-from pipeline.data.splits import SPLITS, assign_splits
+from pipeline.data.intake import Candidate, find_photos, photos_in_table, printable
+from pipeline.data.sources import photo_source
+from pipeline.data.splits import SPLITS, assign_splits, check_given, leak_keys
+from pipeline.data.tables import read_table
 from pipeline.data.whole_folder import folder_when_whole
 
-FORMAT = 1  # raise when the same photos and flags would give other pixels or another manifest
+FORMAT = 2  # raise when the same photos and flags would give other pixels or another manifest
 DATA_ROOT = Path("data")
 CHUNK = 256  # photos decoded at a time: bounds memory, and is plenty for the threads
 
@@ -50,7 +51,7 @@ class Store:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """One row per photo: path, label, class_index, split, row, sha256, width, height."""
+        """One row per photo: path, label, class_index, split, row, sha256, group, width, height."""
         return pd.read_parquet(self.folder / "manifest.parquet")
 
     @cached_property
@@ -106,8 +107,10 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
-    source = photo_folder(config.data, data_root / "raw")
-    candidates = find_photos(source, config.classes)
+    source, table = photo_source(config.data, data_root / "raw")
+    candidates = (
+        photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
+    )
     prepared = data_root / "prepared"
     folder = prepared / _digest(config, source, candidates)
     prepared.mkdir(parents=True, exist_ok=True)
@@ -128,20 +131,26 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
 
 def _digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
     options = config.data_config().model_dump(exclude={"data"})
-    photos = [(_name(photo, source), photo.label, photo.sha256) for photo in candidates]
+    photos = [(_name(photo, source), *photo[1:]) for photo in candidates]
     return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
 
 
 def _name(photo: Candidate, source: Path) -> str:
-    return printable(photo.path.relative_to(source).as_posix())
+    inside = photo.path.is_relative_to(source)
+    return printable((photo.path.relative_to(source) if inside else photo.path).as_posix())
 
 
 def _write(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
     accepted, rejected = _decode_all(draft / "all.npy", config, source, candidates)
     class_names = sorted({photo.label for photo in candidates})
-    labels, keys = accepted["label"].tolist(), accepted["sha256"].tolist()
+    labels, given = accepted["label"].tolist(), accepted["split"].tolist()
     accepted["class_index"] = [class_names.index(label) for label in labels]
-    accepted["split"] = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
+    accepted["group"] = leak_keys(accepted["sha256"].tolist(), accepted["group"].tolist())
+    keys = accepted["group"].tolist()
+    if any(given):
+        check_given(given, keys, accepted["path"].tolist())
+    else:
+        accepted["split"] = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names)
     everything = np.load(draft / "all.npy", mmap_mode="r")
@@ -169,10 +178,14 @@ def _decode_all(
                 rejected.append(about | {"reason": outcome})
                 continue
             pixels, (height, width) = outcome
-            accepted.append(about | {"sha256": photo.sha256, "width": width, "height": height})
+            accepted.append(
+                about
+                | {"sha256": photo.sha256, "width": width, "height": height}
+                | {"split": photo.split, "group": photo.group}
+            )
             array.append(pixels)
     return (
-        pd.DataFrame(accepted, columns=["path", "label", "sha256", "width", "height"]),
+        pd.DataFrame(accepted, columns=["path", "label", "sha256", "width", "height", "split", "group"]),
         pd.DataFrame(rejected, columns=["path", "label", "reason"]),
     )
 
@@ -181,6 +194,8 @@ def _decoded(candidates: Sequence[Candidate], config: DataConfig) -> Iterator[tu
     """Yield, in order, each photo's pixels and original (height, width), or the reason why it is refused."""
 
     def decode_one(photo: Candidate) -> tuple[np.ndarray, tuple[int, int]] | str:
+        if photo.problem:
+            return photo.problem
         try:
             image = decode(photo.path.read_bytes())
         except OSError as error:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import UserError
-from pipeline.data.splits import MIN_PHOTOS_PER_CLASS, SPLITS, assign_splits
+from pipeline.data.splits import MIN_PHOTOS_PER_CLASS, SPLITS, assign_splits, check_given, leak_keys
 
 
 def _photos(counts: list[int]) -> tuple[list[str], list[str]]:
@@ -123,3 +123,32 @@ def test_too_few_distinct_photos_are_the_users_mistake(distinct: int) -> None:
     with pytest.raises(UserError, match=f"at least 3 distinct photos.*got {distinct} in 'class 1'") as error:
         assign_splits(labels, keys, 0.1, 0.1, 0)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_photos_share_a_key_by_bytes_by_group_and_by_way_of_others() -> None:
+    digests = ["d1", "d2", "d1", "d3", "d4", "d5"]
+    groups = ["", "a", "a", "b", "", "b"]
+    keys = leak_keys(digests, groups)
+    assert keys[0] == keys[1] == keys[2]
+    assert keys[3] == keys[5]
+    assert len(set(keys)) == 3
+
+
+@given(st.lists(st.tuples(st.sampled_from("uvwxyz"), st.sampled_from(["", "a", "b", "c"])), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_keys_are_the_connected_parts_whatever_the_order(photos: list[tuple[str, str]]) -> None:
+    keys = leak_keys(*zip(*photos, strict=True))
+    for left, key in zip(photos, keys, strict=True):
+        for right, other in zip(photos, keys, strict=True):
+            if left[0] == right[0] or (left[1] and left[1] == right[1]):
+                assert key == other
+    backwards = leak_keys(*zip(*reversed(photos), strict=True))
+    assert backwards == keys[::-1]
+    if not any(group for _, group in photos):
+        assert keys == [digest for digest, _ in photos]
+
+
+def test_given_splits_may_not_tear_a_group() -> None:
+    check_given(["train", "train", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+    with pytest.raises(UserError, match=r"in one split, got 1\.jpg in train; 2\.jpg in test \(1 such groups"):
+        check_given(["train", "test", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])

@@ -407,3 +407,21 @@ def test_a_class_without_a_readable_photo_is_the_users_mistake(photos: Path) -> 
 
 def test_an_unknown_image_operation_is_the_users_mistake(photos: Path) -> None:
     assert "'sharpen'" in _mistake(photos, image_ops=("sharpen",))
+
+
+def test_a_table_gives_splits_and_groups(photos: Path) -> None:
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.*"))]
+    table = pd.DataFrame({"path": names, "label": [name.partition("/")[0] for name in names]})
+    file = photos / "photos.csv"
+    table.assign(split=["train", "train", "val", "val", "test", "test"] * 3).to_csv(file, index=False)
+    rows = _prepared(file).manifest.set_index("path")
+    assert rows["split"].to_dict() == dict(
+        zip(names, ["train", "train", "validation", "validation", "test", "test"] * 3, strict=True)
+    )
+    group = [f"{name.partition('/')[0]} {place % 6 // 2}" for place, name in enumerate(names)]
+    table.assign(group=group).to_csv(file, index=False)
+    rows = _prepared(file).manifest
+    assert rows.groupby("group")["split"].nunique().max() == 1
+    assert rows["group"].nunique() == 9
+    table.assign(group="one", split=["train", "val", "test"] * 6).to_csv(file, index=False)
+    assert "in one split" in _mistake(file)

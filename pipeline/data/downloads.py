@@ -1,0 +1,87 @@
+"""Fetches files from the network: resumed after a break, verified by SHA-256, renamed when whole."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from pipeline.config import UserError
+
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
+CHUNK_BYTES = 1 << 16  # a break loses the chunk that is under way
+
+
+def download(url: str, target: Path, sha256: str, size: int | None = None) -> None:
+    """Fetch ``url`` into ``target``, resuming ``target.part``; a target that is already there is only verified.
+
+    Raises UserError if the network fails or the SHA-256 differs. ``size`` is the progress bar's total.
+    """
+    if target.exists():
+        if _sha256(target) != sha256:
+            raise UserError(f"{target} must have SHA-256 {sha256}, got another file (delete it to download it again)")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    resumed = part.exists()
+    _fetch_to_the_end(url, part, target, size)
+    if resumed and _sha256(part) != sha256:
+        # What lay there may have been the start of another file: begin once more, from zero.
+        part.unlink()
+        _fetch_to_the_end(url, part, target, size)
+    if (received := _sha256(part)) != sha256:
+        part.unlink()
+        raise UserError(f"{url} must have SHA-256 {sha256}, got {received} (try again, or put the file at {target})")
+    part.replace(target)
+
+
+def _fetch_to_the_end(url: str, part: Path, target: Path, size: int | None) -> None:
+    """Fetch again after every break, as long as each attempt adds bytes."""
+    while True:
+        before = _size(part)
+        try:
+            return _fetch(url, part, size)
+        except requests.RequestException as error:
+            if _size(part) <= before:
+                raise UserError(
+                    f"{url} must be reachable, got {_reason(error)} (try again, or put the file at {target} by hand)"
+                ) from error
+
+
+def _fetch(url: str, part: Path, size: int | None) -> None:
+    have = _size(part)
+    # A compressed transfer would make the byte positions of a resumed one meaningless.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # nothing is missing, or the part is another file: its checksum tells
+        response.raise_for_status()
+        goes_on = response.status_code == requests.codes.partial_content
+        kept = have if goes_on else 0
+        with (
+            part.open("ab" if goes_on else "wb") as file,
+            tqdm(total=size, initial=kept, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(error: requests.RequestException) -> str:
+    if error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    # urllib3 wraps the one telling sentence in its own retry report.
+    cause = getattr(error.args[0] if error.args else error, "reason", error)
+    return f"{type(error).__name__}: {' '.join(str(cause).split()).rsplit(': ', 1)[-1]}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
