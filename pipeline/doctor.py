@@ -133,13 +133,13 @@ def prepared() -> Iterator[Finding]:
 
 def runs() -> Iterator[Finding]:
     """Mark the runs and trials of processes that are gone."""
-    from pipeline import search, tracking
+    from pipeline import orphans, tracking
 
     try:
         if dead := tracking.connect():
             yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
         yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
-        for study in search.mend_studies():
+        for study in orphans.mend_studies():
             yield Finding("repaired", "trials", f"lined up again in {study}: their process is gone")
     except UserError as error:
         yield Finding("wrong", "runs", str(error))

@@ -11,27 +11,18 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.config import Augment, Schedule, TrainConfig, TuneConfig, UserError, first_line
-from pipeline.processes import is_gone
+from pipeline.orphans import LOCAL_FOLDER, storage_of
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-HEARTBEAT_S, GRACE_S = 30, 120
-LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
-LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
-MOST_RETRIES = 2  # of a trial whose process died
-RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
-OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
 
 # Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
 # them, so that what it learns of "too fast" and "too weak" carries over between optimizers whose scales differ
@@ -124,7 +115,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     try:
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
-            storage=_storage(config.storage),
+            storage=storage_of(config.storage),
             pruner=_pruner(config),
             direction="maximize",
             load_if_exists=True,
@@ -136,35 +127,6 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
     return study
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(
-        url,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=GRACE_S,
-        heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
-    )
-
-
-def mend_studies() -> list[str]:
-    """Line up again, in the local storage, the trials whose process is gone; return the names of their studies."""
-    if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
-        return []
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    storage = _storage(LOCAL_STORAGE)
-    mended = []
-    for name in optuna.get_all_study_names(storage):
-        study = optuna.load_study(study_name=name, storage=storage)
-        with start_lock(study):
-            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and fail_orphans(study):
-                mended.append(name)
-    return mended
-
-
-def start_lock(study: Study) -> FileLock:
-    """Return the lock under which trials are counted, started and given up."""
-    return FileLock(LOCAL_FOLDER / f".{study.study_name}.lock")
 
 
 def _without_password(storage: str) -> str:
@@ -210,38 +172,6 @@ def trial_counts(study: Study) -> tuple[int, int, int]:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     finished = sum(state in FINISHED for state in states)
     return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
-
-
-def fail_orphans(study: Study) -> list[FrozenTrial]:
-    """Mark as failed the running trials whose process is gone; return those of this host, which are known at once.
-
-    Those of other hosts are known by their heartbeat, which is silent for `GRACE_S` by then.
-    """
-    optuna.storages.fail_stale_trials(study)
-    orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
-    for trial in orphans:
-        study.tell(trial.number, state=TrialState.FAIL)
-        _retry(study, trial)
-    return orphans
-
-
-def _retry(study: Study, trial: FrozenTrial) -> None:
-    """Line up a trial whose process died, though not for ever: it may have been the cause."""
-    retries = trial.user_attrs.get(RETRIES, 0) + 1
-    if trial.params and retries <= MOST_RETRIES:
-        line_up_again(study, trial, retries)
-
-
-def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
-    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint."""
-    study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
-
-
-def _is_orphan(trial: FrozenTrial) -> bool:
-    if OWNER in trial.user_attrs:
-        return is_gone(trial.user_attrs[OWNER])
-    # killed before its first words, unless it has only just begun
-    return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
 
 
 def ranked(study: Study) -> list[FrozenTrial]:

@@ -39,32 +39,13 @@ def compiled_step(
         strategy: of `strategy_for`; each of its devices takes an equal part of every batch.
         steps: of the whole training; 0 where a step is too small for compiling to pay.
     """
-    import keras
     import tensorflow as tf
 
-    loss_of = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=config.label_smoothing, reduction="none"
-    )
     with strategy.scope():
         totals = tf.Variable([0.0, 0.0])
         optimizer.build(network.trainable_variables)
-
-    weights = network.trainable_variables
-
-    def update(*gradients: tf.Tensor) -> None:
-        optimizer.apply(list(gradients), weights)
-
-    if config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS:
-        update = tf.function(update, jit_compile=True)  # one pass over memory instead of twenty
-
-    def on_one_device(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = network(images, training=True)
-            loss = tf.reduce_mean(loss_of(targets, logits))
-            scaled = optimizer.scale_loss(loss / strategy.num_replicas_in_sync)  # Keras adds the devices' gradients
-        update(*tape.gradient(scaled, [weight.value for weight in weights]))
-        hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        return tf.stack([loss, tf.reduce_mean(tf.cast(hits, tf.float32))])
+    compiled = config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS
+    on_one_device = _on_one_device(network, optimizer, config, compiled)
 
     @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]  # XLA halves the speed of convolutions on a CPU
     def step(images: tf.Tensor, targets: tf.Tensor) -> None:
@@ -74,6 +55,35 @@ def compiled_step(
     if strategy.num_replicas_in_sync == 1:
         return step, totals
     return lambda images, targets: step(_spread(images, strategy), _spread(targets, strategy)), totals
+
+
+def _on_one_device(
+    network: keras.Model, optimizer: keras.Optimizer, config: TrainConfig, compiled: bool
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return the step on a device's part of the batch: the update, and the part's mean loss and accuracy."""
+    import keras
+    import tensorflow as tf
+
+    smoothing = config.label_smoothing
+    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction="none")
+    weights = network.trainable_variables
+
+    def update(*gradients: tf.Tensor) -> None:
+        optimizer.apply(list(gradients), weights)
+
+    if compiled:
+        update = tf.function(update, jit_compile=True)  # one pass over memory instead of twenty
+
+    def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = network(images, training=True)
+            loss = tf.reduce_mean(loss_of(targets, logits))
+            scaled = optimizer.scale_loss(loss / config.devices)  # Keras adds the devices' gradients
+        update(*tape.gradient(scaled, [weight.value for weight in weights]))
+        hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
+        return tf.stack([loss, tf.reduce_mean(tf.cast(hits, tf.float32))])
+
+    return step
 
 
 def _spread(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:

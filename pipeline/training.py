@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,16 +95,11 @@ def fit(
         KeyboardInterrupt: the training was interrupted, and saved if there are ``checkpoints``.
     """
     phases = phases_of(config)
-    saved = checkpoints.load() if checkpoints else None
-    progress = _progress_of(saved) if saved else _Progress()
-    trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
-    if saved:
-        _go_on(trainer, progress, saved)
+    trainer, progress = _begun(phases, store, start_from, checkpoints)
     told = [on_epoch(measured) for measured in progress.epochs]
     ended = any(told)
-    while not (
-        ended or progress.epoch > config.epochs or progress.is_out_of_patience(config.patience, phases[-1].first)
-    ):
+    out_of_patience = partial(progress.is_out_of_patience, config.patience, phases[-1].first)
+    while not (ended or progress.epoch > config.epochs or out_of_patience()):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
         _train_epoch(trainer, progress, checkpoints)
@@ -151,9 +147,17 @@ def _progress_of(saved: Saved) -> _Progress:
     return _Progress(epochs, best, _group(saved, "best"), judged, words["steps_done"], words["seconds"])
 
 
-def _go_on(trainer: Trainer, progress: _Progress, saved: Saved) -> None:
-    trainer.restore(_group(saved, "state"))
-    print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
+def _begun(
+    phases: list[Phase], store: Store, start_from: Path | None, checkpoints: Checkpoints | None
+) -> tuple[Trainer, _Progress]:
+    """Return the trainer and the progress of a training at its start, or where it was saved."""
+    saved = checkpoints.load() if checkpoints else None
+    progress = _progress_of(saved) if saved else _Progress()
+    trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
+    if saved:
+        trainer.restore(_group(saved, "state"))
+        print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
+    return trainer, progress
 
 
 def _group(saved: Saved, name: str) -> list[np.ndarray]:

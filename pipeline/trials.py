@@ -15,7 +15,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-from pipeline import search, tracking
+from pipeline import orphans, search, tracking
 from pipeline.config import DataConfig, TrainConfig, TuneConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import describe, log_store, tracked_fit, training_key
@@ -56,9 +56,9 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
     """
     store = _store(config.data_config())
     study = search.open_study(config, store.digest, number)
-    start = search.start_lock(study)  # else two could both take the last trial
+    start = orphans.start_lock(study)  # else two could both take the last trial
     with start:
-        search.fail_orphans(study)
+        orphans.fail_orphans(study)
         finished, running, _ = search.trial_counts(study)
         if finished + running >= config.n_trials or time.time() >= deadline:
             return
@@ -75,19 +75,19 @@ def _objective(trial: Trial, config: TuneConfig, parent: str, store: Store, star
     try:
         return _run_trial(trial, config, parent, store, started)
     except (KeyboardInterrupt, tracking.StoreGone):
-        search.line_up_again(trial.study, trial)
+        orphans.line_up_again(trial.study, trial)
         raise
 
 
 def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
-    trial.set_user_attr(search.OWNER, owner())
+    trial.set_user_attr(orphans.OWNER, owner())
     started()
     clock = time.perf_counter()
     wanted = search.suggest(trial, config)
     trial.set_user_attr(CONFIG, wanted.model_dump(mode="json"))
     tags = {"trial": str(trial.number), "study_name": trial.study.study_name}
-    if search.RETRY_OF in trial.user_attrs:
-        tags[search.RETRY_OF] = str(trial.user_attrs[search.RETRY_OF])
+    if orphans.RETRY_OF in trial.user_attrs:
+        tags[orphans.RETRY_OF] = str(trial.user_attrs[orphans.RETRY_OF])
     name, pruned = f"trial-{trial.number:03d} {describe(wanted)}", False
 
     def report(epoch: Epoch) -> bool:

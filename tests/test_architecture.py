@@ -28,7 +28,7 @@ LEVELS = (
         "pipeline.interrupts",
         "pipeline.processes",
     ),
-    ("pipeline.features", "pipeline.optimizers", "pipeline.phases", "pipeline.precision"),
+    ("pipeline.orphans", "pipeline.features", "pipeline.optimizers", "pipeline.phases", "pipeline.precision"),
     ("pipeline.step",),
     ("pipeline.trainer",),
     (
@@ -52,8 +52,8 @@ LEVELS = (
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots", "pipeline.tracking"}
 ONLY_IN = {
-    "mlflow": {"pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
-    "optuna": {"pipeline.search", "pipeline.trials", "pipeline.study_plots"},
+    "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
+    "optuna": {"pipeline.orphans", "pipeline.search", "pipeline.trials", "pipeline.study_plots"},
     "matplotlib": {"pipeline.plots", "pipeline.study_plots", "pipeline.tracking"},
     "ray": {"pipeline.workers"},
     "tyro": {"pipeline.flags"},

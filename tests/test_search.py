@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from pipeline import search
+from pipeline import orphans, search
 from pipeline.config import TrainConfig, TuneConfig, UserError
 from pipeline.processes import owner as owner_mark
 
@@ -236,32 +236,32 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     numbers = {}
     for who, owner in owners.items():
         trial = study.ask()
-        trial.set_user_attr(search.OWNER, owner)
+        trial.set_user_attr(orphans.OWNER, owner)
         numbers[who] = trial.number
     complete = study.ask()
-    complete.set_user_attr(search.OWNER, owners["a process that has ended"])
+    complete.set_user_attr(orphans.OWNER, owners["a process that has ended"])
     study.tell(complete, 0.5)
     gone = [numbers["a process that has ended"], numbers["an earlier process of the same number"]]
-    assert [trial.number for trial in search.fail_orphans(study)] == gone
+    assert [trial.number for trial in orphans.fail_orphans(study)] == gone
     states = [trial.state for trial in study.get_trials()]
     running = [numbers["this process"], numbers["another host"]]
     assert [number for number, state in enumerate(states) if state == TrialState.FAIL] == gone
     assert [number for number, state in enumerate(states) if state == TrialState.RUNNING] == running
     assert search.trial_counts(study) == (1, 2, 2)
-    assert search.fail_orphans(study) == []
+    assert orphans.fail_orphans(study) == []
 
 
 def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     wanted, gone = config(), _owner_that_is_gone()
     tried = []
-    for _ in range(1 + search.MOST_RETRIES):
+    for _ in range(1 + orphans.MOST_RETRIES):
         trial = study.ask()
         tried.append(search.suggest(trial, wanted))
-        trial.set_user_attr(search.OWNER, gone)
-        assert len(search.fail_orphans(study)) == 1
+        trial.set_user_attr(orphans.OWNER, gone)
+        assert len(orphans.fail_orphans(study)) == 1
     assert tried[1:] == tried[:-1]
-    assert [trial.user_attrs.get(search.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
+    assert [trial.user_attrs.get(orphans.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
     assert search.trial_counts(study) == (0, 0, 3)
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 

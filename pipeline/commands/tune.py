@@ -59,9 +59,9 @@ def _with_known_weights(config: CONFIG) -> CONFIG:
 
 
 def _prepare(study: Study, config: CONFIG) -> None:
-    from pipeline import search
+    from pipeline import orphans, search
 
-    for orphan in search.fail_orphans(study):
+    for orphan in orphans.fail_orphans(study):
         print(f"trial {orphan.number} was running in a process that is gone; another goes on with it", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
@@ -73,7 +73,7 @@ def _prepare(study: Study, config: CONFIG) -> None:
 
 def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
     """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
-    from pipeline import search, tracking, trials
+    from pipeline import orphans, search, tracking, trials
     from pipeline.workers import run_tasks
 
     deadline = time.time() + config.timeout_s if config.timeout_s else float("inf")
@@ -91,7 +91,7 @@ def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
                 raise tracking.StoreGone(outcome.error)
             if len(errors) == FAILURES_IN_A_ROW:
                 raise UserError(f"{len(errors)} trials in a row failed, the last with: {errors[-1]}")
-        search.fail_orphans(study)
+        orphans.fail_orphans(study)
 
 
 def _confirm(study: Study, config: CONFIG, parent: str) -> Winner:

@@ -71,7 +71,9 @@ def _write(member: Member, path: Path, most: int) -> int:
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with contextlib.closing(member.open()) as content, path.open("xb") as file:  # type: ignore[type-var]
+    content = member.open()
+    assert content is not None, "a file has content"
+    with content, path.open("xb") as file:
         while written <= most and (chunk := content.read(CHUNK_BYTES)):  # a zip's header may claim less than there is
             written += file.write(chunk)
     return written

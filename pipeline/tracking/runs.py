@@ -77,26 +77,21 @@ def run(
 ) -> Iterator[str]:
     """Open a run, log its params and ``config.json``, and yield its id; an exception marks it FAILED or KILLED.
 
-    A run that FAILED has the error's first line as the tag ``error`` and all of it as ``error.txt``.
-
     Args:
         stage: what the run is: preprocess, train, tune, trial, confirm, evaluate, ablate or main.
         name: what tells it from its neighbours in the UI's list.
         config: logged as params, but for those that ``mlflow run`` has logged before.
         tags: further tags.
         parent: id of the run to nest under, where that is not open in this process.
-        training: what identifies the training; where a run of the same one was stopped, that run goes on, unless
-            the config says ``resume=never``.
+        training: what identifies the training; where its run was stopped, that goes on, but with ``resume=never``.
 
-    Raises:
-        StoreGone: MLflow gave up; the same training will go on in the run.
+    Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
-    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {})}
-    if training:
-        all_tags |= {TRAINING: training, STOPPED: "false"}
+    of_training = {TRAINING: training, STOPPED: "false"} if training else {}
+    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training}
     with _store_must_answer():
-        stopped = _stopped_run(stage, training) if training and config_text(config).get("resume") != "never" else None
+        stopped = _stopped_run(stage, training, config)
         nested = parent is not None or mlflow.active_run() is not None
         active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
     try:
@@ -125,6 +120,7 @@ def _store_must_answer() -> Iterator[None]:
 
 
 def _say_how_it_ended(error: BaseException) -> None:
+    """Close the run as KILLED or FAILED, the latter with the error's first line as a tag and all of it as a file."""
     try:
         if isinstance(error, KeyboardInterrupt):
             mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
@@ -165,8 +161,10 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
     mlflow.log_dict(config.model_dump(mode="json"), "config.json")
 
 
-def _stopped_run(stage: str, training: str) -> str | None:
+def _stopped_run(stage: str, training: str, config: Config) -> str | None:
     """Return the run of the same training that was stopped, if any, and leave the one of ``mlflow run`` for it."""
+    if not training or config_text(config).get("resume") == "never":
+        return None
     _heal()  # a worker may have been killed since
     mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
