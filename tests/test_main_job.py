@@ -553,7 +553,7 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
     parameters = [word for name, value in hostile.items() for word in ("-P", f"{name}={value}")]
     command = ("mlflow", "run", ".", "-e", "tune", "--env-manager", "local", *parameters)
     done = run_in(tuned_project.folder, *command, exit_code=1)
-    assert f"error: data must be an existing folder, got {hostile['data']}" in done.stderr
+    assert f"error: data must be an existing folder or file, got {hostile['data']}" in done.stderr
     assert not list(tuned_project.folder.rglob("*pwned*"))
     (run,) = _new_runs(tuned_project, known)
     assert run.info.status == "FAILED"
