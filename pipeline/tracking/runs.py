@@ -42,6 +42,7 @@ def connect() -> int:
     Raises:
         UserError: one of them cannot be reached.
     """
+    _quieten()
     for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
         try:
             if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
@@ -54,6 +55,13 @@ def connect() -> int:
                 "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
             ) from error
     return _heal()
+
+
+def _quieten() -> None:
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every example that it checks
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # and shows what we say in a line as a traceback
 
 
 def _heal() -> int:
@@ -87,7 +95,7 @@ def run(
 
     Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every table and example
+    _quieten()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training}
     with _store_must_answer():
