@@ -21,6 +21,7 @@ GROUPS = {
     "ablate": ["data", "training", "ablation", "registry"],
     "predict": ["prediction", "model"],
     "main": ["data", "training", "search", "registry"],
+    "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}
 
