@@ -31,9 +31,11 @@ from pipeline.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
 from pipeline.data.store import prepared_store
 from pipeline.models.variants import VARIANTS
+from pipeline import step
 from pipeline.training import fit
 import keras_hub
 
+step.WORTH_COMPILING_STEPS = 1  # as in any longer training
 config = TrainConfig.model_validate_json(sys.argv[1])
 root, small = Path(sys.argv[2]), sys.argv[3] == "small"
 if small:
