@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,15 @@ def real_photos() -> Path:
 def run_in() -> RunIn:
     """Return a function that runs a command in a folder and checks how it ends."""
     return _run_in
+
+
+def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait for the condition, which must come true while the process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.fixture

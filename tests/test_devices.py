@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import prepared_store
 from pipeline.models.backend import strategy_for
+from tests.conftest import ROOT, RunIn
 
 # In a process of its own, because the number of logical devices is fixed once TensorFlow has used one.
 ON_TWO = """
@@ -75,20 +75,13 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(photo_folder: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_two_devices_train_as_one(photo_folder: Path, tmp_path: Path, run_in: RunIn) -> None:
     config = TrainConfig(
         data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=2, batch_size=6, augment="light", dropout=0.2,
         ema=0.9, learning_rate=0.02, optimizer="sgd",
     )  # fmt: skip
     prepared_store(config, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", ON_TWO, config.model_dump_json(), str(tmp_path)],
-        cwd=Path(__file__).parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_in(ROOT, sys.executable, "-c", ON_TWO, config.model_dump_json(), tmp_path)
     found = json.loads(done.stdout.splitlines()[-1])
     for one, two in zip(found["head on one"], found["head on two"], strict=True):
         assert two == pytest.approx(one, rel=1e-4)

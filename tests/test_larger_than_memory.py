@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.data.store import prepared_store
+from tests.conftest import ROOT, RunIn
 
 # The file of training photos is made 6 GiB long, which costs no disk: nothing is written into it.
 TRAIN = """
@@ -56,18 +56,11 @@ print(json.dumps(trainer.judge(2, 1.0)[0].val_accuracy))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_photos_larger_than_the_limit_of_memory_are_trained_on(
-    photo_folder: Path, tmp_path: Path, environment: dict[str, str]
+    photo_folder: Path, tmp_path: Path, run_in: RunIn
 ) -> None:
     config = TrainConfig(data=str(photo_folder), image_size=64, val_fraction=0.3, batch_size=16, precision="float32")
     prepared_store(config, tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", TRAIN, config.model_dump_json(), str(tmp_path)],
-        cwd=Path(__file__).parents[1],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_in(ROOT, sys.executable, "-c", TRAIN, config.model_dump_json(), tmp_path)
     refused, accuracy = done.stdout.splitlines()[-2:]
     assert refused == "the photos do not fit"
     assert 0 <= float(accuracy) <= 1

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.conftest import wait_while_running
 
 PIPELINE = (sys.executable, "-m", "pipeline")
 EPOCHS = 15
@@ -47,12 +48,8 @@ def _steps(client: MlflowClient, run: Run) -> list[int]:
     return [metric.step for metric in client.get_metric_history(run.info.run_id, "val_accuracy")]
 
 
-def _wait(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.1)
+def _has_begun(project: Path, client: MlflowClient) -> bool:
+    return (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client))
 
 
 def _start(command: list[str], folder: Path, environment: dict[str, str], **options: object) -> subprocess.Popen[str]:
@@ -90,7 +87,7 @@ def _server(folder: Path, port: int, environment: dict[str, str]) -> Iterator[su
             return False
 
     try:
-        _wait(answers, process)
+        wait_while_running(answers, process)
         yield process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -112,7 +109,7 @@ def test_the_tracking_server_goes_away_and_comes_back(
     client = MlflowClient(uri)
     with _server(project, port, environment):
         training = _start(train, project, environment)
-        _wait(lambda: any(len(_steps(client, run)) > 2 for run in _runs(client)), training)
+        wait_while_running(lambda: any(len(_steps(client, run)) > 2 for run in _runs(client)), training)
     error = _ended(training, 2)
     assert "the MLflow store must answer" in error
     assert uri in error
@@ -166,7 +163,9 @@ def test_prepared_photos_are_deleted_under_a_training(
     project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
 ) -> None:
     training = _start(train, project, environment)
-    _wait(lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training)
+    wait_while_running(
+        lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training
+    )
     shutil.rmtree(project / "data")
     _ended(training, 0)
     (run,) = _runs(client)
@@ -181,7 +180,9 @@ def test_the_clock_is_set_back(
     """A training that still runs is not taken for a dead one, and one that was killed goes on."""
     days_ago, train = ["faketime", "-f", "-2d"], [*train, "--epochs=200"]
     training = _start(train, project, environment)
-    _wait(lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training)
+    wait_while_running(
+        lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training
+    )
     other = [*days_ago, *train, "--seed=1", "--epochs=1", "--warmup_epochs=0"]
     _ended(_start(other, project, environment), 0)
     assert training.poll() is None, "the training must last longer for this test to say anything"

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -17,7 +15,7 @@ from mlflow.entities import Run
 
 from pipeline import tracking
 from pipeline.config import TrainConfig
-from tests.conftest import RunIn
+from tests.conftest import RunIn, wait_while_running
 
 PIPELINE = (sys.executable, "-m", "pipeline")
 EPOCHS = 15
@@ -36,14 +34,6 @@ def client(project: Path) -> MlflowClient:
 
 def _stage(client: MlflowClient, stage: str) -> list[Run]:
     return [run for run in client.search_runs(["0"]) if run.data.tags.get("stage") == stage]
-
-
-def _wait(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def _epochs_logged(client: MlflowClient, project: Path, stage: str = "train") -> int:
@@ -85,7 +75,7 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
     status: str,
 ) -> None:
     stopped = _start(project, environment, "train", *flags)
-    _wait(lambda: _epochs_logged(client, project) >= 3, stopped)
+    wait_while_running(lambda: _epochs_logged(client, project) >= 3, stopped)
     stopped.send_signal(getattr(signal, number))
     stopped.communicate(timeout=60)
     assert stopped.returncode == code
@@ -127,7 +117,7 @@ def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
     parameters = [word for flag in flags for word in ("-P", flag.removeprefix("--"))]
     command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local", *parameters)
     first = _start_command(project, environment, *command)
-    _wait(lambda: _epochs_logged(client, project) >= 2, first)
+    wait_while_running(lambda: _epochs_logged(client, project) >= 2, first)
     os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
     first.communicate(timeout=60)
     (run,) = _stage(client, "train")
@@ -145,7 +135,7 @@ def test_the_same_training_runs_once_at_a_time(
     project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn
 ) -> None:
     first = _start(project, environment, "train", *flags)
-    _wait(lambda: _epochs_logged(client, project) >= 1, first)
+    wait_while_running(lambda: _epochs_logged(client, project) >= 1, first)
     refused = run_in(project, *PIPELINE, "train", *flags, exit_code=2)
     assert len(refused.stderr.splitlines()) == 1
     assert "another process at the same one" in refused.stderr
@@ -161,7 +151,7 @@ def test_a_search_that_was_killed_ends_with_its_trials(
 ) -> None:
     search = ["tune", *flags, "--n_trials=3", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
     stopped = _start(project, environment, *search)
-    _wait(lambda: _epochs_logged(client, project, "trial") >= 2, stopped)
+    wait_while_running(lambda: _epochs_logged(client, project, "trial") >= 2, stopped)
     if whom == "all":
         stopped.kill()
         stopped.communicate(timeout=60)
