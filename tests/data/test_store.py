@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import DataConfig, UserError
-from pipeline.data import store as store_module
+from pipeline.data import preparation
 from pipeline.data.decode import decode, prepare
 from pipeline.data.splits import SPLITS
 from pipeline.data.store import Store, prepared_store
@@ -112,7 +112,7 @@ def test_arrays_are_read_only(photos: Path) -> None:
 
 def test_a_second_call_finds_the_store(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _prepared(photos)
-    monkeypatch.setattr(store_module, "decode", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(preparation, "decode", lambda _: pytest.fail("decoded again"))
     again = _prepared(photos)
     assert again.reused
     assert again.digest == first.digest
@@ -185,7 +185,7 @@ def test_every_data_flag_but_the_place_makes_another_store(photos: Path) -> None
 
 def test_another_format_makes_another_store(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = _prepared(photos)
-    monkeypatch.setattr(store_module, "FORMAT", store_module.FORMAT + 1)
+    monkeypatch.setattr(preparation, "FORMAT", preparation.FORMAT + 1)
     assert _prepared(photos).digest != first.digest
 
 
@@ -305,7 +305,7 @@ def test_a_failure_half_way_leaves_nothing_and_the_next_call_succeeds(
 ) -> None:
     appended: list[np.ndarray] = []
 
-    class FailsAtTheFifth(store_module.ArrayFile):
+    class FailsAtTheFifth(preparation.ArrayFile):
         def append(self, row: np.ndarray) -> None:
             super().append(row)
             appended.append(row)
@@ -313,7 +313,7 @@ def test_a_failure_half_way_leaves_nothing_and_the_next_call_succeeds(
                 raise interruption("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "ArrayFile", FailsAtTheFifth)
+        patched.setattr(preparation, "ArrayFile", FailsAtTheFifth)
         with pytest.raises((interruption, UserError)):
             _prepared(photos)
     assert len(appended) == 5
@@ -325,7 +325,7 @@ def test_a_failure_leaves_no_file_open(photos: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr(store_module, "prepare", refuse)
+    monkeypatch.setattr(preparation, "prepare", refuse)
     with warnings.catch_warnings(record=True) as noise:
         warnings.simplefilter("always", ResourceWarning)
         with pytest.raises(MemoryError):
