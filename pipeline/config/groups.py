@@ -33,7 +33,7 @@ class DataConfig(Config):
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
-        (), description="OpenCV operations in order, such as opening:5,gradient (see pipeline/data/image_ops.py)."
+        (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/image_ops.py)."
     )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")

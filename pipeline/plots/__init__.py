@@ -5,7 +5,7 @@ share `style`. Does not compute metrics (`evaluation` does), read files, or log.
 """
 
 from pipeline.plots.charts import draw_class_counts, draw_confusion, draw_history, draw_reliability, draw_trials
-from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples
+from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages
 
 __all__ = [
     "draw_class_counts",
@@ -15,5 +15,6 @@ __all__ = [
     "draw_history",
     "draw_reliability",
     "draw_samples",
+    "draw_stages",
     "draw_trials",
 ]

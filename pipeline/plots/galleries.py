@@ -57,6 +57,31 @@ def draw_samples(images: dict[tuple[str, str], np.ndarray], title: str) -> Figur
     return figure
 
 
+def draw_stages(images: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
+    """A photo of every class (rows, the first `MAX_CLASSES`) before and after each step (columns).
+
+    ``images`` maps class to step to photo, all of one shape, with the same steps for every class.
+    """
+    rows = dict(list(images.items())[:MAX_CLASSES])
+    if not rows:
+        return say(new_figure(_WIDTH, 3, title), "No photos.")
+    steps, names = list(next(iter(rows.values()))), [plain(name, NAME_LIMIT) for name in rows]
+    room = max(map(len, names)) * CHARACTER + 0.8
+    cell = min((_WIDTH - room) / len(steps), 1.9)
+    figure = new_figure(cell * len(steps) + room, cell * len(rows) + 1.4, title)
+    axes = figure.subplots()
+    sheet = _montage([list(photos.values()) for photos in rows.values()])
+    _show(axes, sheet)
+    height, width = sheet.shape[:2]
+    axes.set_yticks((np.arange(len(names)) + 0.5) * height / len(names), names, fontsize=NORMAL)
+    limit = max(8, int(cell / CHARACTER))
+    captions = ["\n".join(textwrap.wrap(plain(step), limit)) for step in steps]
+    axes.set_xticks((np.arange(len(steps)) + 0.5) * width / len(steps), captions, fontsize=NORMAL)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    return figure
+
+
 def draw_errors(images: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     """The errors of which the model was surest, most confident first, captioned ``true → predicted 97 %``.
 
