@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pandas as pd
@@ -11,6 +12,9 @@ from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import TrialState
+
+if TYPE_CHECKING:
+    import plotly.graph_objects
 
 SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
 
@@ -60,4 +64,32 @@ def draw_study(study: Study) -> dict[str, Figure]:
         figure.set_size_inches(*(WIDE_INCHES if name == "optuna_slice" else SIZE_INCHES))
         pyplot.close(figure)
         figures[f"{name}.png"] = figure
+    return figures
+
+
+def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
+    """Return Optuna's interactive plots by title, in the order in which they are to be read.
+
+    A plot that needs more trials than there are is left out.
+    """
+    from optuna import visualization as draw
+
+    plots: dict[str, Callable[[], plotly.graph_objects.Figure]] = {
+        "Optimization history": lambda: draw.plot_optimization_history(study, target_name="val_accuracy"),
+        "Importance of the hyperparameters": lambda: draw.plot_param_importances(study, target_name="val_accuracy"),
+        "Parallel coordinates": lambda: draw.plot_parallel_coordinate(study, target_name="val_accuracy"),
+        "Slices": lambda: draw.plot_slice(study, target_name="val_accuracy"),
+        "Learning curves": lambda: draw.plot_intermediate_values(study),
+        "Timeline": lambda: draw.plot_timeline(study),
+    }
+    figures = {}
+    for name, plot in plots.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            try:
+                figure = plot()
+            except (RuntimeError, ValueError):  # too few complete trials
+                continue
+        if figure.data:
+            figures[name] = figure.update_layout(title="", template="plotly_white")
     return figures
