@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects
 
 SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
+FIGURE_HEIGHT_PX = 480  # of an interactive figure, whose width is the page's
 
 
 def trial_table(study: Study) -> pd.DataFrame:
@@ -91,5 +92,5 @@ def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
             except (RuntimeError, ValueError):  # too few complete trials
                 continue
         if figure.data:
-            figures[name] = figure.update_layout(title="", template="plotly_white")
+            figures[name] = figure.update_layout(title="", template="plotly_white", height=FIGURE_HEIGHT_PX)
     return figures
