@@ -173,12 +173,12 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
-    lines: list[str] = []
-    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
-    tracking.log_text("\n".join(lines), "model_summary.txt")
 
 
 def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
+    lines: list[str] = []
+    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
+    tracking.log_text("\n".join(lines), "model_summary.txt")
     about = serving.About(
         class_names=store.class_names,
         image_size=config.image_size,

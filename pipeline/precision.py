@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.config import TrainConfig
+from pipeline.data.whole import file_when_whole
 
 MEASURED = Path("mlruns/precision.json")
 FEWEST_STEPS = 200  # a shorter training goes by the processor: measuring would take longer than it could save
@@ -47,9 +48,8 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
             known[key] = _fastest(speeds)
             measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
             print(f"precision {known[key]} for {case} (images per second: {measured})", flush=True)
-            draft = MEASURED.with_suffix(".part")
-            draft.write_text(json.dumps(known, indent=2))
-            draft.replace(MEASURED)
+            with file_when_whole(MEASURED) as draft:
+                draft.write_text(json.dumps(known, indent=2))
     return known[key]
 
 

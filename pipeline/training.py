@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best epoch's network (float32) with its validation probabilities (n, classes), and all epochs."""
+    """The best epoch with its validation probabilities (n, classes), and all epochs."""
 
-    model: keras.Model
     history: pd.DataFrame
     best: Epoch
     val_probabilities: np.ndarray
     precision: str
+    _build: Callable[[], keras.Model]
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The best epoch's network, from pixels to float32 logits; one with a frozen backbone is built only now."""
+        return self._build()
 
 
 @dataclass
@@ -62,8 +67,8 @@ class _Progress:
     def result(self, trainer: Trainer) -> FitResult:
         """Return the best epoch's network, which ``trainer`` makes of its weights."""
         assert self.best is not None
-        model = trainer.classifier(self.best_weights)
-        return FitResult(model, pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision)
+        build = partial(trainer.classifier, self.best_weights)
+        return FitResult(pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision, build)
 
     def is_out_of_patience(self, patience: int, first: int) -> bool:
         """Return whether ``patience`` epochs, if not 0, from epoch ``first`` on brought no better val_accuracy."""

@@ -20,7 +20,7 @@ from pipeline.data import archives, tables
 from pipeline.data.downloads import download
 from pipeline.data.intake import HIDDEN
 from pipeline.data.synthetic import write_synthetic
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import folder_when_whole
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984

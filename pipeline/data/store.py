@@ -24,7 +24,7 @@ from pipeline.data.preparation import store_digest, write_store
 from pipeline.data.sources import photo_source
 from pipeline.data.splits import SPLITS
 from pipeline.data.tables import read_table
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import folder_when_whole
 
 DATA_ROOT = Path("data")
 MOST_HEADER_BYTES = 256  # of a .npy file
