@@ -103,7 +103,7 @@ class Trainer:
         self.twin = build_head(config, self._classes, cache.size)
         if saved or weights:
             copy_head(cache.classifier, self._network)
-        self._whole = lambda: cache.classifier
+        self._whole: Callable[[], keras.Model] = lambda: cache.classifier
 
     def _train_all(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
         config, classes = self._config, self._classes
