@@ -21,6 +21,7 @@ LEVELS = (
     ("pipeline.config",),
     ("pipeline.flags",),
     (
+        "pipeline.space",
         "pipeline.schedules",
         "pipeline.models",
         "pipeline.data",
@@ -28,6 +29,7 @@ LEVELS = (
         "pipeline.interrupts",
         "pipeline.processes",
     ),
+    ("pipeline.space_file",),
     ("pipeline.orphans", "pipeline.features", "pipeline.optimizers", "pipeline.phases", "pipeline.precision"),
     ("pipeline.step",),
     ("pipeline.trainer",),

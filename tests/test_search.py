@@ -19,6 +19,8 @@ from optuna.trial import TrialState
 from pipeline import orphans, search
 from pipeline.config import TrainConfig, TuneConfig, UserError
 from pipeline.processes import owner as owner_mark
+from pipeline.space import FACTORS, USUAL_RATES, Dimension, Range, is_whole
+from pipeline.space_file import space_of
 
 # Optuna's word on asking for a trial instead of calling optimize, which is what the tests do for speed.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
@@ -38,52 +40,65 @@ def config(tmp_path: Path) -> Callable[..., TuneConfig]:
 
 def _assert_in_the_search_space(trained: TrainConfig, config: TuneConfig) -> None:
     assert trained.variant in config.variants
-    assert trained.lr_schedule in search.SCHEDULES
-    assert trained.augment in (search.AUGMENTS if config.augment != "none" else ("none",))
-    rate, weight_decay = search.USUAL_RATES[trained.optimizer]
-    for value, (low, high) in [
-        (trained.learning_rate / rate, search.RATE_FACTOR),
-        (trained.weight_decay / weight_decay, search.WEIGHT_DECAY_FACTOR),
-        (trained.lr_decay, search.LR_DECAY),
+    space = space_of(config)
+    assert trained.lr_schedule in space.choices("lr_schedule")
+    assert trained.augment in space.choices("augment")
+    rate, weight_decay = USUAL_RATES[trained.optimizer]
+    for value, name in [
+        (trained.learning_rate / rate, "learning_rate_factor"),
+        (trained.weight_decay / weight_decay, "weight_decay_factor"),
+        (trained.lr_decay, "lr_decay"),
     ]:
-        assert low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+        wanted = space.dimensions[name]
+        assert isinstance(wanted, Range)
+        assert wanted.low * (1 - 1e-9) <= value <= wanted.high * (1 + 1e-9)
     searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay"}
     assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
 
 
+MODES: list[dict[str, Any]] = [
+    {},
+    {"augment": "none", "variants": ("resnet34",)},
+    {"freeze_backbone": True, "weights": "imagenet"},
+    {"weights": "imagenet"},
+    {"weights": "imagenet", "head_epochs": 2},
+    {"space": '{"batch_size": {"low": 8, "high": 64, "log": true}, "mixup": [0, 0.2], "learning_rate": 0.01}'},
+]
+
+
 @given(
-    optimizer=st.sampled_from(sorted(search.USUAL_RATES)),
-    variant=st.sampled_from(VARIANTS),
-    augment=st.sampled_from(search.AUGMENTS),
-    schedule=st.sampled_from(search.SCHEDULES),
-    rate=st.floats(*search.RATE_FACTOR),
-    weight_decay=st.floats(*search.WEIGHT_DECAY_FACTOR),
-    decay=st.floats(*search.LR_DECAY),
-    flags=st.fixed_dictionaries({"epochs": st.integers(2, 50), "seed": st.integers(0, 9), "mixup": st.just(0.2)}),
+    mode=st.sampled_from(MODES),
+    flags=st.fixed_dictionaries({"epochs": st.integers(3, 50), "seed": st.integers(0, 9), "ema": st.just(0.9)}),
+    data=st.data(),
 )
-@settings(deadline=None, max_examples=50)
-def test_every_point_of_the_space_is_a_valid_training(
-    optimizer: str,
-    variant: str,
-    augment: str,
-    schedule: str,
-    rate: float,
-    weight_decay: float,
-    decay: float,
-    flags: dict[str, Any],
+@settings(deadline=None, max_examples=60)
+def test_every_point_of_every_space_is_a_valid_training(
+    mode: dict[str, Any], flags: dict[str, Any], data: st.DataObject
 ) -> None:
-    config = TuneConfig(variants=VARIANTS, **flags)
-    chosen = {"optimizer": optimizer, "variant": variant, "augment": augment, "lr_schedule": schedule}
-    numbers = {"lr_decay": decay, "learning_rate_factor": rate, "weight_decay_factor": weight_decay}
-    trained = search.suggest(optuna.trial.FixedTrial(chosen | numbers), config)
-    _assert_in_the_search_space(trained, config)
-    assert trained.model_dump(include=set(chosen)) == chosen
-    assert trained.learning_rate == pytest.approx(rate * search.USUAL_RATES[optimizer][0])
+    config = TuneConfig(**{"variants": VARIANTS} | mode | flags)
+    space = space_of(config)
+    point = {name: data.draw(_values(name, of), label=name) for name, of in space.dimensions.items()}
+    trained = search.suggest(optuna.trial.FixedTrial(point), config)
+    for name, value in {**space.fixed, **point}.items():
+        if name in FACTORS:
+            usual = USUAL_RATES[trained.optimizer][list(FACTORS).index(name)]
+            assert getattr(trained, FACTORS[name]) == pytest.approx(value * usual)
+        else:
+            assert getattr(trained, name) == value
+    searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
+    assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
+
+
+def _values(name: str, dimension: Dimension) -> st.SearchStrategy[Any]:
+    if isinstance(dimension, tuple):
+        return st.sampled_from(dimension)
+    whole = is_whole(name)
+    return st.integers(int(dimension.low), int(dimension.high)) if whole else st.floats(dimension.low, dimension.high)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_samplers_stay_in_the_space_and_go_all_over_it(sampler: str, config: Callable[..., TuneConfig]) -> None:
-    wanted = config(sampler=sampler, weights="imagenet", image_size=64)
+    wanted = config(sampler=sampler, image_size=64)
     study = search.open_study(wanted, "digest")
     tried = []
     for number in range(15):
@@ -147,6 +162,7 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     other: list[dict[str, object]] = [{"epochs": 77}, {"batch_size": 77}, {"seed": 77}, {"augment": "none"}]
     other += [{"weights": "models:/a@b"}, {"image_size": 992}, {"variants": VARIANTS}, {"pruner": "none"}]
     other += [{"classes": ("red", "blue")}, {"image_ops": ("grey",)}, {"split_seed": 77}]
+    other += [{"space": '{"dropout": 0.5}'}, {"space": '{"dropout": [0.5, 0.1]}'}, {"space": '{"batch_size": 128}'}]
     names = [
         name,
         search.study_name(base, "other"),
@@ -200,7 +216,7 @@ def test_a_search_begins_with_known_good_trials_each_once(
     wanted = config(**flags)
     starts = search.known_good(wanted)
     assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
-    assert {start["optimizer"] for start in starts} == set(search.USUAL_RATES)
+    assert {start["optimizer"] for start in starts} == set(space_of(wanted).choices("optimizer"))
     assert {start["variant"] for start in starts} == set(VARIANTS)
     study = search.open_study(wanted, "digest")
     for start in starts * 2:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import yaml
 
 from pipeline.config import TuneConfig as CONFIG
 from pipeline.config import UserError
@@ -11,6 +15,7 @@ from pipeline.config import UserError
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from pipeline.space import Space
     from pipeline.trials import Winner
 
 FAILURES_IN_A_ROW = 3  # then the fault is not the trial's
@@ -21,9 +26,11 @@ def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
     from pipeline import registry, search, tracking
     from pipeline.experiment import log_store, open_store, print_model, training_key
+    from pipeline.space_file import space_of, with_space_read
     from pipeline.workers import warm_up
 
-    config = _with_known_weights(config)
+    config = _with_known_weights(with_space_read(config))
+    space = space_of(config)
     if not config.ray_address:
         warm_up("pipeline.preload")
     tracking.connect()
@@ -33,11 +40,13 @@ def run(config: CONFIG) -> None:
         log_store(store, sample_splits=("train", "validation"))
         study = search.open_study(config, store.digest)
         tracking.set_tags({"study_name": study.study_name})
-        _prepare(study, config)
+        tracking.log_text(yaml.safe_dump(space.as_data(), sort_keys=False), "space.yaml")
+        _prepare(study, config, space)
         _run_trials(study, config, parent)
         winner = _confirm(study, config, parent)
         version = registry.register(winner.model_uri, config.model_name)
         _log_search(study, winner)
+        _name_borders(study.trials[winner.trial].params, space)
     judged_by = f" (mean of {winner.seeds} fresh seeds)" if winner.seeds else ""
     print(f"winner: trial {winner.trial}, val_accuracy {winner.val_accuracy:.4f}{judged_by}")
     print_model(version)
@@ -58,15 +67,16 @@ def _with_known_weights(config: CONFIG) -> CONFIG:
     return config.model_copy(update={"variants": known})
 
 
-def _prepare(study: Study, config: CONFIG) -> None:
+def _prepare(study: Study, config: CONFIG, space: Space) -> None:
     from pipeline import orphans, search
+    from pipeline.space_file import unsearched
 
     for orphan in orphans.fail_orphans(study):
         print(f"trial {orphan.number} was running in a process that is gone; another goes on with it", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
-    for flag, (value, searched) in search.unsearched(config).items():
-        print(f"{flag}={value} is not tried: the search is over {', '.join(searched)}", flush=True)
+    for flag, (value, searched) in unsearched(config, space).items():
+        print(f"{flag}={value} is not tried: the search is over {', '.join(map(str, searched))}", flush=True)
     finished, _, _ = search.trial_counts(study)
     print(f"study {study.study_name}: {finished} of {config.n_trials} trials are finished", flush=True)
 
@@ -118,3 +128,19 @@ def _log_search(study: Study, winner: Winner) -> None:
     tracking.log_metrics({"best_val_accuracy": best.value or 0.0, "confirmed_val_accuracy": winner.val_accuracy})
     tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
     tracking.set_tags({"best_trial": str(winner.trial), "model_uri": winner.model_uri})
+
+
+def _name_borders(params: Mapping[str, object], space: Space) -> None:
+    """Call out what of the winner lies on the border of its range, and say what to try next."""
+    from pipeline import tracking
+    from pipeline.space import at_border
+
+    borders = at_border(space, params)
+    for border in borders:
+        wider = json.dumps({border.name: border.next.model_dump()})
+        print(
+            f"{border.name}={border.value:.2g} of the winner is on the border of {border.range.low:g} to "
+            f"{border.range.high:g}; beyond it may be better:\n  --space='{wider}'",
+            flush=True,
+        )
+    tracking.set_tags({"at_border": ", ".join(border.name for border in borders) or "nothing"})

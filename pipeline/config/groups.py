@@ -161,6 +161,10 @@ class SearchConfig(Config):
         min_length=1,
         description="Variants to search over, as a comma list.",
     )
+    space: str = Field(
+        "",
+        description="YAML or JSON file of ranges, choices and fixed values to search instead (docs/search_space.md).",
+    )
     confirm_top_k: int = Field(
         2, ge=0, description="Best configs that are trained again, fresh and longer; 0 for none."
     )
