@@ -24,7 +24,7 @@ from pipeline import plots, registry, serving, tracking
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Config, DataConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.evaluation import classification_metrics, confusion_table, metric_name
+from pipeline.evaluation import classification_metrics, confusion_table, metric_name, prediction_table
 from pipeline.trainer import Diverged, Epoch
 from pipeline.training import FitResult, fit
 
@@ -173,6 +173,8 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
+    paths = store.rows("validation")["path"].tolist()
+    tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
 def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:

@@ -35,6 +35,16 @@ def trial_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def curve_table(study: Study) -> pd.DataFrame:
+    """Return a row per trial and epoch: number, epoch, value (val_accuracy)."""
+    rows = [
+        (trial.number, epoch, value)
+        for trial in study.get_trials(deepcopy=False)
+        for epoch, value in trial.intermediate_values.items()
+    ]
+    return pd.DataFrame(rows, columns=["number", "epoch", "value"])
+
+
 def draw_study(study: Study) -> dict[str, Figure]:
     """Return Optuna's plots by file name: history, importance, parallel coordinates, slice, timeline.
 

@@ -42,7 +42,7 @@ LEVELS = (
         "pipeline.plots",
         "pipeline.evaluation",
     ),
-    ("pipeline.served_model",),
+    ("pipeline.served_model", "pipeline.report"),
     ("pipeline.registry",),
     ("pipeline.search", "pipeline.experiment"),
     ("pipeline.trials",),
@@ -52,11 +52,18 @@ LEVELS = (
     ("pipeline.__main__", "pipeline.mlproject"),
 )
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots", "pipeline.tracking"}
+PACKAGES = {
+    "pipeline.config",
+    "pipeline.models",
+    "pipeline.data",
+    "pipeline.plots",
+    "pipeline.report",
+    "pipeline.tracking",
+}
 ONLY_IN = {
     "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
     "optuna": {"pipeline.orphans", "pipeline.search", "pipeline.trials", "pipeline.study_plots"},
-    "matplotlib": {"pipeline.plots", "pipeline.study_plots", "pipeline.tracking"},
+    "matplotlib": {"pipeline.plots", "pipeline.report", "pipeline.study_plots", "pipeline.tracking"},
     "ray": {"pipeline.workers"},
     "tyro": {"pipeline.flags"},
 }

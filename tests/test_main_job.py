@@ -196,7 +196,7 @@ def test_runs_say_which_data_they_read(tuned_project: Tuned, photo_folder: Path)
 def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     (parent,) = _stage(tuned_project.runs, "tune")
     artifacts = _artifacts(tuned_project.client, parent)
-    assert artifacts >= STUDY_PICTURES | {"trials.csv", "trials.png", "class_counts.json", "samples.png"}
+    assert artifacts >= STUDY_PICTURES | {"trials.csv", "trials.png", "class_counts.json", "samples.png", "report.html"}
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}
     assert set(table.index) == set(trials)
@@ -272,7 +272,7 @@ def test_evaluate_reports_on_the_test_split(tuned_project: Tuned, evaluated: Eva
     assert run.data.metrics["test_recall_red"] == predictions.loc[predictions["label"] == "red", "correct"].mean()
     assert _artifacts(client, run) >= {
         *("predictions.csv", "confusion_matrix.json", "confusion_matrix.png", "calibration.png", "grad_cam.png"),
-        "config.json",
+        *("config.json", "report.html"),
     }
     assert ("errors.png" in _artifacts(client, run)) == (accuracy < 1)
 

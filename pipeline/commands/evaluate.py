@@ -32,7 +32,8 @@ def run(config: CONFIG) -> None:
         _check_same_photos(store, classifier.about)
         log_store(store, context="testing")
         tracking.set_tags({"model_version": version.number, "model_name": version.name} if version else {})
-        _log_report(store, classifier)
+        title = f"{version.name} version {version.number}" if version else config.model_uri
+        _log_report(store, classifier, title)
         promoted = version is not None and registry.make_champion_if_none(version)
     if version and promoted:
         print(f"{version.name} version {version.number} is now {registry.CHAMPION}: there was none", flush=True)
@@ -60,9 +61,10 @@ def _check_same_photos(store: Store, about: About) -> None:
         )
 
 
-def _log_report(store: Store, classifier: Classifier) -> None:
-    """Log the contract's metrics, tables and pictures of the test split."""
+def _log_report(store: Store, classifier: Classifier, title: str) -> None:
+    """Log the contract's metrics, tables and pictures of the test split, and the page that shows them."""
     from pipeline import evaluation, plots, tracking
+    from pipeline.report import TestReport, test_report
 
     labels, names, rows = store.labels("test"), store.class_names, store.rows("test")
     probabilities = classifier.probabilities(store.images("test"))
@@ -87,6 +89,16 @@ def _log_report(store: Store, classifier: Classifier) -> None:
     }
     for name, figure in figures.items():
         tracking.log_figure(figure, f"{name}.png")
+    report = TestReport(
+        title=f"{title} on {len(labels)} test photos",
+        metrics=metrics,
+        predictions=predictions,
+        images=store.images("test"),
+        class_names=names,
+        figures=figures,
+        facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(names)), **tracking.run_facts()},
+    )
+    tracking.log_text(test_report(report), "report.html")
     print(f"test: {len(labels)} photos, {summary}\n{per_class.round(3).to_string()}", flush=True)
 
 

@@ -15,8 +15,10 @@ from pipeline.config import UserError
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from pipeline.data.store import Store
+    from pipeline.registry import Version
     from pipeline.space import Space
-    from pipeline.trials import Winner
+    from pipeline.trials import Confirmation, Winner
 
 FAILURES_IN_A_ROW = 3  # then the fault is not the trial's
 OTHERS_EVERY_S = 5
@@ -43,10 +45,11 @@ def run(config: CONFIG) -> None:
         tracking.log_text(yaml.safe_dump(space.as_data(), sort_keys=False), "space.yaml")
         _prepare(study, config, space)
         _run_trials(study, config, parent)
-        winner = _confirm(study, config, parent)
+        winner, confirmations = _confirm(study, config, parent)
         version = registry.register(winner.model_uri, config.model_name)
         _log_search(study, winner)
         _name_borders(study.trials[winner.trial].params, space)
+        _log_report(study, winner, confirmations, store, version)
     judged_by = f" (mean of {winner.seeds} fresh seeds)" if winner.seeds else ""
     print(f"winner: trial {winner.trial}, val_accuracy {winner.val_accuracy:.4f}{judged_by}")
     print_model(version)
@@ -104,7 +107,7 @@ def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
         orphans.fail_orphans(study)
 
 
-def _confirm(study: Study, config: CONFIG, parent: str) -> Winner:
+def _confirm(study: Study, config: CONFIG, parent: str) -> tuple[Winner, list[Confirmation]]:
     from pipeline import trials
     from pipeline.workers import run_tasks
 
@@ -112,7 +115,8 @@ def _confirm(study: Study, config: CONFIG, parent: str) -> Winner:
     outcomes = list(run_tasks(trials.confirm_trial, jobs, config.workers, config.ray_address))
     if errors := [outcome.error for outcome in outcomes if outcome.error]:
         raise UserError(f"every confirmation must end, got {errors[0]} (run the same command again)")
-    return trials.pick_winner(study, [outcome.value for outcome in outcomes])
+    confirmations = [outcome.value for outcome in outcomes]
+    return trials.pick_winner(study, confirmations), confirmations
 
 
 def _log_search(study: Study, winner: Winner) -> None:
@@ -144,3 +148,33 @@ def _name_borders(params: Mapping[str, object], space: Space) -> None:
             flush=True,
         )
     tracking.set_tags({"at_border": ", ".join(border.name for border in borders) or "nothing"})
+
+
+def _log_report(
+    study: Study, winner: Winner, confirmations: list[Confirmation], store: Store, version: Version
+) -> None:
+    import pandas as pd
+
+    from pipeline import tracking
+    from pipeline.report import SearchReport, search_report
+    from pipeline.study_plots import curve_table, draw_study, trial_table
+    from pipeline.trials import Confirmation
+
+    photos = store.rows("validation")
+    report = SearchReport(
+        title=f"Search for a classifier of {store.source.name}",
+        trials=trial_table(study),
+        curves=curve_table(study),
+        confirmations=pd.DataFrame(confirmations, columns=Confirmation._fields),
+        winner=winner.trial,
+        val_accuracy=winner.val_accuracy,
+        seeds=winner.seeds,
+        model_uri=f"models:/{version.name}/{version.number}",
+        class_names=store.class_names,
+        images=store.images("validation"),
+        groups=photos["group"].to_numpy(),
+        predictions=tracking.read_table(winner.run_id, tracking.VAL_PREDICTIONS),
+        figures=draw_study(study),
+        facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
+    )
+    tracking.log_text(search_report(report), "report.html")

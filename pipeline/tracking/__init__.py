@@ -2,6 +2,7 @@
 
 from pipeline.tracking.contents import (
     RUN_PICTURES,
+    VAL_PREDICTIONS,
     copy_artifacts,
     log_classifier,
     log_data,
@@ -9,11 +10,14 @@ from pipeline.tracking.contents import (
     log_metrics,
     log_table,
     log_text,
+    read_table,
+    run_facts,
     set_tags,
 )
 from pipeline.tracking.runs import StoreGone, connect, last_epoch, run, training_states, ui_command
 
 __all__ = [
-    "RUN_PICTURES", "StoreGone", "connect", "copy_artifacts", "last_epoch", "log_classifier", "log_data", "log_figure",
-    "log_metrics", "log_table", "log_text", "run", "set_tags", "training_states", "ui_command",
+    "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "connect", "copy_artifacts", "last_epoch", "log_classifier",
+    "log_data", "log_figure", "log_metrics", "log_table", "log_text", "read_table", "run", "run_facts", "set_tags",
+    "training_states", "ui_command",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from mlflow.data import pandas_dataset
 import pipeline
 
 MODEL_PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
+VAL_PREDICTIONS = (
+    "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
+)
 RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
 
 
@@ -46,6 +50,17 @@ def log_text(text: str, file: str) -> None:
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
     mlflow.set_tags(dict(tags))
+
+
+def run_facts() -> dict[str, str]:
+    """Return what identifies the open run in a report, in words."""
+    active = mlflow.active_run()
+    assert active is not None
+    run = mlflow.get_run(active.info.run_id)
+    tags = {"Data digest": "data_digest", "Git commit": "git_commit"}
+    known = {name: run.data.tags[tag][:12] for name, tag in tags.items() if tag in run.data.tags}
+    began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    return {**known, "MLflow run": run.info.run_id[:12], "Began": f"{began:%Y-%m-%d %H:%M} UTC"}
 
 
 def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) -> None:
@@ -83,6 +98,15 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: pd.DataFra
         pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
     )
     return str(info.model_uri)
+
+
+def read_table(run_id: str, file: str) -> pd.DataFrame | None:
+    """Return a .csv artifact of a run, or None if the run has no such file."""
+    if file not in {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        downloaded = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
+        return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 
 
 def copy_artifacts(run_id: str, files: Sequence[str]) -> None:
