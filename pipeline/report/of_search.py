@@ -77,7 +77,7 @@ def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
     if search.predictions is not None:
         correct = search.predictions["correct"].to_numpy(bool)
         low, high = bootstrap_interval(correct, search.groups)
-        interval = f"95 % interval {_percent(low)} to {_percent(high)}"
+        interval = f"95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)}"
         answer += [f"The registered model has {_percent(correct.mean())} ({interval})."]
         answer += [weakest(search.predictions, search.class_names)]
     return answer
@@ -150,7 +150,7 @@ def _how_to_use(search: SearchReport) -> Section:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _short(value: object) -> str:

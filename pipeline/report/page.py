@@ -38,7 +38,7 @@ class Picture:
             return Markup('<div role="img" aria-label="{}">{}</div>').format(self.alt, Markup(self.drawing))
         buffer = io.BytesIO()
         self.drawing.savefig(buffer, dpi=110, bbox_inches="tight")
-        return Markup('<img class="plot" decoding="async" src="{}" alt="{}">').format(
+        return Markup('<img class="plot" src="{}" alt="{}">').format(
             _data_uri("image/png", buffer.getvalue()), self.alt
         )
 

@@ -20,7 +20,10 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.plots import style
 
-INK, FAINT = "#0a0b0c", "#0d0e0f"  # stand for the page's own colours, which follow light and dark
+INK, FAINT = "#0a0b0c", "#0d0e0f"
+COLOURS_OF_THE_PAGE = {  # which follow light and dark
+    INK: "currentColor", FAINT: "var(--line)", style.BLUE: "var(--accent)", style.VERMILLION: "var(--winner)",
+}  # fmt: skip
 STATE_MARKERS = {"complete": "o", "pruned": "X", "fail": "v", "running": "s"}
 _SVG = "http://www.w3.org/2000/svg"
 
@@ -127,4 +130,6 @@ def _as_part_of_a_page(svg: str, titles: Mapping[str, str]) -> str:
             element.insert(0, title)
     text = ElementTree.tostring(root, encoding="unicode")
     text = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", text)
-    return text.replace(INK, "currentColor").replace(FAINT, "var(--line)")
+    for colour, of_the_page in COLOURS_OF_THE_PAGE.items():
+        text = text.replace(colour.lower(), of_the_page)
+    return text

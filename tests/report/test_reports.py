@@ -66,7 +66,7 @@ def search(trials: pd.DataFrame, predictions: pd.DataFrame) -> SearchReport:
 
 
 def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
-    page = unescape(search_report(search))
+    page = unescape(search_report(search)).replace("\N{NO-BREAK SPACE}", " ")
     assert "Trial 1 won (optimizer sgd, learning_rate 0.1)" in page
     assert "right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)" in page
     assert "The registered model has 70.0 % (95 % interval " in page
