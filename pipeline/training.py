@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.checkpoint import Checkpoints, Saved
-from pipeline.config import TrainConfig
+from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.interrupts import held_back
 from pipeline.phases import Phase, phases_of
@@ -140,6 +140,7 @@ def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> No
         "best": progress.best and progress.best.epoch,
         "steps_done": progress.steps_done,
         "seconds": progress.seconds,
+        "precision": trainer.precision,
     }
     checkpoints.save(len(progress.epochs), progress.steps_done, Saved(arrays, words))
 
@@ -160,6 +161,11 @@ def _begun(
     progress = _progress_of(saved) if saved else _Progress()
     trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
     if saved:
+        if (begun_in := saved.progress["precision"]) != trainer.precision:  # another is measured to be faster by now
+            raise UserError(
+                f"a training goes on in the number format that it began in, got {trainer.precision} instead of "
+                f"{begun_in} from precision={trainer.phase.config.precision} (set resume=never to begin anew)"
+            )
         trainer.restore(_group(saved, "state"))
         print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
     return trainer, progress
