@@ -24,7 +24,13 @@ from pipeline import plots, registry, serving, tracking
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Config, DataConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.evaluation import classification_metrics, confusion_table, metric_name, prediction_table
+from pipeline.evaluation import (
+    classification_metrics,
+    confusion_table,
+    fit_temperature,
+    metric_name,
+    prediction_table,
+)
 from pipeline.trainer import Diverged, Epoch
 from pipeline.training import FitResult, fit
 
@@ -189,6 +195,7 @@ def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
         data_digest=store.digest,
         data_source=str(store.source.resolve()),
         config=config.model_dump(mode="json"),
+        temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
     )
     first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
     example = pd.DataFrame({"image": [cv2.imencode(".jpg", first)[1].tobytes()]})

@@ -1,7 +1,7 @@
 """The classifier as its users meet it: encoded photos, paths or pixels in, a table of labels and probabilities out.
 
-Owns the folder that is logged as the model (``model.keras`` and ``classifier.json``) and the forms in which photos
-may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
+Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the forms in
+which photos may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.config import DamagedModel, first_line
 from pipeline.data.decode import BadImage, decode, prepare
+from pipeline.digests import check_sums, write_sums
 from pipeline.models.files import load_classifier
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class About:
     data_digest: str
     data_source: str
     config: Mapping[str, Any]
+    temperature: float = 1.0  # divides the logits, so that probabilities mean what they say; no label depends on it
 
 
 def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
@@ -49,13 +52,19 @@ def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / ABOUT_FILE).write_text(json.dumps(asdict(about), indent=2))
+    write_sums(folder)
 
 
 class Classifier:
-    """A saved classifier; the network is loaded when first needed."""
+    """A saved classifier; the network is loaded when first needed.
+
+    Raises:
+        DamagedModel: a file is not as it was saved, or cannot be read as a network.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        check_sums(folder)
         stored = json.loads((folder / ABOUT_FILE).read_text())
         stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
         self.about = About(**stored)
@@ -63,13 +72,24 @@ class Classifier:
     @cached_property
     def model(self) -> keras.Model:
         """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
-        return load_classifier(self._folder / MODEL_FILE)
+        try:
+            return load_classifier(self._folder / MODEL_FILE)
+        except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
+            raise DamagedModel(
+                f"a model must be a network that Keras reads, got {first_line(error)} from {self._folder / MODEL_FILE}"
+            ) from error
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
+        from pipeline.models.predict import predict_logits
+
+        return predict_logits(self.model, images)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
-        from pipeline.models.predict import predict_logits, softmax
+        from pipeline.models.predict import softmax
 
-        return softmax(predict_logits(self.model, images))
+        return softmax(self.logits(images) / self.about.temperature)
 
     def predict(self, photos: Iterable[object]) -> pd.DataFrame:
         """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).

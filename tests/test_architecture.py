@@ -26,6 +26,7 @@ LEVELS = (
         "pipeline.models",
         "pipeline.data",
         "pipeline.checkpoint",
+        "pipeline.digests",
         "pipeline.interrupts",
         "pipeline.processes",
     ),
@@ -59,6 +60,7 @@ PACKAGES = {
     "pipeline.plots",
     "pipeline.report",
     "pipeline.tracking",
+    "pipeline.evaluation",
 }
 ONLY_IN = {
     "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model"},

@@ -15,6 +15,7 @@ from pipeline.config.base import (
     IMAGE_SIZE_STEP,
     Augment,
     Config,
+    DamagedModel,
     OptimizerName,
     Resize,
     Schedule,
@@ -34,9 +35,9 @@ from pipeline.config.groups import (
 )
 
 __all__ = [
-    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DataConfig", "DoctorConfig", "EvaluateConfig",
-    "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule", "TrainConfig",
-    "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DoctorConfig",
+    "EvaluateConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule",
+    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
 ]  # fmt: skip
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class UserError(Exception):
     """A mistake that the user can mend: one line with rule, value received, place and remedy."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class DamagedModel(UserError):
+    """A model whose files are not those that were recorded, or that does not answer as it should."""
+
+    exit_code = 3
 
 
 def first_line(error: BaseException) -> str:
