@@ -31,6 +31,7 @@ from pipeline.evaluation import (
     metric_name,
     prediction_table,
 )
+from pipeline.model_card import training_card
 from pipeline.trainer import Diverged, Epoch
 from pipeline.training import FitResult, fit
 
@@ -72,7 +73,11 @@ def tracked_fit(
     with _checkpoints(config, store, start_from) as checkpoints:
         result = fit(config, store, log_epoch, start_from, checkpoints)
         _log_result(result, store)
-        return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
+        about = _about(result, config, store)
+        uri = _log_model(result, about, store) if wants_model(result.best) else ""
+        card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
+        tracking.set_note(card)
+        return Trained(result.best, uri)
 
 
 def training_key(config: Config) -> str:
@@ -183,11 +188,8 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
-def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
-    lines: list[str] = []
-    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
-    tracking.log_text("\n".join(lines), "model_summary.txt")
-    about = serving.About(
+def _about(result: FitResult, config: TrainConfig, store: Store) -> serving.About:
+    return serving.About(
         class_names=store.class_names,
         image_size=config.image_size,
         resize=config.resize,
@@ -197,6 +199,12 @@ def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
         config=config.model_dump(mode="json"),
         temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
     )
+
+
+def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
+    lines: list[str] = []
+    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
+    tracking.log_text("\n".join(lines), "model_summary.txt")
     first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
     example = pd.DataFrame({"image": [cv2.imencode(".jpg", first)[1].tobytes()]})
     with tempfile.TemporaryDirectory() as scratch:

@@ -74,6 +74,8 @@ class Classifier:
         """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
         try:
             return load_classifier(self._folder / MODEL_FILE)
+        except (ImportError, MemoryError):
+            raise
         except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
             raise DamagedModel(
                 f"a model must be a network that Keras reads, got {first_line(error)} from {self._folder / MODEL_FILE}"

@@ -17,10 +17,11 @@ GROUPS = {
     "preprocess": ["data"],
     "train": ["data", "training", "registry"],
     "tune": ["data", "training", "search", "registry"],
-    "evaluate": ["model", "modeldata"],
+    "evaluate": ["model", "modeldata", "report", "promotion"],
     "ablate": ["data", "training", "ablation", "registry"],
     "predict": ["prediction", "model"],
-    "main": ["data", "training", "search", "registry"],
+    "rollback": ["registry"],
+    "main": ["data", "training", "search", "registry", "promotion"],
     "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}

@@ -31,6 +31,7 @@ from mlflow.entities import Run
 
 from pipeline.__main__ import main
 from pipeline.config import TrainConfig, TuneConfig
+from pipeline.evaluation import PICTURES, TABLES
 from pipeline.flags import config_text
 
 if TYPE_CHECKING:
@@ -274,7 +275,29 @@ def test_evaluate_reports_on_the_test_split(tuned_project: Tuned, evaluated: Eva
         *("predictions.csv", "confusion_matrix.json", "confusion_matrix.png", "calibration.png", "grad_cam.png"),
         *("config.json", "report.html"),
     }
-    assert ("errors.png" in _artifacts(client, run)) == (accuracy < 1)
+    of_comparison = {"confusion_difference.png", "confusion_difference.json"}  # there was no champion
+    assert _artifacts(client, run) >= {*PICTURES, *TABLES} - of_comparison
+    assert run.data.metrics["test_reads"] == 1
+
+
+def test_the_model_card_is_in_the_registry(tuned_project: Tuned, evaluated: Evaluated) -> None:
+    client = tuned_project.client
+    card = _text(client, evaluated.run, "model_card.md")
+    version = client.get_model_version("flower-classifier", "1")
+    model = client.get_registered_model("flower-classifier")
+    assert version.description == model.description == evaluated.run.data.tags["mlflow.note.content"] == card
+    assert f"{100 * evaluated.run.data.metrics['test_accuracy']:.1f} % right" in card
+    assert 'mlflow.pyfunc.load_model("models:/flower-classifier/1")' in card
+    assert f"get-artifact?path=confusion_matrix.png&run_uuid={evaluated.run.info.run_id}" in card
+    assert version.tags["test_reads"] == model.tags["test_reads"] == "1"
+    assert "is now champion: there is no champion yet" in card
+
+
+def test_runs_say_in_a_note_what_they_came_to(tuned_project: Tuned) -> None:
+    notes = {run.data.tags["stage"]: run.data.tags["mlflow.note.content"] for run in tuned_project.runs}
+    assert "won** with" in notes["tune"]
+    assert "2 trials complete" in notes["tune"]
+    assert all("% right** on the validation photos" in notes[stage] for stage in ("trial", "confirm"))
 
 
 def test_evaluate_reads_test_photos_only(tuned_project: Tuned, evaluated: Evaluated) -> None:

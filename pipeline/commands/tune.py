@@ -121,6 +121,7 @@ def _confirm(study: Study, config: CONFIG, parent: str) -> tuple[Winner, list[Co
 
 def _log_search(study: Study, winner: Winner) -> None:
     from pipeline import plots, search, tracking
+    from pipeline.model_card import search_card
     from pipeline.study_plots import draw_study, trial_table
 
     table = trial_table(study)
@@ -132,6 +133,9 @@ def _log_search(study: Study, winner: Winner) -> None:
     tracking.log_metrics({"best_val_accuracy": best.value or 0.0, "confirmed_val_accuracy": winner.val_accuracy})
     tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
     tracking.set_tags({"best_trial": str(winner.trial), "model_uri": winner.model_uri})
+    states = table["state"].value_counts().to_dict()
+    won = (winner.trial, winner.val_accuracy, winner.seeds, states, winner.run_id)
+    tracking.set_note(search_card(*won, *tracking.open_run()))
 
 
 def _name_borders(params: Mapping[str, object], space: Space) -> None:

@@ -33,11 +33,12 @@ from pipeline.config.groups import (
     SearchConfig,
     TrainingConfig,
 )
+from pipeline.config.judging import PromotionConfig, ReportConfig
 
 __all__ = [
     "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DoctorConfig",
-    "EvaluateConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule",
-    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "EvaluateConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
+    "RollbackConfig", "Schedule", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
 ]  # fmt: skip
 
 
@@ -69,7 +70,7 @@ class TuneConfig(PhotoTrainingConfig, SearchConfig, RegistryConfig):
         return train_config_of(self, changes)
 
 
-class MainConfig(TuneConfig):
+class MainConfig(TuneConfig, PromotionConfig):
     """preprocess, then tune, then evaluate."""
 
 
@@ -81,8 +82,12 @@ class AblateConfig(PhotoTrainingConfig, AblationConfig, RegistryConfig):
         return train_config_of(self, changes)
 
 
-class EvaluateConfig(ModelConfig, ModelDataConfig):
-    """Read the test split once and report on a registered model."""
+class EvaluateConfig(ModelConfig, ModelDataConfig, ReportConfig, PromotionConfig):
+    """Report on a registered model's test photos; make it champion if it is proven better."""
+
+
+class RollbackConfig(RegistryConfig):
+    """Make the champion before the present one champion again."""
 
 
 class PredictConfig(PredictionConfig, ModelConfig):

@@ -1,18 +1,25 @@
 """Tables and photos -> matplotlib Figures for people to compare in the MLflow UI and the report.
 
-Owns colours, type, sizes and what is marked: tables are drawn in `charts`, photos in `galleries`, and both
-share `style`. Does not compute metrics (`evaluation` does), read files, or log.
+Owns colours, type, sizes and what is marked: tables are drawn in `charts`, `confidence`, `matrices` and `verdicts`,
+photos in `galleries`, and all share `style`. Does not compute metrics (`evaluation` does), read files, or log.
 """
 
-from pipeline.plots.charts import draw_class_counts, draw_confusion, draw_history, draw_reliability, draw_trials
+from pipeline.plots.charts import draw_class_counts, draw_history, draw_trials
+from pipeline.plots.confidence import draw_coverage, draw_reliability
 from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages
+from pipeline.plots.matrices import draw_confusion, draw_confusion_difference
+from pipeline.plots.verdicts import draw_corruptions, draw_per_class
 
 __all__ = [
     "draw_class_counts",
     "draw_confusion",
+    "draw_confusion_difference",
+    "draw_corruptions",
+    "draw_coverage",
     "draw_errors",
     "draw_heat_maps",
     "draw_history",
+    "draw_per_class",
     "draw_reliability",
     "draw_samples",
     "draw_stages",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.evaluation import PICTURES
 from pipeline.report.failures import on_which_photos, weakest, where_it_fails
 from pipeline.report.page import Page, Picture, Section, Table, render
 
@@ -89,7 +90,7 @@ def _how_confident(test: TestReport) -> list[str]:
 
 
 def _figure(name: str, figure: Figure) -> Section:
-    about = FIGURES.get(name, About(_heading(name), _heading(name)))
+    about = FIGURES.get(name, About(_heading(name), PICTURES.get(f"{name}.png", _heading(name))))
     return Section(about.title, pictures=[Picture(figure, about.text)])
 
 

@@ -7,17 +7,29 @@ from pipeline.tracking.contents import (
     log_classifier,
     log_data,
     log_figure,
+    log_json,
     log_metrics,
     log_table,
     log_text,
     read_table,
+    rename,
     run_facts,
+    set_note,
     set_tags,
 )
-from pipeline.tracking.runs import StoreGone, connect, last_epoch, run, training_states, ui_command
+from pipeline.tracking.runs import (
+    StoreGone,
+    connect,
+    environment,
+    last_epoch,
+    open_run,
+    run,
+    training_states,
+    ui_command,
+)
 
 __all__ = [
-    "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "connect", "copy_artifacts", "last_epoch", "log_classifier",
-    "log_data", "log_figure", "log_metrics", "log_table", "log_text", "read_table", "run", "run_facts", "set_tags",
-    "training_states", "ui_command",
+    "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "connect", "copy_artifacts", "environment", "last_epoch",
+    "log_classifier", "log_data", "log_figure", "log_json", "log_metrics", "log_table", "log_text", "open_run",
+    "read_table", "rename", "run", "run_facts", "set_note", "set_tags", "training_states", "ui_command",
 ]  # fmt: skip

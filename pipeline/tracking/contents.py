@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.data import pandas_dataset
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 import pipeline
 
@@ -22,6 +23,7 @@ VAL_PREDICTIONS = (
     "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
 )
 RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
+MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -45,6 +47,21 @@ def log_table(table: pd.DataFrame, file: str) -> None:
 def log_text(text: str, file: str) -> None:
     """Store a text artifact of the open run."""
     mlflow.log_text(text, file)
+
+
+def log_json(content: Mapping[str, object], file: str) -> None:
+    """Store numbers and texts of the open run as a .json file."""
+    mlflow.log_dict(dict(content), file)
+
+
+def set_note(markdown: str) -> None:
+    """Write what the UI shows as the open run's description."""
+    mlflow.set_tag(MLFLOW_RUN_NOTE, markdown[:MOST_CHARACTERS])
+
+
+def rename(name: str) -> None:
+    """Rename the open run."""
+    mlflow.set_tag(MLFLOW_RUN_NAME, name)
 
 
 def set_tags(tags: Mapping[str, str]) -> None:

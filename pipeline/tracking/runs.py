@@ -207,6 +207,18 @@ def last_epoch() -> int:
     return max((metric.step for metric in history), default=0)
 
 
+def open_run() -> tuple[str, str]:
+    """Return the ids of the open run's experiment and of the run."""
+    active = mlflow.active_run()
+    assert active is not None
+    return active.info.experiment_id, active.info.run_id
+
+
+def environment() -> dict[str, str]:
+    """Return the variables with which another process finds this process's store and registry."""
+    return {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_REGISTRY_URI": mlflow.get_registry_uri()}
+
+
 def _commit_tag() -> dict[str, str]:
     try:
         import git

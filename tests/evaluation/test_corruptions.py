@@ -13,10 +13,11 @@ every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
 
 @pytest.fixture(scope="module")
 def photos() -> np.ndarray:
-    """Six smooth colourful photos: what noise, blur and JPEG do to white noise would say little."""
+    """Six colourful photos of wide waves, with fine ones that blur and JPEG take away."""
     y, x = np.mgrid[:48, :48] / 48
-    waves = [np.stack([np.sin(7 * x + k), np.cos(5 * y - k), np.sin(9 * x * y + k)], axis=-1) for k in range(6)]
-    return (np.stack(waves) * 60 + 110).astype(np.uint8)
+    wide = [np.stack([np.sin(3 * x + k), np.cos(3 * y - k), np.sin(4 * x * y + k)], axis=-1) for k in range(6)]
+    fine = np.sin(60 * x + 50 * y)[..., None]
+    return (np.stack(wide) * 60 + fine * 10 + 110).astype(np.uint8)
 
 
 @every_corruption
@@ -48,6 +49,6 @@ def test_the_table_counts_what_a_model_gets_right(photos: np.ndarray) -> None:
     table = corruption_table(predict, photos, labels, np.arange(6))
     assert len(table) == 1 + len(CORRUPTIONS) * len(STRENGTHS)
     assert table.iloc[0][["corruption", "strength", "accuracy"]].tolist() == ["none", 0, pytest.approx(4 / 6)]
-    assert (table.iloc[1:]["accuracy"] == pytest.approx(2 / 6)).all()
+    assert table.iloc[1:]["accuracy"].tolist() == pytest.approx([2 / 6] * (len(table) - 1))
     assert mean_corrupted_accuracy(table) == pytest.approx(2 / 6)
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
