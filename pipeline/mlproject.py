@@ -9,7 +9,9 @@ import yaml
 from pipeline.config import Config
 from pipeline.flags import as_text, fields_of
 
-ENTRY_POINTS = ("preprocess", "train", "tune", "evaluate", "ablate", "predict", "rollback", "main", "doctor")
+ENTRY_POINTS = (
+    "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "export", "rollback", "main", "doctor",
+)  # fmt: skip
 
 
 def mlproject() -> dict[str, object]:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64  # photos decoded before the network sees them: bounds memory for any number of photos
 MODEL_FILE, ABOUT_FILE = "model.keras", "classifier.json"
+MAX_PHOTOS = 1_000  # of one request to a server: more would keep its other callers waiting for too long
 SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by MLflow's scoring server
 
 
@@ -83,9 +84,15 @@ class Classifier:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
-        from pipeline.models.predict import predict_logits
+        from pipeline.models.predict import forward
 
-        return predict_logits(self.model, images)
+        return forward(self._forward, images, len(self._names))
+
+    @cached_property
+    def _forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        from pipeline.models.predict import compiled_forward
+
+        return compiled_forward(self.model)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
@@ -152,10 +159,35 @@ def photos_of(model_input: object) -> Iterator[object]:
         isinstance(model_input, np.ndarray) and model_input.ndim == 3
     ):
         yield model_input
-    elif isinstance(model_input, Iterable):
+    elif isinstance(model_input, Iterable) and not (isinstance(model_input, np.ndarray) and model_input.ndim == 0):
         yield from model_input
     else:
         raise ValueError(f"photos must be bytes, paths or pixels, got {type(model_input).__name__}")
+
+
+def at_most(photos: Iterator[object], limit: int) -> list[object]:
+    """Return the photos, of which there may be at most ``limit``; raise ValueError if there are more."""
+    taken = list(islice(photos, limit + 1))
+    if len(taken) > limit:
+        raise ValueError(f"a request must have at most {limit} photos, got more (send them in several requests)")
+    return taken
+
+
+def keep_top(table: pd.DataFrame, top_k: int) -> pd.DataFrame:
+    """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
+
+    The column ``top_k`` holds lists of ``{"label": ..., "probability": ...}``, likeliest first.
+    """
+    classes = table.drop(columns=["label", "probability", "error"])
+    order = np.argsort(-classes.to_numpy(np.float64), axis=1, kind="stable")[:, :top_k]
+    usable = table["error"].isna()
+    tops = [
+        [{"label": str(classes.columns[place]), "probability": float(row.iloc[place])} for place in places]
+        if ok
+        else []
+        for places, (_, row), ok in zip(order, classes.iterrows(), usable, strict=True)
+    ]
+    return table[["label", "probability"]].assign(top_k=pd.Series(tops, dtype=object), error=table["error"])
 
 
 def is_served() -> bool:

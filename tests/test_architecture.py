@@ -45,11 +45,11 @@ LEVELS = (
         "pipeline.evaluation",
     ),
     ("pipeline.served_model", "pipeline.report"),
-    ("pipeline.registry", "pipeline.assessment"),
+    ("pipeline.registry", "pipeline.assessment", "pipeline.server"),
     ("pipeline.model_card",),
-    ("pipeline.search", "pipeline.experiment"),
+    ("pipeline.search", "pipeline.experiment", "pipeline.exports"),
     ("pipeline.trials", "pipeline.promotion"),
-    ("pipeline.preload", "pipeline.doctor"),
+    ("pipeline.preload", "pipeline.doctor", "pipeline.own_photos"),
     ("pipeline.commands",),
     ("pipeline.commands.main",),
     ("pipeline.__main__", "pipeline.mlproject"),
@@ -65,7 +65,7 @@ PACKAGES = {
     "pipeline.evaluation",
 }
 ONLY_IN = {
-    "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
+    "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model", "pipeline.server"},
     "optuna": {"pipeline.orphans", "pipeline.search", "pipeline.trials", "pipeline.study_plots"},
     "matplotlib": {
         "pipeline.assessment",

@@ -20,6 +20,8 @@ GROUPS = {
     "evaluate": ["model", "modeldata", "report", "promotion"],
     "ablate": ["data", "training", "ablation", "registry"],
     "predict": ["prediction", "model"],
+    "serve": ["address", "limits", "servedmodel"],
+    "export": ["exportformats", "servedmodel", "modelphotos"],
     "rollback": ["registry"],
     "main": ["data", "training", "search", "registry", "promotion"],
     "doctor": [],

@@ -197,7 +197,14 @@ def test_runs_say_which_data_they_read(tuned_project: Tuned, photo_folder: Path)
 def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     (parent,) = _stage(tuned_project.runs, "tune")
     artifacts = _artifacts(tuned_project.client, parent)
-    assert artifacts >= STUDY_PICTURES | {"trials.csv", "trials.png", "class_counts.json", "samples.png", "report.html"}
+    assert artifacts >= STUDY_PICTURES | {
+        "trials.csv",
+        "trials.png",
+        "class_counts.json",
+        "samples.png",
+        "report.html",
+        "search.html",
+    }
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}
     assert set(table.index) == set(trials)

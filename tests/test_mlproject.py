@@ -33,7 +33,10 @@ MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJECT["dependencies"])}
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-OPTIONAL = {"ray": "ray"}  # import name -> the extra that brings it
+OPTIONAL = {
+    "ray": "ray",
+    "ai_edge_litert": "export",
+}  # import name -> the extra that brings it
 
 every_command = pytest.mark.parametrize(("name", "config_class"), COMMANDS.items(), ids=list(COMMANDS))
 

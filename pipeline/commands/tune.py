@@ -160,8 +160,8 @@ def _log_report(
     import pandas as pd
 
     from pipeline import tracking
-    from pipeline.report import SearchReport, search_report
-    from pipeline.study_plots import curve_table, draw_study, trial_table
+    from pipeline.report import SearchReport, interactive_page, search_report
+    from pipeline.study_plots import curve_table, draw_study, study_figures, trial_table
     from pipeline.trials import Confirmation
 
     photos = store.rows("validation")
@@ -182,3 +182,4 @@ def _log_report(
         facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
     )
     tracking.log_text(search_report(report), "report.html")
+    tracking.log_text(interactive_page(report.title, study_figures(study)), "search.html")

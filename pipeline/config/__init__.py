@@ -34,11 +34,19 @@ from pipeline.config.groups import (
     TrainingConfig,
 )
 from pipeline.config.judging import PromotionConfig, ReportConfig
+from pipeline.config.use_groups import (
+    AddressConfig,
+    ExportFormatsConfig,
+    LimitsConfig,
+    ModelPhotosConfig,
+    ServedModelConfig,
+)
 
 __all__ = [
     "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DoctorConfig",
-    "EvaluateConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
-    "RollbackConfig", "Schedule", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "EvaluateConfig", "ExportConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig",
+    "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "TrainConfig", "TrainingConfig",
+    "TuneConfig", "UserError", "Variant", "first_line",
 ]  # fmt: skip
 
 
@@ -92,6 +100,14 @@ class RollbackConfig(RegistryConfig):
 
 class PredictConfig(PredictionConfig, ModelConfig):
     """Classify photos with a registered model and write a CSV."""
+
+
+class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
+    """Serve a registered model over HTTP, with limits to what a request may cost."""
+
+
+class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
+    """Write a registered model as LiteRT, and check that it agrees with the model."""
 
 
 class DoctorConfig(Config):

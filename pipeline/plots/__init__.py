@@ -6,7 +6,7 @@ photos in `galleries`, and all share `style`. Does not compute metrics (`evaluat
 
 from pipeline.plots.charts import draw_class_counts, draw_history, draw_trials
 from pipeline.plots.confidence import draw_coverage, draw_reliability
-from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages
+from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages, overlay
 from pipeline.plots.matrices import draw_confusion, draw_confusion_difference
 from pipeline.plots.verdicts import draw_corruptions, draw_per_class
 
@@ -24,4 +24,5 @@ __all__ = [
     "draw_samples",
     "draw_stages",
     "draw_trials",
+    "overlay",
 ]

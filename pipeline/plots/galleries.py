@@ -108,7 +108,7 @@ def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence
     if not len(images):
         return say(new_figure(_WIDTH, 3, title), "No photos.")
     pairs = [
-        np.concatenate([photo, _overlay(photo, heat)], axis=1)
+        np.concatenate([photo, overlay(photo, heat)], axis=1)
         for photo, heat in zip(np.asarray(images), np.asarray(heat_maps), strict=True)
     ]
     figure = _captioned_grid(pairs, [plain(caption) for caption in captions], title, columns=4)
@@ -119,7 +119,8 @@ def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence
     return figure
 
 
-def _overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return a photo, uint8 RGB, under its heat map, float (height, width) in 0..1."""
     opacity = 0.15 + 0.55 * heat[..., None]
     return (photo * (1 - opacity) + 255 * _HEAT(heat)[..., :3] * opacity).astype(np.uint8)
 

@@ -4,6 +4,7 @@
 `trials` draws the plots whose points tell about themselves.
 """
 
+from pipeline.report.interactive import interactive_page
 from pipeline.report.of_search import SearchReport, search_report
 from pipeline.report.of_test import TestReport, test_report
 from pipeline.report.page import Page, Photo, Picture, Section, Table, render
@@ -16,6 +17,7 @@ __all__ = [
     "Section",
     "Table",
     "TestReport",
+    "interactive_page",
     "render",
     "search_report",
     "test_report",

@@ -64,9 +64,10 @@ def weakest(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:
     if recall == 1:
         return "It made no error here."
     others = confusion.loc[name].drop(name)
+    photos = f"{support} photo{'s' if support > 1 else ''}"
     return (
-        f"It is weakest on {name}: {100 * recall:.0f} % of {support} photos are recognised; "
-        f"most often they are taken for {others.idxmax()} ({others.max()})."
+        f"It is weakest on {name}: {100 * recall:.0f} % of {photos} recognised, "
+        f"most often taken for {others.idxmax()} ({others.max()})."
     )
 
 

@@ -119,7 +119,10 @@ def _mattered(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) 
         for name in flags
     ]
     figures = [Picture(search.figures[file], alt) for file, alt in FIGURE_ALTS.items() if file in search.figures]
-    text = "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread."
+    text = (
+        "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread. "
+        "search.html, beside this file, has plots that can be brushed and zoomed."
+    )
     return Section("What mattered", text, [*parameters, *figures])
 
 

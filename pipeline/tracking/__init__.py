@@ -7,6 +7,7 @@ from pipeline.tracking.contents import (
     log_classifier,
     log_data,
     log_figure,
+    log_file,
     log_json,
     log_metrics,
     log_table,
@@ -30,6 +31,6 @@ from pipeline.tracking.runs import (
 
 __all__ = [
     "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "connect", "copy_artifacts", "environment", "last_epoch",
-    "log_classifier", "log_data", "log_figure", "log_json", "log_metrics", "log_table", "log_text", "open_run",
-    "read_table", "rename", "run", "run_facts", "set_note", "set_tags", "training_states", "ui_command",
+    "log_classifier", "log_data", "log_figure", "log_file", "log_json", "log_metrics", "log_table", "log_text",
+    "open_run", "read_table", "rename", "run", "run_facts", "set_note", "set_tags", "training_states", "ui_command",
 ]  # fmt: skip

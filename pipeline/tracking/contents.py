@@ -64,6 +64,14 @@ def rename(name: str) -> None:
     mlflow.set_tag(MLFLOW_RUN_NAME, name)
 
 
+def log_file(file: Path, folder: str) -> str:
+    """Store a file of the open run in a folder of its artifacts; return the file's address."""
+    mlflow.log_artifact(str(file), folder)
+    active = mlflow.active_run()
+    assert active is not None
+    return f"runs:/{active.info.run_id}/{folder}/{file.name}"
+
+
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
     mlflow.set_tags(dict(tags))
@@ -99,7 +107,7 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: pd.DataFra
     or a path, or pixels": with one, it would refuse an array before the model sees it.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
     columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
     columns += [ColSpec("double", name) for name in class_names]
@@ -110,7 +118,7 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: pd.DataFra
         python_model=str(package / "served_model.py"),
         artifacts={"classifier": str(folder)},
         code_paths=[str(package)],
-        signature=ModelSignature(outputs=Schema(columns)),
+        signature=ModelSignature(outputs=Schema(columns), params=ParamSchema([ParamSpec("top_k", "long", default=0)])),
         input_example=example,
         pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation import classification_metrics, prediction_table
-from pipeline.report import SearchReport, TestReport, search_report, test_report
+from pipeline.report import SearchReport, TestReport, interactive_page, search_report, test_report
 from pipeline.report.of_search import searched_flags
 from pipeline.report.trials import draw_curves, draw_parameter, draw_progress
 
@@ -70,7 +70,7 @@ def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
     assert "Trial 1 won (optimizer sgd, learning_rate 0.1)" in page
     assert "right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)" in page
     assert "The registered model has 70.0 % (95 % interval " in page
-    assert "weakest on rose: 25 % of 4 photos are recognised; most often they are taken for tulip (2)" in page
+    assert "weakest on rose: 25 % of 4 photos recognised, most often taken for tulip (2)" in page
     assert "2 complete, 1 pruned, 1 fail" in page
     assert "models:/flowers/1" in page
 
@@ -121,6 +121,17 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     assert page.count("<b>") == 3
     assert "p4.jpg" in page
     assert "Corruptions</h2>" in page
+
+
+def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> None:
+    import plotly.graph_objects
+
+    figures = {name: plotly.graph_objects.Figure(plotly.graph_objects.Scatter(y=[1, 2])) for name in ("<a>", "b")}
+    page = interactive_page("Search", figures)
+    assert page.count("plotly.js v") == 1
+    assert "&lt;a&gt;</h2>" in page
+    assert "<script src" not in page
+    assert 'rel="stylesheet"' not in page
 
 
 def test_no_error_is_said_and_needs_no_photos() -> None:
