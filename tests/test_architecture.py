@@ -124,6 +124,12 @@ def _own_imports(module: str) -> list[str]:
     return [found.name for found in _imports(module) if found.name.partition(".")[0] == "pipeline"]
 
 
+def imports_of_units() -> set[tuple[str, str]]:
+    """Return who imports whom, among the units."""
+    pairs = {(_unit(module), _unit(imported)) for module in FILES for imported in _own_imports(module)}
+    return {(importer, imported) for importer, imported in pairs if importer != imported}
+
+
 @every_file
 def test_every_module_has_a_level_of_its_own(module: str) -> None:
     assert module == "pipeline" or _unit(module) != "pipeline", "give it a place in LEVELS"
