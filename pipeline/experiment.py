@@ -82,7 +82,7 @@ def tracked_fit(
 
 def training_key(config: Config) -> str:
     """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    flags = config.model_dump(mode="json", exclude={"resume", "model_name", "workers", "ray_address"})
+    flags = config.model_dump(mode="json", exclude={"recipe", "resume", "model_name", "workers", "ray_address"})
     return hashlib.sha256(json.dumps(flags, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -27,6 +27,7 @@ from pipeline.data.whole import file_when_whole
 from pipeline.models.backend import policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.models.predict import BATCH
+from pipeline.models.structure import architecture_name
 
 if TYPE_CHECKING:
     import keras
@@ -141,7 +142,9 @@ class FeatureCache:
 def _about(classifier: keras.Model) -> tuple[str, int]:
     """Return the digest of what computes the features, and their number."""
     scaling = classifier.get_layer("scaling")
-    digest = hashlib.sha256(f"{classifier.name} {scaling.scale} {scaling.offset}".encode())  # named after its variant
+    digest = hashlib.sha256(
+        f"{classifier.name} {scaling.scale} {scaling.offset}".encode()
+    )  # named after its architecture
     for weight in classifier.get_layer("backbone").get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest(), int(classifier.get_layer("pool").output.shape[-1])
@@ -152,7 +155,9 @@ def _origin(config: TrainConfig, start_from: Path | None) -> str:
     versions = [version(name) for name in ("keras", "keras-hub", "tensorflow")]
     preset = Path(config.weights)
     files = [start_from] if start_from else sorted(path for path in preset.rglob("*") if path.is_file())
-    return json.dumps([FORMAT, config.variant, config.weights, [*map(_digest, files)], config.seed, versions])
+    return json.dumps(
+        [FORMAT, architecture_name(config), config.weights, [*map(_digest, files)], config.seed, versions]
+    )
 
 
 def _digest(file: Path) -> str:

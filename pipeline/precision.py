@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from pipeline.config import TrainConfig
 from pipeline.data.whole import file_when_whole
+from pipeline.models.structure import architecture_name
 
 MEASURED = Path("mlruns/precision.json")
 FEWEST_STEPS = 200  # a shorter training goes by the processor: measuring would take longer than it could save
@@ -38,7 +39,7 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
         return "float32"
     if steps < FEWEST_STEPS:
         return "bfloat16" if on_gpu or _guess_bfloat16(config) else "float32"
-    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size // config.devices}"
+    case = f"{architecture_name(config)}, {config.image_size} px, batch {config.batch_size // config.devices}"
     key = f"{case}, {platform.node()}, tensorflow {version('tensorflow')}"
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(MEASURED.with_suffix(".lock")):

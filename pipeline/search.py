@@ -106,7 +106,8 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
         return config.study_name
     space = space_of(config)
     searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
-    fixed = config.train_config().model_dump(mode="json", exclude=searched | {"data", "model_name", "resume"})
+    unimportant = {"data", "recipe", "model_name", "resume"}
+    fixed = config.train_config().model_dump(mode="json", exclude=searched | unimportant)
     text = json.dumps([data_digest, fixed, space.as_data(), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

@@ -19,6 +19,7 @@ FILES = {
 LEVELS = (
     ("pipeline",),
     ("pipeline.config",),
+    ("pipeline.recipes",),
     ("pipeline.flags",),
     (
         "pipeline.space",
@@ -43,12 +44,13 @@ LEVELS = (
         "pipeline.parity",
         "pipeline.plots",
         "pipeline.evaluation",
+        "pipeline.effects",
     ),
     ("pipeline.served_model", "pipeline.report"),
     ("pipeline.registry", "pipeline.assessment", "pipeline.server"),
     ("pipeline.model_card",),
     ("pipeline.search", "pipeline.experiment", "pipeline.exports"),
-    ("pipeline.trials", "pipeline.promotion"),
+    ("pipeline.trials", "pipeline.ablation", "pipeline.promotion"),
     ("pipeline.preload", "pipeline.doctor", "pipeline.own_photos"),
     ("pipeline.commands",),
     ("pipeline.commands.main",),

@@ -14,16 +14,16 @@ from pipeline.config import TuneConfig
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
 GROUPS = {
-    "preprocess": ["data"],
-    "train": ["data", "training", "registry"],
-    "tune": ["data", "training", "search", "registry"],
+    "preprocess": ["recipe", "data"],
+    "train": ["recipe", "data", "training", "structure", "registry"],
+    "tune": ["recipe", "data", "training", "structure", "search", "workers", "registry"],
     "evaluate": ["model", "modeldata", "report", "promotion"],
-    "ablate": ["data", "training", "ablation", "registry"],
+    "ablate": ["recipe", "data", "training", "structure", "ablation", "workers", "registry"],
     "predict": ["prediction", "model"],
     "serve": ["address", "limits", "servedmodel"],
     "export": ["exportformats", "servedmodel", "modelphotos"],
     "rollback": ["registry"],
-    "main": ["data", "training", "search", "registry", "promotion"],
+    "main": ["recipe", "data", "training", "structure", "search", "workers", "registry", "promotion"],
     "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}

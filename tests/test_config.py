@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pipeline.config import (
     AblateConfig,
     Config,
+    DataConfig,
     EvaluateConfig,
     MainConfig,
     ModelDataConfig,
@@ -40,6 +41,8 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "start_size": st.sampled_from([0, 32]),
     "batch_size": st.integers(1, 2**20).map(lambda count: 12 * count),
     "devices": st.sampled_from([1, 2, 3, 4]),
+    "width": st.just(1.0),
+    "recipe": st.just(""),
 }
 NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0}
 COMMA_LIST_ITEMS = st.text(
@@ -169,6 +172,8 @@ MISTAKES = [
     (TrainConfig, ["--epochs=0"], ["epochs", "'0'", "greater than or equal to 1"]),
     (TrainConfig, ["--seed=-1"], ["seed", "'-1'"]),
     (TrainConfig, ["--seed=4294967296"], ["seed", "4294967296"]),
+    (TrainConfig, ["--width=0.5", "--weights=imagenet"], ["width", "0.5", "weights=imagenet"]),
+    (TrainConfig, ["--stem=none"], ["stem", "'none'", "'deep'"]),
     (TrainConfig, ["--image_size=2048"], ["image_size", "'2048'", "1024"]),
     (TrainConfig, ["--image_size=100"], ["image_size", "100", "multiple of 32", "96 or 128"]),
     (TrainConfig, ["--image_size=0"], ["image_size", "0", "try 32 or 64"]),
@@ -244,7 +249,7 @@ def test_a_field_has_one_default_in_all_configs() -> None:
 
 
 def test_evaluate_has_every_data_flag() -> None:
-    assert list(ModelDataConfig.model_fields) == list(PreprocessConfig().model_dump())
+    assert list(ModelDataConfig.model_fields) == list(DataConfig.model_fields)
 
 
 def test_configs_are_frozen() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import model_validator
 
+from pipeline.config.ablation import AblationConfig
 from pipeline.config.base import (
     IMAGE_SIZE_STEP,
     Augment,
@@ -24,16 +25,18 @@ from pipeline.config.base import (
     first_line,
 )
 from pipeline.config.groups import (
-    AblationConfig,
     DataConfig,
     ModelConfig,
     ModelDataConfig,
     PredictionConfig,
+    RecipeConfig,
     RegistryConfig,
     SearchConfig,
     TrainingConfig,
+    WorkersConfig,
 )
 from pipeline.config.judging import PromotionConfig, ReportConfig
+from pipeline.config.structure import StructureConfig
 from pipeline.config.use_groups import (
     AddressConfig,
     ExportFormatsConfig,
@@ -50,8 +53,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-class PhotoTrainingConfig(DataConfig, TrainingConfig):
+class PhotoTrainingConfig(DataConfig, TrainingConfig, StructureConfig):
     """A training and its photos."""
+
+    @model_validator(mode="after")
+    def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
+        if self.width != 1 and self.weights != "none" and not self.weights.startswith("models:/"):
+            raise ValueError(f"width must be 1 with weights={self.weights}, got {self.width:g} (or try weights=none)")
+        return self
 
     @model_validator(mode="after")
     def _begins_smaller(self) -> PhotoTrainingConfig:
@@ -62,15 +71,15 @@ class PhotoTrainingConfig(DataConfig, TrainingConfig):
         return self
 
 
-class PreprocessConfig(DataConfig):
+class PreprocessConfig(RecipeConfig, DataConfig):
     """Check, split and decode the photos once."""
 
 
-class TrainConfig(PhotoTrainingConfig, RegistryConfig):
+class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
     """Train one model with one config and register its best epoch."""
 
 
-class TuneConfig(PhotoTrainingConfig, SearchConfig, RegistryConfig):
+class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):
     """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -82,7 +91,7 @@ class MainConfig(TuneConfig, PromotionConfig):
     """preprocess, then tune, then evaluate."""
 
 
-class AblateConfig(PhotoTrainingConfig, AblationConfig, RegistryConfig):
+class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersConfig, RegistryConfig):
     """Change one factor at a time and compare with the base."""
 
     def train_config(self, **changes: Any) -> TrainConfig:

@@ -21,13 +21,24 @@ from pipeline.config.base import (
 )
 
 
+class RecipeConfig(Config):
+    """Flags by the name of a recipe."""
+
+    recipe: str = Field(
+        "",
+        description="Name of a recipe (see pipeline/recipes) or a .yaml file, whose flags take the place of defaults; "
+        "a flag overrides it with any value but its default.",
+    )
+
+
 class DataConfig(Config):
     """Which photos, how they are split, and how they become pixels."""
 
     data: str = Field(
         "flower_photos",
         min_length=1,
-        description="flower_photos, synthetic, a folder of class folders, an archive, a table, or an MLflow artifact.",
+        description="flower_photos, flower_photos_notebook (split as a published notebook did), synthetic, a folder of "
+        "class folders, an archive, a table, or an MLflow artifact.",
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
@@ -154,8 +165,6 @@ class SearchConfig(Config):
     pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
         "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
     )
-    workers: int = Field(1, ge=1, description="Processes that run trials side by side.")
-    ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
     variants: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
         ("resnet18", "resnet18_v2", "resnet18_vd"),
         min_length=1,
@@ -172,6 +181,13 @@ class SearchConfig(Config):
     confirm_epochs_factor: float = Field(
         2.5, ge=1, description="Epochs of a confirmation, in those of a trial: trials are short to be many."
     )
+
+
+class WorkersConfig(Config):
+    """The processes that train."""
+
+    workers: int = Field(1, ge=1, description="Processes that run trials, or trainings, side by side.")
+    ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
 
 
 class RegistryConfig(Config):
@@ -205,17 +221,6 @@ class ModelDataConfig(Config):
     val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-
-
-class AblationConfig(Config):
-    """The ablation: one factor at a time around the flags above."""
-
-    factors: str = Field(
-        "variant=resnet18_v2,resnet18_vd;augment=none,light;optimizer=sgd",
-        min_length=1,
-        description="factor=value,value;factor=value: each value is trained against the base.",
-    )
-    seeds: int = Field(1, ge=1, description="Seeds per value, counted up from seed.")
 
 
 class PredictionConfig(Config):

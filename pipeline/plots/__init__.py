@@ -1,16 +1,19 @@
 """Tables and photos -> matplotlib Figures for people to compare in the MLflow UI and the report.
 
-Owns colours, type, sizes and what is marked: tables are drawn in `charts`, `confidence`, `matrices` and `verdicts`,
-photos in `galleries`, and all share `style`. Does not compute metrics (`evaluation` does), read files, or log.
+Owns colours, type, sizes and what is marked: tables are drawn in `charts`, `confidence`, `forest`, `matrices` and
+`verdicts`, photos in `galleries`, and all share `style`. Does not compute metrics (`evaluation` does), read files, or
+log.
 """
 
 from pipeline.plots.charts import draw_class_counts, draw_history, draw_trials
 from pipeline.plots.confidence import draw_coverage, draw_reliability
+from pipeline.plots.forest import draw_ablation
 from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages, overlay
 from pipeline.plots.matrices import draw_confusion, draw_confusion_difference
 from pipeline.plots.verdicts import draw_corruptions, draw_per_class
 
 __all__ = [
+    "draw_ablation",
     "draw_class_counts",
     "draw_confusion",
     "draw_confusion_difference",

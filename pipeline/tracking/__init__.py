@@ -1,5 +1,6 @@
 """The only package that talks to MLflow tracking: values come in, nothing but run ids and model addresses goes out."""
 
+from pipeline.tracking.children import adopt_children
 from pipeline.tracking.contents import (
     RUN_PICTURES,
     VAL_PREDICTIONS,
@@ -30,7 +31,8 @@ from pipeline.tracking.runs import (
 )
 
 __all__ = [
-    "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "connect", "copy_artifacts", "environment", "last_epoch",
-    "log_classifier", "log_data", "log_figure", "log_file", "log_json", "log_metrics", "log_table", "log_text",
-    "open_run", "read_table", "rename", "run", "run_facts", "set_note", "set_tags", "training_states", "ui_command",
+    "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "connect", "copy_artifacts", "environment",
+    "last_epoch", "log_classifier", "log_data", "log_figure", "log_file", "log_json", "log_metrics", "log_table",
+    "log_text", "open_run", "read_table", "rename", "run", "run_facts", "set_note", "set_tags", "training_states",
+    "ui_command",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from pipeline.processes import is_gone, is_here, owner
 
 UNREACHABLE_AFTER_S = 5
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
+PARENT = "mlflow.parentRunId"
 UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID, _MLFLOW_RETRIES = "MLFLOW_RUN_ID", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -66,7 +67,7 @@ def _quieten() -> None:
 
 def _heal() -> int:
     """Mark as KILLED the runs of this host whose process is gone and could not say so itself; return their number."""
-    running = MlflowClient().search_runs(_experiment_ids(), "attributes.status = 'RUNNING'")
+    running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
     dead = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
@@ -97,11 +98,15 @@ def run(
     """
     _quieten()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
-    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training}
+    below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
+    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with _store_must_answer():
         stopped = _stopped_run(stage, training, config)
+        given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
         nested = parent is not None or mlflow.active_run() is not None
         active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
+        if given:
+            _leave(given, active.info.run_id)
     try:
         with _store_must_answer():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
@@ -170,32 +175,32 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
 
 
 def _stopped_run(stage: str, training: str, config: Config) -> str | None:
-    """Return the run of the same training that was stopped, if any, and leave the one of ``mlflow run`` for it."""
+    """Return the run of the same training that was stopped, if any."""
     if not training or config_text(config).get("resume") == "never":
         return None
     _heal()  # a worker may have been killed since
     mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
-    found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
-    stopped = next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
-    if stopped:
-        _leave_adopted_run(stopped)
-    return stopped
+    found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
+    return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
 
 
-def _leave_adopted_run(stopped: str) -> None:
-    """Say in the run that ``mlflow run`` has opened, and will close, that the command goes on in an older one."""
-    if adopted := os.environ.pop(_MLFLOW_RUN_ID, None):
-        MlflowClient().set_tag(adopted, "continued_in", stopped)
-        MlflowClient().set_tag(adopted, "mlflow.runName", f"goes on in {stopped}")
+def _leave(given: str, used: str) -> None:
+    """Say in the run that ``mlflow run`` has opened, and will close, that the command uses another one.
+
+    It goes on in one that was stopped, or a recipe changes the params, which MLflow has logged and does not let change.
+    """
+    MlflowClient().set_tag(given, "continued_in", used)
+    MlflowClient().set_tag(given, "mlflow.runName", f"goes on in {used}")
 
 
-def _experiment_ids() -> list[str]:
+def experiment_ids() -> list[str]:
+    """Return the ids of all experiments that are not deleted."""
     return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
 
 
 def training_states(training: str) -> set[str]:
     """Return the statuses of a training's runs, with STOPPED for one that is to go on; none where there is no run."""
-    found = MlflowClient().search_runs(_experiment_ids(), f"tags.{TRAINING} = '{training}'")
+    found = MlflowClient().search_runs(experiment_ids(), f"tags.{TRAINING} = '{training}'")
     return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
 
 
