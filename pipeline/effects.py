@@ -126,7 +126,8 @@ def sentences(table: pd.DataFrame) -> list[str]:
 
 
 def _in_words(row: Any) -> str:
-    mean, low, high = 100 * row.difference, 100 * row.low, 100 * row.high
+    # + 0.0: else a difference that is rounded to nothing would be -0.0
+    mean, low, high = (round(100 * share, 1) + 0.0 for share in (row.difference, row.low, row.high))
     what, lost = f"{row.factor}={row.value}", f", {row.diverged} more diverged" if row.diverged else ""
     if not row.seeds:
         return f"{what} diverged with every seed"

@@ -113,6 +113,6 @@ def test_the_forest_plot_shows_every_setting_best_first(seeds: int, tmp_path: Pa
     figure = draw_ablation(difference_table(differences, 367), differences, "Ablation: base 82.0 % of 367 photos")
     figure.savefig(tmp_path / "forest.png")
     (axes,) = figure.axes
-    assert [label.get_text()[-4:] for label in axes.get_yticklabels()] == ["=0)", "=2)", "=1)", "=3)"]
+    assert [label.get_text()[-3:] for label in axes.get_yticklabels()] == ["=0)", "=2)", "=1)", "=3)"]
     assert "percentage points" in axes.get_xlabel()
     assert axes.yaxis_inverted()

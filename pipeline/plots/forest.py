@@ -22,7 +22,7 @@ from pipeline.plots.style import (
 )
 
 _MARKS = {"helps": (BLUE, "^"), "hurts": (VERMILLION, "v"), "cannot be told": (GREY, "o")}
-_LABEL_LIMIT = 46
+_LABEL_LIMIT = 60
 
 
 def draw_ablation(table: pd.DataFrame, differences: pd.DataFrame, title: str) -> Figure:
@@ -47,7 +47,9 @@ def draw_ablation(table: pd.DataFrame, differences: pd.DataFrame, title: str) ->
             look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 8, "linestyle": "none"}
             bars = np.nan_to_num([means - lows, highs - means])
             axes.errorbar(means, shown.index, xerr=bars, label=verdict, elinewidth=2, zorder=3, **look)
-    dress(axes, "Difference to the base in validation accuracy (percentage points; bars: 95 % interval over seeds)", "")
+    dress(
+        axes, "Difference to the base in validation accuracy, percentage points\n(bars: 95 % interval over seeds)", ""
+    )
     for place in rows.index[rows["difference"].isna()]:
         axes.text(0, place, " diverged", va="center", fontsize=SMALL, color=GREY)
     axes.set_yticks(range(len(names)), names, fontsize=NORMAL)

@@ -101,12 +101,7 @@ def run(
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with _store_must_answer():
-        stopped = _stopped_run(stage, training, config)
-        given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
-        nested = parent is not None or mlflow.active_run() is not None
-        active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
-        if given:
-            _leave(given, active.info.run_id)
+        active = _started(_stopped_run(stage, training, config), name, config, parent, all_tags)
     try:
         with _store_must_answer():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
@@ -184,13 +179,20 @@ def _stopped_run(stage: str, training: str, config: Config) -> str | None:
     return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
 
 
-def _leave(given: str, used: str) -> None:
-    """Say in the run that ``mlflow run`` has opened, and will close, that the command uses another one.
+def _started(
+    stopped: str | None, name: str, config: Config, parent: str | None, tags: Mapping[str, str]
+) -> mlflow.ActiveRun:
+    """Start the stopped run again, the one that ``mlflow run`` has opened, or a new one.
 
-    It goes on in one that was stopped, or a recipe changes the params, which MLflow has logged and does not let change.
+    The given one is left, and says so, for a stopped one or a recipe, which changes params that it has been given.
     """
-    MlflowClient().set_tag(given, "continued_in", used)
-    MlflowClient().set_tag(given, "mlflow.runName", f"goes on in {used}")
+    given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
+    nested = parent is not None or mlflow.active_run() is not None
+    active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=dict(tags))
+    if given:
+        MlflowClient().set_tag(given, "continued_in", active.info.run_id)
+        MlflowClient().set_tag(given, "mlflow.runName", f"goes on in {active.info.run_id}")
+    return active
 
 
 def experiment_ids() -> list[str]:
