@@ -145,6 +145,7 @@ def _publish(
         images=photos.images,
         class_names=about.class_names,
         figures={file.removesuffix(".png"): figure for file, figure in found.figures.items()},
+        tables={"metrics": found.tables["metrics.csv"]},
         answer=[f"This version {decision.in_words()}."],
         facts={
             "Test photos": f"{len(photos.labels):,}",

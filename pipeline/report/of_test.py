@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.evaluation import PICTURES
+from pipeline.evaluation.contents import PICTURES, TABLES
 from pipeline.report.failures import on_which_photos, weakest, where_it_fails
 from pipeline.report.page import Page, Picture, Section, Table, render
 
-
-class About(NamedTuple):
-    """The heading of a figure or table, and what it shows in words."""
-
-    title: str
-    text: str
-
-
-FIGURES = {
-    "calibration": About("Whether its probabilities can be believed", "Reliability diagram: share right by confidence"),
-    "grad_cam": About("Where it looks", "Photos beside heat maps of what speaks for the predicted class (Grad-CAM)"),
+HEADINGS = {
+    "confusion_difference": "What changed against the champion",
+    "per_class": "How it does on each class",
+    "calibration": "Whether its probabilities can be believed",
+    "coverage": "What it gains by refusing unsure photos",
+    "corruptions": "How it stands bad photos",
+    "grad_cam": "Where it looks",
+    "metrics": "All metrics",
 }
-"""What is known of a figure by its name; one that is not here gets a heading made of its name."""
+"""Of figures and tables, in the order of the page; one that is not here comes last, under its name."""
 
 SHOWN_OTHERWISE = {"confusion_matrix", "errors"}  # drawn by this report itself, for all widths
 
@@ -57,9 +53,9 @@ def test_report(test: TestReport) -> str:
     sections = [
         where_it_fails(test.predictions, test.class_names, "test"),
         on_which_photos(test.images, test.predictions),
-        *(_figure(name, figure) for name, figure in test.figures.items() if name not in SHOWN_OTHERWISE),
-        *(_table(name, table) for name, table in test.tables.items()),
-        _all_metrics(test.metrics),
+        *(_figure(name, test.figures[name]) for name in sorted(test.figures.keys() - SHOWN_OTHERWISE, key=_place)),
+        *(_table(name, test.tables[name]) for name in sorted(test.tables, key=_place)),
+        *([] if "metrics" in test.tables else [_all_metrics(test.metrics)]),
     ]
     return render(Page(test.title, [*_answer(test), *test.answer], test.facts, sections))
 
@@ -90,14 +86,16 @@ def _how_confident(test: TestReport) -> list[str]:
 
 
 def _figure(name: str, figure: Figure) -> Section:
-    about = FIGURES.get(name, About(_heading(name), PICTURES.get(f"{name}.png", _heading(name))))
-    return Section(about.title, pictures=[Picture(figure, about.text)])
+    return Section(_heading(name), pictures=[Picture(figure, PICTURES.get(f"{name}.png", _heading(name)))])
 
 
 def _table(name: str, table: pd.DataFrame) -> Section:
-    about = FIGURES.get(name, About(_heading(name), ""))
     frame = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-    return Section(about.title, about.text, table=Table(frame))
+    return Section(_heading(name), TABLES.get(f"{name}.csv", ""), table=Table(frame))
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (list(HEADINGS).index(name) if name in HEADINGS else len(HEADINGS)), name
 
 
 def _all_metrics(metrics: Mapping[str, float]) -> Section:
@@ -106,4 +104,4 @@ def _all_metrics(metrics: Mapping[str, float]) -> Section:
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return HEADINGS.get(name, name.replace("_", " ").capitalize())
