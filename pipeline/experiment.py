@@ -17,12 +17,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from pipeline import plots, registry, serving, tracking
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import Config, DataConfig, TrainConfig, UserError
+from pipeline.config import Config, DataConfig, TrainConfig, UserError, without_passwords
 from pipeline.data.store import Store, prepared_store
 from pipeline.evaluation import (
     classification_metrics,
@@ -83,7 +82,7 @@ def tracked_fit(
 def training_key(config: Config) -> str:
     """Return what identifies a training or a search: a digest of the flags that its result depends on."""
     flags = config.model_dump(mode="json", exclude={"recipe", "resume", "model_name", "workers", "ray_address"})
-    return hashlib.sha256(json.dumps(flags, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -114,7 +113,8 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         except Diverged:  # it would again
             checkpoints.remove()
             raise
-        checkpoints.remove()
+        if not tracking.unsent():  # else a command that cannot end, because it cannot register, would begin anew
+            checkpoints.remove()
 
 
 def open_store(config: DataConfig) -> Store:
@@ -206,7 +206,7 @@ def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
     result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
     tracking.log_text("\n".join(lines), "model_summary.txt")
     first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
-    example = pd.DataFrame({"image": [cv2.imencode(".jpg", first)[1].tobytes()]})
+    example = cv2.imencode(".jpg", first)[1].tobytes()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "classifier")
         serving.save_classifier(folder, result.model, about)

@@ -1,5 +1,7 @@
 """Trials whose process is gone: found, marked as failed, and lined up again; and the storage that knows of heartbeats.
 
+A process of this host is known by its mark, one of another host by its heartbeat.
+
 Optuna's own `RetryHeartbeatStaleTrialCallback` was not taken: it sees neither a trial that was killed before its first
 beat nor the last one of a study, and a process of this host is known to be gone at once.
 """
@@ -7,19 +9,18 @@ beat nor the last one of a study, and a process of this host is known to be gone
 from __future__ import annotations
 
 import warnings
-from datetime import datetime
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import TuneConfig
+from pipeline.config import TuneConfig, with_variables
 from pipeline.processes import is_gone
+from pipeline.study_lock import Lock, study_lock
 
 HEARTBEAT_S, GRACE_S = 30, 120
-LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
+LOCAL_FOLDER = Path("mlruns")  # holds the default storage
 LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
 MOST_RETRIES = 2  # of a trial whose process died
 RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
@@ -27,13 +28,20 @@ OWNER = "process"  # user attribute: host, pid and start time of the process tha
 
 
 def storage_of(url: str) -> optuna.storages.RDBStorage:
-    """Open an Optuna storage in which running trials say now and then that they live."""
-    return optuna.storages.RDBStorage(
-        url,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=GRACE_S,
-        heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
-    )
+    """Open an Optuna storage in which running trials say now and then that they live.
+
+    Raises:
+        UserError: the address names a variable that is not set.
+    """
+    address = with_variables(url)
+    with study_lock(address, "tables"):  # two that make them at once fail
+        return optuna.storages.RDBStorage(
+            address,
+            engine_kwargs={"pool_pre_ping": True},  # a server may have been restarted between two trials
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=GRACE_S,
+            heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
+        )
 
 
 def mend_studies() -> list[str]:
@@ -45,28 +53,31 @@ def mend_studies() -> list[str]:
     mended = []
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        with start_lock(study):
+        with start_lock(study, LOCAL_STORAGE):
             if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and fail_orphans(study):
                 mended.append(name)
     return mended
 
 
-def start_lock(study: Study) -> FileLock:
-    """Return the lock under which trials are counted, started and given up."""
-    return FileLock(LOCAL_FOLDER / f".{study.study_name}.lock")
+def start_lock(study: Study, url: str) -> Lock:
+    """Return the lock under which trials of the study in the storage ``url`` are counted, started and given up."""
+    return study_lock(with_variables(url), study.study_name)
 
 
 def fail_orphans(study: Study) -> list[FrozenTrial]:
-    """Mark as failed the running trials whose process is gone; return those of this host, which are known at once.
+    """Mark as failed the running trials whose process is gone, and return them. To be called under `start_lock`.
 
-    Those of other hosts are known by their heartbeat, which is silent for `GRACE_S` by then.
+    Those of this host are known at once, those of others by a heartbeat that has been silent for `GRACE_S`.
     """
-    optuna.storages.fail_stale_trials(study)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    optuna.storages.fail_stale_trials(study)  # and lines them up by `_retry`
+    now = study.get_trials(deepcopy=False)
+    silent = [trial for trial in running if now[trial.number].state == TrialState.FAIL]
     orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
     for trial in orphans:
         study.tell(trial.number, state=TrialState.FAIL)
         _retry(study, trial)
-    return orphans
+    return [*silent, *orphans]
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
@@ -82,7 +93,5 @@ def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) ->
 
 
 def _is_orphan(trial: FrozenTrial) -> bool:
-    if OWNER in trial.user_attrs:
-        return is_gone(trial.user_attrs[OWNER])
-    # killed before its first words, unless it has only just begun
-    return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
+    # under the lock no living process has a trial to which it has not said its name
+    return OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])

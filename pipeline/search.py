@@ -16,10 +16,8 @@ from typing import Any
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from pipeline.config import TrainConfig, TuneConfig, UserError, first_line
+from pipeline.config import TrainConfig, TuneConfig, UserError, first_line, without_passwords
 from pipeline.orphans import LOCAL_FOLDER, storage_of
 from pipeline.space import FACTORS, Dimension, is_whole, usual_flags
 from pipeline.space_file import space_of, unsearched
@@ -86,18 +84,11 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         )
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise UserError(
-            f"storage must be a database URL that Optuna can open, got {_without_password(config.storage)}: "
+            f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
             f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
     return study
-
-
-def _without_password(storage: str) -> str:
-    try:
-        return repr(make_url(storage).render_as_string(hide_password=True))
-    except ArgumentError:
-        return repr(storage.rpartition("@")[2])
 
 
 def study_name(config: TuneConfig, data_digest: str) -> str:

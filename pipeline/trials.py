@@ -56,7 +56,7 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
     """
     store = _store(config.data_config())
     study = search.open_study(config, store.digest, number)
-    start = orphans.start_lock(study)  # else two could both take the last trial
+    start = orphans.start_lock(study, config.storage)  # else two could both take the last trial
     with start:
         orphans.fail_orphans(study)
         finished, running, _ = search.trial_counts(study)

@@ -30,6 +30,8 @@ LEVELS = (
         "pipeline.digests",
         "pipeline.interrupts",
         "pipeline.processes",
+        "pipeline.ray_workers",
+        "pipeline.study_lock",
     ),
     ("pipeline.space_file",),
     ("pipeline.orphans", "pipeline.features", "pipeline.optimizers", "pipeline.phases", "pipeline.precision"),
@@ -76,7 +78,7 @@ ONLY_IN = {
         "pipeline.study_plots",
         "pipeline.tracking",
     },
-    "ray": {"pipeline.workers"},
+    "ray": {"pipeline.ray_workers"},
     "tyro": {"pipeline.flags"},
 }
 SLOW_TO_IMPORT = {"tensorflow", "keras", "keras_hub"}

@@ -34,6 +34,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJECT["dependencies"])}
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
 OPTIONAL = {
+    "sqlalchemy_dlock": "postgres",
     "ray": "ray",
     "ai_edge_litert": "export",
 }  # import name -> the extra that brings it

@@ -28,7 +28,7 @@ def run(config: CONFIG) -> None:
     cells = ablation.planned(config)
     if not config.ray_address:
         warm_up("pipeline.preload")
-    tracking.connect()
+    tracking.connect(many_machines=config.many_machines)
     with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
         store = _opened_stores(cells)
         known = ablation.finished_cells(config, cells, parent)
@@ -60,7 +60,7 @@ def _train(config: CONFIG, cells: Sequence[Cell], known: Sequence[Measured], par
     measured = {run.place: run for run in known}
     for _ in range(ROUNDS):
         jobs = [(config, parent, cell) for cell in cells if cell.place not in measured]
-        for outcome in run_tasks(ablation.train_cell, jobs, config.workers, config.ray_address):
+        for outcome in run_tasks(ablation.train_cell, jobs, config.workers, config.ray_address, config.devices):
             if outcome.kind == tracking.StoreGone.__name__:
                 raise tracking.StoreGone(outcome.error)
             if outcome.kind == "ProcessExpired":

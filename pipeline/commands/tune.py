@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pipeline.config import TuneConfig as CONFIG
-from pipeline.config import UserError
+from pipeline.config import UserError, variables_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -35,7 +35,7 @@ def run(config: CONFIG) -> None:
     space = space_of(config)
     if not config.ray_address:
         warm_up("pipeline.preload")
-    tracking.connect()
+    tracking.connect(many_machines=config.many_machines)
     name = f"tune {config.data}, {config.n_trials} trials"
     with tracking.run("tune", name, config, training=training_key(config)) as parent:
         store = open_store(config)
@@ -46,6 +46,7 @@ def run(config: CONFIG) -> None:
         _prepare(study, config, space)
         _run_trials(study, config, parent)
         winner, confirmations = _confirm(study, config, parent)
+        tracking.end_below(parent)
         version = registry.register(winner.model_uri, config.model_name)
         _log_search(study, winner)
         _name_borders(study.trials[winner.trial].params, space)
@@ -74,7 +75,9 @@ def _prepare(study: Study, config: CONFIG, space: Space) -> None:
     from pipeline import orphans, search
     from pipeline.space_file import unsearched
 
-    for orphan in orphans.fail_orphans(study):
+    with orphans.start_lock(study, config.storage):
+        dead = orphans.fail_orphans(study)
+    for orphan in dead:
         print(f"trial {orphan.number} was running in a process that is gone; another goes on with it", flush=True)
     for start in search.known_good(config):
         study.enqueue_trial(start, skip_if_exists=True)
@@ -96,7 +99,7 @@ def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
         if missing <= 0:
             time.sleep(OTHERS_EVERY_S)  # another process runs what is missing, and may yet fail
         jobs = ((config, parent, deadline, number) for number in range(missing))
-        for outcome in run_tasks(trials.run_trial, jobs, config.workers, config.ray_address):
+        for outcome in run_tasks(trials.run_trial, jobs, config.workers, config.ray_address, **_needs(config)):
             errors = [*errors, outcome.error] if outcome.error else []
             if outcome.error:
                 print(f"a trial failed: {outcome.error}", flush=True)
@@ -104,7 +107,13 @@ def _run_trials(study: Study, config: CONFIG, parent: str) -> None:
                 raise tracking.StoreGone(outcome.error)
             if len(errors) == FAILURES_IN_A_ROW:
                 raise UserError(f"{len(errors)} trials in a row failed, the last with: {errors[-1]}")
-        orphans.fail_orphans(study)
+        with orphans.start_lock(study, config.storage):
+            orphans.fail_orphans(study)
+
+
+def _needs(config: CONFIG) -> dict[str, Any]:
+    """Return what `run_tasks` is to give to every task on another machine."""
+    return {"gpus": config.devices, "variables": variables_of(config.storage)}
 
 
 def _confirm(study: Study, config: CONFIG, parent: str) -> tuple[Winner, list[Confirmation]]:
@@ -112,7 +121,7 @@ def _confirm(study: Study, config: CONFIG, parent: str) -> tuple[Winner, list[Co
     from pipeline.workers import run_tasks
 
     jobs = [(config, parent, trial, seed) for trial, seed in trials.to_confirm(config, study)]
-    outcomes = list(run_tasks(trials.confirm_trial, jobs, config.workers, config.ray_address))
+    outcomes = list(run_tasks(trials.confirm_trial, jobs, config.workers, config.ray_address, **_needs(config)))
     if errors := [outcome.error for outcome in outcomes if outcome.error]:
         raise UserError(f"every confirmation must end, got {errors[0]} (run the same command again)")
     confirmations = [outcome.value for outcome in outcomes]

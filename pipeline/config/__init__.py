@@ -23,6 +23,9 @@ from pipeline.config.base import (
     UserError,
     Variant,
     first_line,
+    variables_of,
+    with_variables,
+    without_passwords,
 )
 from pipeline.config.groups import (
     DataConfig,
@@ -49,7 +52,7 @@ __all__ = [
     "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DoctorConfig",
     "EvaluateConfig", "ExportConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig",
     "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "TrainConfig", "TrainingConfig",
-    "TuneConfig", "UserError", "Variant", "first_line",
+    "TuneConfig", "UserError", "Variant", "first_line", "variables_of", "with_variables", "without_passwords",
 ]  # fmt: skip
 
 
@@ -81,6 +84,16 @@ class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
 
 class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):
     """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
+
+    @model_validator(mode="after")
+    def _machines_share_the_study(self) -> TuneConfig:
+        if self.many_machines and self.storage.startswith("sqlite"):
+            raise ValueError(
+                f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
+                f"ray_address={self.ray_address}: SQLite is a file of one machine "
+                "(storage=postgresql://USER@HOST/DATABASE and pip install '.[postgres]')"
+            )
+        return self
 
     def train_config(self, **changes: Any) -> TrainConfig:
         """Return what one training of this search gets, with ``changes`` checked like flags."""

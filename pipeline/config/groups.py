@@ -160,7 +160,11 @@ class SearchConfig(Config):
     n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
     timeout_s: float = Field(0.0, ge=0, description="Start no further trial after so many seconds; 0 for no limit.")
     study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
-    storage: str = Field("sqlite:///mlruns/optuna.db", min_length=1, description="Optuna storage URL.")
+    storage: str = Field(
+        "sqlite:///mlruns/optuna.db",
+        min_length=1,
+        description="Optuna storage URL; ${NAME} in it stands for a variable.",
+    )
     sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is suggested.")
     pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
         "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
@@ -188,6 +192,11 @@ class WorkersConfig(Config):
 
     workers: int = Field(1, ge=1, description="Processes that run trials, or trainings, side by side.")
     ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
+
+    @property
+    def many_machines(self) -> bool:
+        """Whether trials may run on machines that do not see this one's files."""
+        return self.ray_address not in ("", "local")
 
 
 class RegistryConfig(Config):

@@ -6,73 +6,67 @@ Where ``mlflow run`` has opened a run for the command, that run is adopted; a ru
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
-import requests
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from pipeline.config import Config, UserError, first_line
+from pipeline.config import Config, first_line, without_passwords
 from pipeline.flags import config_text
 from pipeline.processes import is_gone, is_here, owner
+from pipeline.tracking import outbox
+from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores, quieten, retries
 
-UNREACHABLE_AFTER_S = 5
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
 PARENT = "mlflow.parentRunId"
 UNKNOWN_HOST = "?"
-_MLFLOW_RUN_ID, _MLFLOW_RETRIES = "MLFLOW_RUN_ID", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
+COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
 
 
-class StoreGone(UserError):
-    """MLflow's store no longer answers, or no longer takes what it is given."""
-
-
-def connect() -> int:
-    """Open the tracking store and the registry, before any work is done and before any worker starts.
+def connect(many_machines: bool = False) -> int:
+    """Open the stores before any work is done and any worker starts; send what waits; heal.
 
     Runs that a process of this host could not close, because it was killed, are marked as KILLED.
+
+    Args:
+        many_machines: whether other machines shall log into the stores, too.
 
     Returns:
         How many such runs there were.
 
     Raises:
-        UserError: one of them cannot be reached.
+        UserError: one of them cannot be reached, or not by other machines.
     """
-    _quieten()
-    for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
-        try:
-            if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
-                requests.get(f"{uri.rstrip('/')}/health", timeout=UNREACHABLE_AFTER_S).raise_for_status()
-            else:
-                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-        except Exception as error:  # each kind of store raises its own
-            raise UserError(
-                f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {first_line(error)} "
-                "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
-            ) from error
+    open_stores(many_machines)
     return _heal()
 
 
-def _quieten() -> None:
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every example that it checks
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # and shows what we say in a line as a traceback
-
-
 def _heal() -> int:
-    """Mark as KILLED the runs of this host whose process is gone and could not say so itself; return their number."""
+    """Send what waits, and mark as KILLED the runs of this host whose process could not close them; return how many."""
+    outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
     dead = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
         MlflowClient().set_terminated(run_id, "KILLED")
     return len(dead)
+
+
+def end_below(parent: str) -> None:
+    """Send what waits, and mark as KILLED what processes of other hosts have left open below a run.
+
+    Only once all of the work below it is done: nothing is known of those processes.
+    """
+    outbox.send_all()
+    below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+    for run in MlflowClient().search_runs(experiment_ids(), below):
+        if not is_here(run.data.tags.get(PROCESS, UNKNOWN_HOST)):
+            MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
 @contextlib.contextmanager
@@ -96,18 +90,18 @@ def run(
 
     Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
-    _quieten()
+    quieten()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
-    with _store_must_answer():
+    with must_answer():
         active = _started(_stopped_run(stage, training, config), name, config, parent, all_tags)
     try:
-        with _store_must_answer():
+        with must_answer():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
             _log_config(config, active)
             yield active.info.run_id
-            mlflow.end_run("FINISHED")
+            _finish(active.info.run_id)
     except StoreGone:
         _leave_open()
         raise
@@ -116,15 +110,20 @@ def run(
         raise
 
 
-@contextlib.contextmanager
-def _store_must_answer() -> Iterator[None]:
+def _finish(run_id: str) -> None:
+    """Close the run as FINISHED, or let that wait where its store is gone."""
+    waits = not outbox.send(run_id)
+    end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
-        yield
-    except (MlflowException, requests.RequestException) as error:
-        raise StoreGone(
-            f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
-            f"{mlflow.get_tracking_uri()} (what was logged is kept; mend the store and give the same command again)"
-        ) from error
+        with retries(0 if waits else outbox.RETRIES):
+            mlflow.end_run("FINISHED")
+    except ERRORS:
+        if not outbox.may_wait():
+            raise
+        waits = True
+    if waits:
+        outbox.put(run_id, "tags", {STOPPED: "false"})  # another process may have taken the run for a dead one's
+        outbox.put(run_id, "end", end)
 
 
 def _say_how_it_ended(error: BaseException) -> None:
@@ -136,37 +135,31 @@ def _say_how_it_ended(error: BaseException) -> None:
             return
         mlflow.set_tag("error", first_line(error))
         with contextlib.suppress(OSError):  # the disk may be full
-            mlflow.log_text("".join(traceback.format_exception(error)), "error.txt")
+            mlflow.log_text(without_passwords("".join(traceback.format_exception(error))), "error.txt")
         mlflow.end_run("FAILED")
-    except (MlflowException, requests.RequestException):
+    except ERRORS:
         _leave_open()
 
 
 def _leave_open() -> None:
     """Give the run up as one to be continued, without the minutes that MLflow would try again to reach its store."""
-    with _no_retries():
+    with retries(0):
         with contextlib.suppress(Exception):
             mlflow.set_tag(STOPPED, "true")
         with contextlib.suppress(Exception):
             mlflow.end_run("KILLED")
 
 
-@contextlib.contextmanager
-def _no_retries() -> Iterator[None]:
-    before = os.environ.get(_MLFLOW_RETRIES)
-    os.environ[_MLFLOW_RETRIES] = "0"
-    try:
-        yield
-    finally:
-        os.environ.pop(_MLFLOW_RETRIES)
-        if before is not None:
-            os.environ[_MLFLOW_RETRIES] = before
-
-
 def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
-    params = config_text(config)
+    params = {key: without_passwords(text) for key, text in config_text(config).items()}
+    if any(text != without_passwords(text) for text in active.data.params.values()):
+        print(
+            "`mlflow run` has written the password in an address among the parameters of its run, where it stays: "
+            f"write ${{NAME}} for it, and delete the run (mlflow runs delete --run-id {active.info.run_id}; mlflow gc)",
+            flush=True,
+        )
     mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})
-    mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+    mlflow.log_text(without_passwords(config.model_dump_json(indent=2)), "config.json")
 
 
 def _stopped_run(stage: str, training: str, config: Config) -> str | None:
@@ -227,19 +220,12 @@ def environment() -> dict[str, str]:
 
 
 def _commit_tag() -> dict[str, str]:
-    try:
-        import git
+    if COMMIT not in os.environ:
+        try:
+            import git
 
-        repo = git.Repo(Path(__file__), search_parent_directories=True)
-        return {"git_commit": repo.head.commit.hexsha + ("-dirty" if repo.is_dirty() else "")}
-    except Exception:  # no git program, no repository, no commit: the run is tracked without one
-        return {}
-
-
-def ui_command() -> str:
-    """Return the shell command that opens the UI on this project's store."""
-    uri = mlflow.get_tracking_uri()
-    default = (
-        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
-    )
-    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {uri}"
+            repo = git.Repo(Path(__file__), search_parent_directories=True)
+            os.environ[COMMIT] = repo.head.commit.hexsha + ("-dirty" if repo.is_dirty() else "")
+        except Exception:  # no git program, no repository, no commit: the run is tracked without one
+            os.environ[COMMIT] = ""
+    return {"git_commit": os.environ[COMMIT]} if os.environ[COMMIT] else {}
