@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -134,10 +135,14 @@ def _runs(project: Path) -> tuple[Run, dict[tuple[str, str], Run]]:
 
 
 def _finished(project: Path) -> int:
-    if not (project / "mlflow.db").exists():
+    """Count the finished trainings without MLflow, which would create the tables while the command does."""
+    database = project / "mlflow.db"
+    if not database.exists():
         return 0
-    runs = MlflowClient(f"sqlite:///{project / 'mlflow.db'}").search_runs(["0"], "attributes.status = 'FINISHED'")
-    return sum("settings" in run.data.tags for run in runs)
+    query = "SELECT COUNT(*) FROM runs JOIN tags USING (run_uuid) WHERE status = 'FINISHED' AND key = 'settings'"
+    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(database)) as opened:
+        return int(opened.execute(query).fetchone()[0])
+    return 0  # there are no tables yet, or the command is writing
 
 
 def _artifact(project: Path, run: Run, name: str) -> Path:
