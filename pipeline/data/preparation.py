@@ -18,7 +18,7 @@ from pipeline.data.decode import BadImage, decode, prepare
 from pipeline.data.intake import Candidate, printable
 from pipeline.data.splits import SPLITS, assign_splits, check_given, leak_keys
 
-FORMAT = 2  # raise when the same photos and flags would give other pixels or another manifest
+FORMAT = 3  # raise when the same photos and flags would give other pixels or another manifest
 CHUNK = 256  # photos decoded at a time: bounds memory, and is plenty for the threads
 
 
