@@ -23,6 +23,7 @@ SHOWN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier
 
 _MODEL = """\
 {%- macro model(about) -%}
+{% filter replace("\\n", " ") -%}
 `{{ about.config.variant }}`{{ " from weights `%s`" % about.config.weights if about.config.weights != "none" }},
 {{ about.image_size }} × {{ about.image_size }} pixels
 (`{{ ([about.resize] + about.image_ops | list) | join("`, `") }}`),
@@ -30,6 +31,7 @@ _MODEL = """\
 {{- ", …" if about.class_names | length > most }}.
 Trained on photos from `{{ about.config.data }}`, digest `{{ about.data_digest[:12] }}`, with split seed
 {{ about.config.split_seed }}.
+{%- endfilter %}
 {%- endmacro -%}
 {%- macro loading(uri) -%}
 ```python

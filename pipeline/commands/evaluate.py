@@ -148,8 +148,9 @@ def _publish(
         tables={"metrics": found.tables["metrics.csv"]},
         answer=[f"This version {decision.in_words()}."],
         facts={
-            "Test photos": f"{len(photos.labels):,}",
-            "Classes": str(len(about.class_names)),
+            "Parameters": f"{found.cost['parameters']:,.0f}",
+            "GFLOPs a photo": f"{found.cost['gflops']:.2f}",
+            "Milliseconds a photo": f"{found.cost['latency_ms']:.1f}",
             **tracking.run_facts(),
         },
     )
