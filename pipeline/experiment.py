@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from pipeline import plots, registry, serving, tracking
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import Config, DataConfig, TrainConfig, UserError, without_passwords
+from pipeline.config import Config, DataConfig, IntakeConfig, TrainConfig, UserError, without_passwords
+from pipeline.data import report
 from pipeline.data.store import Store, prepared_store
 from pipeline.evaluation import (
     classification_metrics,
@@ -81,7 +82,8 @@ def tracked_fit(
 
 def training_key(config: Config) -> str:
     """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    flags = config.model_dump(mode="json", exclude={"recipe", "resume", "model_name", "workers", "ray_address"})
+    exclude = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}
+    flags = config.model_dump(mode="json", exclude=exclude)
     return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
@@ -117,9 +119,15 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
             checkpoints.remove()
 
 
-def open_store(config: DataConfig) -> Store:
-    """Return the prepared photos, made or found again, and say which."""
-    store = prepared_store(config)
+def open_store(config: DataConfig, thorough: bool = False) -> Store:
+    """Return the prepared photos, made or found again, and say which; log the report on the files that there are.
+
+    Raises:
+        UserError: with ``strict``, if a photo is quarantined.
+    """
+    store = prepared_store(config, thorough=thorough)
+    if store.damaged:
+        print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made anew", flush=True)
     counts = store.class_counts()
     how = "found prepared" if store.reused else "prepared"
     splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
@@ -127,9 +135,24 @@ def open_store(config: DataConfig) -> Store:
         f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}",
         flush=True,
     )
-    for reason, count in store.rejected["reason"].value_counts().items():
-        print(f"  left out: {count} ({reason}); named in {store.folder / 'rejected.csv'}", flush=True)
+    if isinstance(config, IntakeConfig):
+        _log_report(store, config.strict)
     return store
+
+
+def _log_report(store: Store, strict: bool) -> None:
+    folder = store.folder.parents[1] / "reports" / store.digest[:12]
+    counts = report.write_report(store, folder)
+    tracking.log_folder(folder)
+    for row in counts.itertuples():
+        print(f"  {row.outcome}: {row.files} ({row.rule})", flush=True)
+    print(f"  every file: {folder / report.TABLE}, with pictures: {folder / report.PAGE}", flush=True)
+    if strict and len(store.quarantined):
+        found = ", ".join(f"{row.files} {row.rule}" for row in counts.itertuples() if row.outcome == "quarantined")
+        raise UserError(
+            f"strict=true takes a data set only without photos that cannot be used, got {len(store.quarantined)} in "
+            f"{store.source}: {found} (see {folder / report.PAGE}; mend or remove them, or set strict=false)"
+        )
 
 
 def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "training") -> None:
@@ -143,7 +166,6 @@ def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "t
     tracking.log_figure(
         plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png"
     )
-    tracking.log_table(store.rejected, "rejected.csv")
 
 
 def describe(config: TrainConfig) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import DamagedModel, first_line
+from pipeline.config import MAX_PIXELS, DamagedModel, first_line
 from pipeline.data.decode import BadImage, decode, prepare
 from pipeline.digests import check_sums, write_sums
 from pipeline.models.files import load_classifier
@@ -127,10 +127,11 @@ class Classifier:
 
     def _pixels(self, photo: object) -> np.ndarray | str:
         """Return the prepared pixels, or the reason why there are none."""
+        about = self.about
         try:
-            image = photo if isinstance(photo, np.ndarray | list) else decode(_encoded(photo))
-            about = self.about
-            return prepare(_checked(image), about.image_size, about.resize, about.image_ops)
+            if not isinstance(photo, np.ndarray | list):
+                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS))
+            return prepare(_checked(photo), about.image_size, about.resize, about.image_ops)
         except BadImage as error:
             return str(error)
 

@@ -80,3 +80,14 @@ def test_training_is_faster_than_plain_keras_and_the_input_costs_little(run_in: 
     assert ratios["our step, resident batch"] > 0.8
     assert ratios["Keras, resident batch"] > 1.2
     assert ratios["Keras, default fit"] > 1.2
+
+
+@pytest.mark.slow
+def test_checking_photos_costs_little_and_finding_them_again_less(run_in: RunIn, tmp_path: Path) -> None:
+    run_in(
+        tmp_path, sys.executable, "-m", "benchmarks", "intake", "--quick", "--output", tmp_path, PYTHONPATH=str(ROOT)
+    )
+    rows = {row["contender"]: row for row in json.loads((tmp_path / "intake.json").read_text())["rows"]}
+    assert rows["cv2.imdecode + cv2.resize"]["ratio"] > 0.4  # of 600 small photos; the processes' start counts
+    assert rows["2000 photos"]["ratio"] <= 1.15
+    assert rows["finding and checking them"]["median"] < rows["the whole command"]["median"]

@@ -24,10 +24,10 @@ def test_every_photo_is_prepared_or_named(real_photos: Path, data_root: Path) ->
     config = PreprocessConfig(data=str(real_photos), image_size=32)
     store = prepared_store(config, data_root)
     assert not store.reused
-    seen = store.manifest["path"].tolist() + store.rejected["path"].tolist()
+    seen = store.manifest["path"].tolist() + store.quarantined["path"].tolist()
     assert sorted(seen) == sorted(path.relative_to(real_photos).as_posix() for path in real_photos.glob("*/*"))
     assert len(seen) == sum(PHOTOS.values()) == 3670
-    assert store.rejected["reason"].tolist() == []
+    assert store.quarantined["reason"].tolist() == []
     assert store.class_counts().sum(axis=1).to_dict() == PHOTOS
     assert prepared_store(config, data_root).reused
 

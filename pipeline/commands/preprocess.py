@@ -14,7 +14,7 @@ def run(config: CONFIG) -> None:
 
     tracking.connect()
     with tracking.run("preprocess", f"preprocess {config.data}", config):
-        store = open_store(config)
+        store = open_store(config, thorough=True)
         log_store(store, sample_splits=SPLITS)
         if config.image_ops:
             sheet = plots.draw_stages(stages_of_photos(store, config), "What the image operations do to a photo")

@@ -14,6 +14,8 @@ from pydantic import model_validator
 from pipeline.config.ablation import AblationConfig
 from pipeline.config.base import (
     IMAGE_SIZE_STEP,
+    MAX_PIXELS,
+    MOST_PIXELS,
     Augment,
     Config,
     DamagedModel,
@@ -29,6 +31,7 @@ from pipeline.config.base import (
 )
 from pipeline.config.groups import (
     DataConfig,
+    IntakeConfig,
     ModelConfig,
     ModelDataConfig,
     PredictionConfig,
@@ -49,14 +52,15 @@ from pipeline.config.use_groups import (
 )
 
 __all__ = [
-    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DoctorConfig",
-    "EvaluateConfig", "ExportConfig", "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig",
-    "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "TrainConfig", "TrainingConfig",
-    "TuneConfig", "UserError", "Variant", "first_line", "variables_of", "with_variables", "without_passwords",
+    "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig",
+    "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName", "PredictConfig",
+    "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "TrainConfig",
+    "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line", "variables_of",
+    "with_variables", "without_passwords",
 ]  # fmt: skip
 
 
-class PhotoTrainingConfig(DataConfig, TrainingConfig, StructureConfig):
+class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
     """A training and its photos."""
 
     @model_validator(mode="after")
@@ -74,7 +78,7 @@ class PhotoTrainingConfig(DataConfig, TrainingConfig, StructureConfig):
         return self
 
 
-class PreprocessConfig(RecipeConfig, DataConfig):
+class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
     """Check, split and decode the photos once."""
 
 

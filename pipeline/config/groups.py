@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.config.base import (
     EMPTY_IS_NONE,
+    MAX_PIXELS,
+    MOST_PIXELS,
     Augment,
     Config,
     Names,
@@ -46,6 +48,9 @@ class DataConfig(Config):
     image_ops: Names = Field(
         (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/image_ops.py)."
     )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
+    )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
     split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
@@ -67,6 +72,14 @@ class DataConfig(Config):
     def data_config(self) -> DataConfig:
         """Return the data flags alone, whatever config they are part of."""
         return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
+
+
+class IntakeConfig(Config):
+    """What becomes of a data set with photos that cannot be used."""
+
+    strict: bool = Field(
+        False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
+    )
 
 
 class TrainingConfig(Config):
@@ -227,6 +240,7 @@ class ModelDataConfig(Config):
     image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    max_pixels: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from pipeline.config import DataConfig, UserError
 from pipeline.data.array_file import ArrayFile
-from pipeline.data.decode import BadImage, decode, prepare
-from pipeline.data.intake import Candidate, printable
+from pipeline.data.checksums import write_checksums
+from pipeline.data.intake import Candidate, name_in
+from pipeline.data.rules import BETWEEN
+from pipeline.data.shard_processes import write_shards
+from pipeline.data.shards import written_shards
 from pipeline.data.splits import SPLITS, assign_splits, check_given, leak_keys
 
 FORMAT = 3  # raise when the same photos and flags would give other pixels or another manifest
-CHUNK = 256  # photos decoded at a time: bounds memory, and is plenty for the threads
+SHARDS = "shards"  # the folder of a draft in which they lie until they are joined
 
 
 def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
     """Return the digest that names the store of these photos and data flags."""
     options = config.data_config().model_dump(exclude={"data"})
-    photos = [(_name(photo, source), *photo[1:]) for photo in candidates]
+    # Why a file cannot be read is no part of it: systems word that differently.
+    photos = [
+        (name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
+    ]
     return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
 
 
 def write_store(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
-    """Write the whole store into an empty folder.
+    """Write the whole store into ``draft``, with what an interrupted command has left there already.
 
     Raises:
         UserError: the photos cannot be split into three parts with every class in each.
+        OSError: the disk is full, or may not be written.
     """
-    accepted, rejected = _decode_all(draft / "all.npy", config, source, candidates)
+    accepted, quarantined = _decoded(draft / SHARDS, config, source, candidates)
     class_names = sorted({photo.label for photo in candidates})
     labels, given = accepted["label"].tolist(), accepted["split"].tolist()
     accepted["class_index"] = [class_names.index(label) for label in labels]
@@ -47,67 +54,49 @@ def write_store(draft: Path, config: DataConfig, source: Path, candidates: Seque
         accepted["split"] = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names)
-    everything = np.load(draft / "all.npy", mmap_mode="r")
-    for split in SPLITS:
-        with ArrayFile(draft / f"{split}.npy", everything.shape[1:]) as array:
-            for index in np.flatnonzero(accepted["split"] == split):
-                array.append(everything[index])
-    (draft / "all.npy").unlink()
-    accepted.to_parquet(draft / "manifest.parquet")
-    rejected.to_csv(draft / "rejected.csv", index=False)
+    _join_shards(draft, accepted, config.image_size)
+    accepted.drop(columns=["shard", "place"]).to_parquet(draft / "manifest.parquet")
+    quarantined.to_parquet(draft / "quarantined.parquet")
     about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
     (draft / "store.json").write_text(json.dumps(about_store, indent=2))
+    write_checksums(draft)
 
 
-def _name(photo: Candidate, source: Path) -> str:
-    inside = photo.path.is_relative_to(source)
-    return printable((photo.path.relative_to(source) if inside else photo.path).as_posix())
-
-
-def _decode_all(
-    file: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]
+def _decoded(
+    folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the pixels of all usable photos; return the table of these, in the file's order, and that of the others."""
-    accepted: list[dict[str, object]] = []
-    rejected: list[dict[str, object]] = []
-    with ArrayFile(file, (config.image_size, config.image_size, 3)) as array:
-        for photo, outcome in zip(candidates, _decoded(candidates, config), strict=True):
-            about: dict[str, object] = {"path": _name(photo, source), "label": photo.label}
-            if isinstance(outcome, str):
-                rejected.append(about | {"reason": outcome})
-                continue
-            pixels, (height, width) = outcome
-            accepted.append(
-                about
-                | {"sha256": photo.sha256, "width": width, "height": height}
-                | {"split": photo.split, "group": photo.group}
-            )
-            array.append(pixels)
-    return (
-        pd.DataFrame(accepted, columns=["path", "label", "sha256", "width", "height", "split", "group"]),
-        pd.DataFrame(rejected, columns=["path", "label", "reason"]),
+    """Write all shards; return the table of the usable photos, with their place in their shard, and of the others."""
+    folder.mkdir(exist_ok=True)
+    tables: dict[int, pd.DataFrame] = {}
+    with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
+        for shard in write_shards(folder, candidates, config):
+            tables[shard.number] = pd.DataFrame(shard.records()).assign(shard=shard.number)
+            bar.update(len(tables[shard.number]))
+    about = pd.DataFrame(
+        [(name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates],
+        columns=["path", "label", "sha256", "split", "group"],
     )
+    records = pd.concat([tables[number] for number in sorted(tables)], ignore_index=True)
+    table = pd.concat([about, records], axis=1)
+    table["notes"] = [BETWEEN.join(notes) for notes in table["notes"]]
+    usable = table["reason"] == ""
+    accepted = table[usable].drop(columns=["reason", "thumbnail"]).reset_index(drop=True)
+    accepted["place"] = accepted.groupby("shard").cumcount()
+    return accepted, table.loc[~usable, ["path", "label", "reason", "thumbnail"]].reset_index(drop=True)
 
 
-def _decoded(candidates: Sequence[Candidate], config: DataConfig) -> Iterator[tuple[np.ndarray, tuple[int, int]] | str]:
-    """Yield, in order, each photo's pixels and original (height, width), or the reason why it is refused."""
-
-    def decode_one(photo: Candidate) -> tuple[np.ndarray, tuple[int, int]] | str:
-        if photo.problem:
-            return photo.problem
-        try:
-            image = decode(photo.path.read_bytes())
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
-        except BadImage as error:
-            return str(error)
-        return prepare(image, config.image_size, config.resize, config.image_ops), (image.shape[0], image.shape[1])
-
-    with ThreadPoolExecutor() as pool, tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
-        for start in range(0, len(candidates), CHUNK):
-            for outcome in pool.map(decode_one, candidates[start : start + CHUNK]):
-                bar.update()
-                yield outcome
+def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> None:
+    """Write each split's pixels into one array; a shard goes as soon as it is copied: no second copy is kept."""
+    with contextlib.ExitStack() as files:
+        shape = (image_size, image_size, 3)
+        arrays = {split: files.enter_context(ArrayFile(draft / f"{split}.npy", shape)) for split in SPLITS}
+        rows_of = accepted.groupby("shard").indices
+        for shard in written_shards(draft / SHARDS):
+            images = shard.images(image_size)
+            for split, place in accepted.loc[rows_of.get(shard.number, ()), ["split", "place"]].itertuples(index=False):
+                arrays[split].append(images[place])
+            shard.remove()
+    shutil.rmtree(draft / SHARDS)
 
 
 def _check_every_split_has_every_class(manifest: pd.DataFrame, class_names: Sequence[str]) -> None:

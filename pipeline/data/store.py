@@ -2,13 +2,15 @@
 
 A store lies in ``prepared/<digest>``, where the digest covers the photos' names, labels and bytes, the data
 flags, and the format; equal input therefore always finds the store that was made of it. It is written into a
-temporary folder and renamed when whole, under a lock, so that a killed or second process harms nothing.
+draft beside its place and renamed when whole, under a lock, so that a killed or second process harms nothing, and its
+checksums tell whether it is still what was written.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +20,18 @@ import pandas as pd
 from filelock import FileLock
 
 from pipeline.config import DataConfig, UserError
+from pipeline.data.checksums import damaged_files
+from pipeline.data.digests import with_digests
 from pipeline.data.image_ops import check_ops
-from pipeline.data.intake import find_photos, photos_in_table
+from pipeline.data.intake import Candidate, Ignored, find_photos, photos_in_table
 from pipeline.data.preparation import store_digest, write_store
 from pipeline.data.sources import photo_source
 from pipeline.data.splits import SPLITS
 from pipeline.data.tables import read_table
-from pipeline.data.whole import folder_when_whole
 
 DATA_ROOT = Path("data")
-MOST_HEADER_BYTES = 256  # of a .npy file
+DRAFT = ".part"  # what ends the name of a store in the making
+MEMORY = "photo-digests.sqlite"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Store:
     folder: Path
     source: Path
     reused: bool
+    damaged: tuple[str, ...] = ()  # files of the store before, because of which this one has been made anew
+    ignored: tuple[Ignored, ...] = ()  # files and folders that were passed over when it was asked for
 
     @property
     def digest(self) -> str:
@@ -45,13 +51,13 @@ class Store:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """One row per photo: path, label, class_index, split, row, sha256, group, width, height."""
+        """One row per photo: path, label, class_index, split, row, sha256, group, width, height, notes."""
         return pd.read_parquet(self.folder / "manifest.parquet")
 
     @cached_property
-    def rejected(self) -> pd.DataFrame:
-        """One row per file that is no usable photo: path, label, reason."""
-        return pd.read_csv(self.folder / "rejected.csv", dtype=str, keep_default_na=False)
+    def quarantined(self) -> pd.DataFrame:
+        """One row per file that is no usable photo: path, label, reason, thumbnail (base64 JPEG, or empty)."""
+        return pd.read_parquet(self.folder / "quarantined.parquet")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -83,44 +89,59 @@ class Store:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder of ``prepared`` holds a store with pixels for every row of its manifest, by their size.
+    """Return whether a folder of ``prepared`` holds a store without missing or changed files, large ones by size.
 
-    No pixel is read, those of the test split least of all. Raises OSError if the folder cannot be read.
+    Raises OSError if the folder cannot be read.
     """
-    store = Store(folder, folder, reused=True)
-    try:
-        bytes_of_a_photo = 3 * json.loads((folder / "store.json").read_text())["data"]["image_size"] ** 2
-        pixels = {split: len(store.rows(split)) * bytes_of_a_photo for split in SPLITS}
-        headers = [(folder / f"{split}.npy").stat().st_size - size for split, size in pixels.items()]
-        return all(0 < header <= MOST_HEADER_BYTES for header in headers)
-    except (FileNotFoundError, EOFError, ValueError, KeyError):
-        return False
+    return not damaged_files(folder, thorough=False)
 
 
-def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT) -> Store:
-    """Return the store for these data flags, making it if there is none yet.
+def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bool = False) -> Store:
+    """Return the store for these data flags, making it if there is none yet, or if what there is has been damaged.
+
+    Args:
+        config: the data flags.
+        data_root: the folder of downloaded and prepared photos.
+        thorough: compare the checksums of large files, too, before they are used again.
 
     Raises:
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
     source, table = photo_source(config.data, data_root / "raw")
-    candidates = (
-        photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
-    )
+    found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
+    candidates = with_digests(found.photos, data_root / MEMORY)
     prepared = data_root / "prepared"
     folder = prepared / store_digest(config, source, candidates)
-    prepared.mkdir(parents=True, exist_ok=True)
-    with FileLock(prepared / f".{folder.name}.lock"):
-        if folder.is_dir():
-            if is_whole(folder):
-                return Store(folder, source, reused=True)
-            shutil.rmtree(folder)  # a cache: what is damaged is made anew
-        try:
-            with folder_when_whole(folder) as draft:
-                write_store(draft, config, source, candidates)
-        except OSError as error:
-            raise UserError(
-                f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing)"
-            ) from error
-    return Store(folder, source, reused=False)
+    try:
+        prepared.mkdir(parents=True, exist_ok=True)
+        with FileLock(prepared / f".{folder.name}.lock"):
+            damaged = tuple(damaged_files(folder, thorough)) if folder.is_dir() else ()
+            if folder.is_dir() and not damaged:
+                return Store(folder, source, reused=True, ignored=tuple(found.ignored))
+            _make(folder, config, source, candidates)
+    except OSError as error:
+        raise UserError(
+            f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
+            "and give the same command again: it goes on with what is there)"
+        ) from error
+    return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(found.ignored))
+
+
+def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+    """Write a store beside its place and rename it as the last step; what was there is replaced.
+
+    A draft stays where a kill, an interruption or a full disk ended the writing, and the next call goes on with it.
+    """
+    draft = folder.with_name(folder.name + DRAFT)
+    draft.mkdir(exist_ok=True)
+    try:
+        write_store(draft, config, source, candidates)
+    except (OSError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    if folder.is_dir():
+        shutil.rmtree(folder)  # a cache: what is damaged is made anew
+    draft.replace(folder)

@@ -9,6 +9,7 @@ from pipeline.tracking.contents import (
     log_data,
     log_figure,
     log_file,
+    log_folder,
     log_json,
     log_metrics,
     log_table,
@@ -24,7 +25,7 @@ from pipeline.tracking.store import StoreGone, ui_command, unsent
 
 __all__ = [
     "RUN_PICTURES", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "connect", "copy_artifacts", "end_below",
-    "environment", "last_epoch", "log_classifier", "log_data", "log_figure", "log_file", "log_json", "log_metrics",
-    "log_table", "log_text", "open_run", "read_table", "rename", "run", "run_facts", "set_note", "set_tags",
-    "training_states", "ui_command", "unsent",
+    "environment", "last_epoch", "log_classifier", "log_data", "log_figure", "log_file", "log_folder", "log_json",
+    "log_metrics", "log_table", "log_text", "open_run", "read_table", "rename", "run", "run_facts", "set_note",
+    "set_tags", "training_states", "ui_command", "unsent",
 ]  # fmt: skip

@@ -83,6 +83,11 @@ def log_file(file: Path, folder: str) -> str:
     return f"runs:/{_open_run()}/{folder}/{file.name}"
 
 
+def log_folder(folder: Path) -> None:
+    """Log the files of a folder."""
+    mlflow.log_artifacts(str(folder))
+
+
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
     outbox.deliver(_open_run(), "tags", dict(tags))
