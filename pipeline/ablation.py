@@ -14,8 +14,9 @@ from pipeline import tracking
 from pipeline.config import AblateConfig, TrainConfig, UserError
 from pipeline.data.store import prepared_store
 from pipeline.effects import Measured, Place
-from pipeline.experiment import log_store, tracked_fit, training_key
+from pipeline.experiment import tracked_fit, training_key
 from pipeline.flags import config_text, make_config
+from pipeline.photos import log_store
 from pipeline.trainer import Diverged, Epoch
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.config import UserError
 from pipeline.data.store import Store
-from pipeline.experiment import open_store
+from pipeline.photos import open_store
 from pipeline.promotion import data_config_of
 from pipeline.serving import About
 

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline import evaluation, registry
 from pipeline.assessment import TestPhotos
 from pipeline.config import DataConfig, PromotionConfig, UserError
-from pipeline.experiment import open_store
 from pipeline.parity import check_parity
+from pipeline.photos import open_store
 from pipeline.registry import Overtaken, Version
 from pipeline.serving import About, Classifier
 

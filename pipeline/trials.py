@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, Trial
 from pipeline import orphans, search, tracking
 from pipeline.config import DataConfig, TrainConfig, TuneConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.experiment import describe, log_store, tracked_fit, training_key
+from pipeline.experiment import describe, tracked_fit, training_key
+from pipeline.photos import log_store
 from pipeline.processes import owner
 from pipeline.trainer import Epoch
 

@@ -49,6 +49,7 @@ LEVELS = (
         "pipeline.effects",
     ),
     ("pipeline.served_model", "pipeline.report"),
+    ("pipeline.photos",),
     ("pipeline.registry", "pipeline.assessment", "pipeline.server"),
     ("pipeline.model_card",),
     ("pipeline.search", "pipeline.experiment", "pipeline.exports"),

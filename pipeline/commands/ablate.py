@@ -45,7 +45,7 @@ def _name(cells: Sequence[Cell]) -> str:
 
 def _opened_stores(cells: Sequence[Cell]) -> Store:
     """Prepare all photos here, where it shows its progress, and not in every worker; return those of the base."""
-    from pipeline.experiment import log_store, open_store
+    from pipeline.photos import log_store, open_store
 
     base, *_ = [open_store(data) for data in dict.fromkeys(cell.training.data_config() for cell in cells)]
     log_store(base, sample_splits=("train", "validation"))

@@ -19,7 +19,7 @@ def run(config: CONFIG) -> None:
     """Report on a model's test photos; make it champion if it is proven better than the present one."""
     from pipeline import registry, tracking
     from pipeline.assessment import TestPhotos, assess
-    from pipeline.experiment import log_store, open_store
+    from pipeline.photos import log_store, open_store
     from pipeline.serving import Classifier
 
     tracking.connect()

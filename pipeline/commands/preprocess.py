@@ -10,7 +10,7 @@ def run(config: CONFIG) -> None:
     from pipeline import plots, tracking
     from pipeline.data.splits import SPLITS
     from pipeline.data.stages import stages_of_photos
-    from pipeline.experiment import log_store, open_store
+    from pipeline.photos import log_store, open_store
 
     tracking.connect()
     with tracking.run("preprocess", f"preprocess {config.data}", config):

@@ -27,7 +27,8 @@ OTHERS_EVERY_S = 5
 def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
     from pipeline import registry, search, tracking
-    from pipeline.experiment import log_store, open_store, print_model, training_key
+    from pipeline.experiment import print_model, training_key
+    from pipeline.photos import log_store, open_store
     from pipeline.space_file import space_of, with_space_read
     from pipeline.workers import warm_up
 

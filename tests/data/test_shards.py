@@ -51,7 +51,7 @@ def hostile(data, *arguments):
 
 def write_shard(shard, photos, config):
     shards.decode_with_notes = hostile
-    shards.DECODE_LIMIT_S = 0.5
+    shards.DECODE_LIMIT_S = 4.0
     shards.write_shard(shard, photos, config)
 
 
