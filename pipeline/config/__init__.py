@@ -31,7 +31,6 @@ from pipeline.config.base import (
 )
 from pipeline.config.groups import (
     DataConfig,
-    IntakeConfig,
     ModelConfig,
     ModelDataConfig,
     PredictionConfig,
@@ -46,6 +45,7 @@ from pipeline.config.structure import StructureConfig
 from pipeline.config.use_groups import (
     AddressConfig,
     ExportFormatsConfig,
+    IntakeConfig,
     LimitsConfig,
     ModelPhotosConfig,
     ServedModelConfig,

@@ -74,14 +74,6 @@ class DataConfig(Config):
         return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
 
 
-class IntakeConfig(Config):
-    """What becomes of a data set with photos that cannot be used."""
-
-    strict: bool = Field(
-        False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
-    )
-
-
 class TrainingConfig(Config):
     """The network and how it is trained."""
 

@@ -45,3 +45,11 @@ class ExportFormatsConfig(Config):
     """What the model is written as."""
 
     formats: Names = Field(("litert",), min_length=1, description="Formats to write: litert.")
+
+
+class IntakeConfig(Config):
+    """What becomes of a data set with photos that cannot be used."""
+
+    strict: bool = Field(
+        False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
+    )
