@@ -1,4 +1,4 @@
-"""The groups of flags of the commands that use a finished model: serve, export."""
+"""Further groups of flags: strictness with photos, and those of the commands that use a finished model."""
 
 from __future__ import annotations
 
