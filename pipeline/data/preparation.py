@@ -21,7 +21,7 @@ from pipeline.data.shard_processes import write_shards
 from pipeline.data.shards import written_shards
 from pipeline.data.splits import SPLITS, assign_splits, check_given, leak_keys
 
-FORMAT = 3  # raise when the same photos and flags would give other pixels or another manifest
+FORMAT = 4  # raise when the same photos and flags would give other pixels or another manifest
 SHARDS = "shards"  # the folder of a draft in which they lie until they are joined
 
 
