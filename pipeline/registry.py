@@ -51,10 +51,14 @@ class Overtaken(UserError):
 
 
 def register(model_uri: str, name: str) -> Version:
-    """Make a logged model the newest version of ``name`` and its challenger.
+    """Make a logged model a version of ``name``, unless it is one, and its challenger.
 
     The digests of its files become a tag; its run's note becomes its description, and some of the run's tags its own.
     """
+    known = MlflowClient().search_model_versions(f"source_path = '{model_uri}'")
+    if same := [Version(name, str(version.version)) for version in known if version.name == name]:
+        MlflowClient().set_registered_model_alias(name, CHALLENGER, same[0].number)
+        return same[0]
     with tempfile.TemporaryDirectory() as scratch:
         digests = file_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
     registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})

@@ -22,9 +22,13 @@ from pipeline.orphans import LOCAL_FOLDER, storage_of
 from pipeline.space import FACTORS, Dimension, is_whole, usual_flags
 from pipeline.space_file import space_of, unsearched
 
+REPEAT_OF = "repeat_of"  # user attribute: the trial that has, or has had, the same config
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
+
+
+MOST_DRAWS = 1000  # of a point that nobody has tried
 
 
 def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
@@ -41,6 +45,22 @@ def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
     if is_whole(name):
         return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
     return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def goal(config: TuneConfig) -> int:
+    """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials."""
+    return int(min(config.n_trials, space_of(config).size))
+
+
+def untried(study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]) -> dict[str, Any] | None:
+    """Return a random point of the space whose training is new, or None where many draws find none."""
+    seed = random.Random(f"{config.seed} {len(study.get_trials(deepcopy=False))}").getrandbits(32)
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(MOST_DRAWS):
+        trial = draws.ask()
+        if is_new(suggest(trial, config)):
+            return dict(trial.params)
+    return None
 
 
 def known_good(config: TuneConfig) -> list[dict[str, Any]]:
@@ -78,7 +98,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
             storage=storage_of(config.storage),
-            pruner=_pruner(config),
+            pruner=pruner_of(config),
             direction="maximize",
             load_if_exists=True,
         )
@@ -89,6 +109,18 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
     return study
+
+
+def open_second_study(config: TuneConfig, study: Study) -> Study:
+    """Open or create the study of the trainings that follow a search; nothing is sampled in it, and nothing pruned."""
+    return optuna.create_study(
+        study_name=f"{study.study_name}-again",
+        storage=storage_of(config.storage),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+        load_if_exists=True,
+    )
 
 
 def study_name(config: TuneConfig, data_digest: str) -> str:
@@ -113,7 +145,8 @@ def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
     )
 
 
-def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
+def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
+    """Return what stops a trial early, by its val_accuracy at an epoch among those of the others."""
     warmup = max(1, config.epochs // 3)  # before that, the order of the trials says little about their end
     table: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "percentile": lambda: optuna.pruners.PercentilePruner(KEPT_PERCENT, n_startup_trials=4, n_warmup_steps=warmup),
@@ -125,8 +158,8 @@ def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
 
 
 def trial_counts(study: Study) -> tuple[int, int, int]:
-    """Return how many trials are finished (complete or pruned), running, and failed."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    """Return how many trials are finished (complete or pruned), running, and failed; repeated ones do not count."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False) if REPEAT_OF not in trial.user_attrs]
     finished = sum(state in FINISHED for state in states)
     return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
 

@@ -9,11 +9,13 @@ Where the system does not bear that, a process is started anew for every few tas
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ def run_tasks(
     ray_address: str = "",
     gpus: int = 0,
     variables: Sequence[str] = (),
+    deadline: float = math.inf,
 ) -> Iterator[Outcome]:
     """Run ``task(*job)`` for every job, ``workers`` of them at a time, and yield each outcome as it comes.
 
@@ -72,19 +75,27 @@ def run_tasks(
         ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
         gpus: that each task gets on a Ray cluster that has any.
         variables: names of variables that tasks on other machines need, beyond `ray_workers.CARRIED`.
+        deadline: seconds since the epoch at which the iterator closes itself.
 
     Raises:
         UserError: Ray is wanted and not installed, or does not answer.
     """
     queue = iter(jobs)
     placed = on_ray(task, workers, ray_address, gpus, variables) if ray_address else _locally(task, workers)
-    with placed as submit:
+    with contextlib.suppress(_TimeIsUp), placed as submit:
         running = {submit(job) for job in islice(queue, workers)}
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            timeout = None if deadline == math.inf else max(0.0, deadline - time.time())
+            done, running = wait(running, timeout, FIRST_COMPLETED)
+            if not done:
+                raise _TimeIsUp
             for future in done:
                 yield _outcome(future)
                 running |= {submit(job) for job in islice(queue, 1)}
+
+
+class _TimeIsUp(Exception):
+    """The tasks that still run are to be interrupted."""
 
 
 def _outcome(future: Future[Any]) -> Outcome:
@@ -122,8 +133,8 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
 
 def _begin_process(threads: int, environment: dict[str, str]) -> None:
     """Take the parent's environment, and a share of the threads before TensorFlow asks; end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that this is a fork of ignores both
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; a parent hands it on as SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the process that this is a fork of ignores
     os.environ.clear()
     os.environ.update(environment)
     if threads:

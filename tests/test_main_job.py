@@ -198,14 +198,8 @@ def test_runs_say_which_data_they_read(tuned_project: Tuned, photo_folder: Path)
 def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     (parent,) = _stage(tuned_project.runs, "tune")
     artifacts = _artifacts(tuned_project.client, parent)
-    assert artifacts >= STUDY_PICTURES | {
-        "trials.csv",
-        "trials.png",
-        "class_counts.json",
-        "samples.png",
-        "report.html",
-        "search.html",
-    }
+    found = {"trials.csv", "confirmations.csv", "space.yaml", "class_counts.json", "samples.png", "report.html"}
+    assert artifacts >= STUDY_PICTURES | found | {"search.html"}
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}
     assert set(table.index) == set(trials)
@@ -467,7 +461,7 @@ def test_the_same_search_again_adds_no_trial(
     done = run_in(tuned_project.folder, *PIPELINE, "tune", *_flags(**tune_flags))
     assert "2 of 2 trials are finished" in done.stdout
     added = _new_runs(tuned_project, known)
-    assert sorted(run.data.tags["stage"] for run in added) == ["confirm", "tune"]
+    assert [run.data.tags["stage"] for run in added] == ["tune"]  # what was confirmed is not confirmed again
     assert {run.info.status for run in added} == {"FINISHED"}
     again, before = _stage(added, "tune")[0], _stage(tuned_project.runs, "tune")[0]
     for name in ("best_trial", "study_name"):

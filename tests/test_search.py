@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -241,6 +242,75 @@ def _owner_that_is_gone() -> str:
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
+def _no_run(run_id: str) -> None:
+    raise AssertionError(f"no trial has a result, and so no run to close, got {run_id}")
+
+
+def test_a_trial_that_had_come_to_its_end_is_finished_with_what_it_had(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    gone, closed = _owner_that_is_gone(), []
+    for result in ({"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}):
+        trial = study.ask()
+        search.suggest(trial, config())
+        trial.report(0.5, 1)
+        for name, value in {orphans.OWNER: gone, orphans.RUN_ID: f"run{trial.number}", orphans.RESULT: result}.items():
+            trial.set_user_attr(name, value)
+    assert len(orphans.settle(study, closed.append)) == 2
+    assert closed == ["run0", "run1"]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert study.best_value == 0.7
+
+
+def test_a_trial_of_a_silent_host_is_finished_with_what_it_had(
+    config: Callable[..., TuneConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = search.open_study(config(), "digest")
+    closed: list[str] = []
+    for number, result in enumerate([{"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}]):
+        trial = study.ask()
+        search.suggest(trial, config())
+        trial.report(0.5, 1)
+        about = {orphans.OWNER: "elsewhere.example 1 0.00", orphans.RUN_ID: f"run{number}", orphans.RESULT: result}
+        for name, value in about.items():
+            trial.set_user_attr(name, value)
+
+    def fail_all(study: optuna.Study) -> None:  # as after two minutes of silence
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+
+    monkeypatch.setattr(optuna.storages, "fail_stale_trials", fail_all)
+    orphans.settle(study, closed.append)
+    assert closed == ["run0", "run1"]
+    states = [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
+    assert [trial.state for trial in study.trials] == states
+    assert search.trial_counts(study) == (2, 0, 2)
+    assert orphans.settle(study, closed.append) == []
+
+
+def test_a_trial_that_was_lined_up_and_died_at_once_is_lined_up_again(config: Callable[..., TuneConfig]) -> None:
+    wanted = config()
+    study = search.open_study(wanted, "digest")
+    start = search.known_good(wanted)[0]
+    study.enqueue_trial(start)
+    study.ask().set_user_attr(orphans.OWNER, _owner_that_is_gone())  # nothing suggested yet
+    orphans.settle(study, _no_run)
+    (again,) = study.get_trials(states=(TrialState.WAITING,))
+    assert again.system_attrs["fixed_params"] == start
+    assert again.user_attrs[orphans.RETRY_OF] == 0
+
+
+def test_a_point_that_nobody_has_tried_is_found_until_there_is_none(config: Callable[..., TuneConfig]) -> None:
+    fixed = dict.fromkeys(("learning_rate_factor", "weight_decay_factor", "lr_decay"), 0.1)
+    wanted = config(n_trials=99, space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "light"}))
+    study = search.open_study(wanted, "digest")
+    assert search.goal(wanted) == 6  # three optimizers, two variants
+    tried: list[str] = []
+    while point := search.untried(study, wanted, lambda training: training.model_dump_json() not in tried):
+        study.enqueue_trial(point)
+        tried.append(search.suggest(study.ask(), wanted).model_dump_json())
+    assert len(set(tried)) == len(tried) == 6
+
+
 def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     owners = {
@@ -258,13 +328,13 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     complete.set_user_attr(orphans.OWNER, owners["a process that has ended"])
     study.tell(complete, 0.5)
     gone = [numbers["a process that has ended"], numbers["an earlier process of the same number"]]
-    assert [trial.number for trial in orphans.fail_orphans(study)] == gone
+    assert [trial.number for trial in orphans.settle(study, _no_run)] == gone
     states = [trial.state for trial in study.get_trials()]
     running = [numbers["this process"], numbers["another host"]]
     assert [number for number, state in enumerate(states) if state == TrialState.FAIL] == gone
     assert [number for number, state in enumerate(states) if state == TrialState.RUNNING] == running
     assert search.trial_counts(study) == (1, 2, 2)
-    assert orphans.fail_orphans(study) == []
+    assert orphans.settle(study, _no_run) == []
 
 
 def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
@@ -275,7 +345,7 @@ def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[...,
         trial = study.ask()
         tried.append(search.suggest(trial, wanted))
         trial.set_user_attr(orphans.OWNER, gone)
-        assert len(orphans.fail_orphans(study)) == 1
+        assert len(orphans.settle(study, _no_run)) == 1
     assert tried[1:] == tried[:-1]
     assert [trial.user_attrs.get(orphans.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
     assert search.trial_counts(study) == (0, 0, 3)

@@ -36,11 +36,10 @@ from pipeline.config.groups import (
     PredictionConfig,
     RecipeConfig,
     RegistryConfig,
-    SearchConfig,
     TrainingConfig,
-    WorkersConfig,
 )
 from pipeline.config.judging import PromotionConfig, ReportConfig
+from pipeline.config.search_groups import SearchConfig, WorkersConfig
 from pipeline.config.structure import StructureConfig
 from pipeline.config.use_groups import (
     AddressConfig,

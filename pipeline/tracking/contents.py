@@ -108,6 +108,21 @@ def run_facts() -> dict[str, str]:
     return {**known, "MLflow run": run.info.run_id[:12], "Began": f"{began:%Y-%m-%d %H:%M} UTC"}
 
 
+def last_epoch() -> int:
+    """Return the last epoch whose metrics the open run has, or 0."""
+    active = mlflow.active_run()
+    assert active is not None
+    history = mlflow.MlflowClient().get_metric_history(active.info.run_id, "val_accuracy")
+    return max((metric.step for metric in history), default=0)
+
+
+def open_run() -> tuple[str, str]:
+    """Return the ids of the open run's experiment and of the run."""
+    active = mlflow.active_run()
+    assert active is not None
+    return active.info.experiment_id, active.info.run_id
+
+
 def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) -> None:
     """Name the data set of the open run, so that the UI shows what it read."""
     table = manifest[["path", "label", "split", "sha256"]]

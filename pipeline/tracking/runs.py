@@ -23,6 +23,7 @@ from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores,
 
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
 PARENT = "mlflow.parentRunId"
+STUDY = "study_name"  # tag: the study that a trial's run belongs to
 UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
@@ -69,6 +70,12 @@ def end_below(parent: str) -> None:
             MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
+def close(run_id: str) -> None:
+    """Say of a run that it has ended well, where a process that had done all for it could not say so any more."""
+    MlflowClient().set_tag(run_id, STOPPED, "false")
+    MlflowClient().set_terminated(run_id, "FINISHED")
+
+
 @contextlib.contextmanager
 def run(
     stage: str,
@@ -81,7 +88,7 @@ def run(
     """Open a run, log its params and ``config.json``, and yield its id; an exception marks it FAILED or KILLED.
 
     Args:
-        stage: what the run is: preprocess, train, tune, trial, confirm, evaluate, ablate or main.
+        stage: what the run is: preprocess, train, tune, trial, confirm, audit, evaluate, ablate or main.
         name: what tells it from its neighbours in the UI's list.
         config: logged as params, but for those that ``mlflow run`` has logged before.
         tags: further tags.
@@ -95,7 +102,7 @@ def run(
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with must_answer():
-        active = _started(_stopped_run(stage, training, config), name, config, parent, all_tags)
+        active = _started(_stopped_run(all_tags, config), name, config, parent, all_tags)
     try:
         with must_answer():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
@@ -162,14 +169,15 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
     mlflow.log_text(without_passwords(config.model_dump_json(indent=2)), "config.json")
 
 
-def _stopped_run(stage: str, training: str, config: Config) -> str | None:
-    """Return the run of the same training that was stopped, if any."""
-    if not training or config_text(config).get("resume") == "never":
+def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
+    """Return the run of the same training, and the same study, that was stopped, if any."""
+    if TRAINING not in tags or config_text(config).get("resume") == "never":
         return None
     _heal()  # a worker may have been killed since
-    mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
+    mine = f"tags.stage = '{tags['stage']}' and tags.{TRAINING} = '{tags[TRAINING]}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
-    return next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
+    same = [run for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))]
+    return next((run.info.run_id for run in same if is_here(run.data.tags[PROCESS])), None)
 
 
 def _started(
@@ -197,21 +205,6 @@ def training_states(training: str) -> set[str]:
     """Return the statuses of a training's runs, with STOPPED for one that is to go on; none where there is no run."""
     found = MlflowClient().search_runs(experiment_ids(), f"tags.{TRAINING} = '{training}'")
     return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
-
-
-def last_epoch() -> int:
-    """Return the last epoch whose metrics the open run has, or 0."""
-    active = mlflow.active_run()
-    assert active is not None
-    history = MlflowClient().get_metric_history(active.info.run_id, "val_accuracy")
-    return max((metric.step for metric in history), default=0)
-
-
-def open_run() -> tuple[str, str]:
-    """Return the ids of the open run's experiment and of the run."""
-    active = mlflow.active_run()
-    assert active is not None
-    return active.info.experiment_id, active.info.run_id
 
 
 def environment() -> dict[str, str]:
