@@ -1,6 +1,6 @@
-"""The network as a file that needs neither Keras nor TensorFlow: LiteRT, prepared photos to probabilities.
+"""The network as files that need neither Keras nor TensorFlow: ONNX and LiteRT, prepared photos to probabilities.
 
-Keras writes it; what is ours is the softmax behind the logits, so that nobody has to know of it, and the check that
+Keras writes both; what is ours is the softmax behind the logits, so that nobody has to know of it, and the check that
 a file gives what the model gives. Each file takes what `data.decode.prepare` makes: ``classifier.json`` says how.
 """
 
@@ -33,6 +33,18 @@ class Export(NamedTuple):
     run: Callable[[Path, np.ndarray], np.ndarray]
 
 
+def _write_onnx(model: keras.Model, file: Path) -> None:
+    model(np.zeros((1, *model.input_shape[1:]), np.uint8))  # Keras exports to ONNX only what was called before
+    model.export(file, format="onnx", verbose=False)
+
+
+def _run_onnx(file: Path, images: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
 def _write_litert(model: keras.Model, file: Path) -> None:
     model.export(file, format="litert", verbose=False)
 
@@ -53,6 +65,7 @@ def _run_litert(file: Path, images: np.ndarray) -> np.ndarray:
 
 
 FORMATS: dict[str, Export] = {
+    "onnx": Export(("tf2onnx", "onnxruntime"), ".onnx", _write_onnx, _run_onnx),
     "litert": Export(("ai_edge_litert",), ".tflite", _write_litert, _run_litert),
 }
 

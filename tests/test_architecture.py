@@ -51,10 +51,11 @@ LEVELS = (
     ("pipeline.photos",),
     ("pipeline.registry", "pipeline.assessment", "pipeline.server"),
     ("pipeline.model_card",),
-    ("pipeline.search", "pipeline.experiment", "pipeline.exports"),
+    ("pipeline.search", "pipeline.experiment", "pipeline.exports", "pipeline.similar"),
     ("pipeline.trials", "pipeline.crew", "pipeline.ablation", "pipeline.promotion"),
     ("pipeline.confirmations", "pipeline.progress"),
     ("pipeline.preload", "pipeline.doctor", "pipeline.own_photos"),
+    ("pipeline.demo",),
     ("pipeline.commands",),
     ("pipeline.commands.main",),
     ("pipeline.__main__", "pipeline.mlproject"),
@@ -62,6 +63,7 @@ LEVELS = (
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
 PACKAGES = {
     "pipeline.config",
+    "pipeline.demo",
     "pipeline.models",
     "pipeline.data",
     "pipeline.plots",
@@ -85,6 +87,7 @@ ONLY_IN = {
     },
     "ray": {"pipeline.ray_workers"},
     "tyro": {"pipeline.flags"},
+    "streamlit": {"pipeline.demo"},
 }
 SLOW_TO_IMPORT = {"tensorflow", "keras", "keras_hub"}
 IMPORTS_ALL = {"pipeline.preload"}  # is imported by name, in a process that all trials fork from

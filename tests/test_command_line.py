@@ -22,6 +22,7 @@ GROUPS = {
     "predict": ["prediction", "model"],
     "serve": ["address", "limits", "servedmodel"],
     "export": ["exportformats", "servedmodel", "modelphotos"],
+    "demo": ["address", "servedmodel", "modelphotos"],
     "rollback": ["registry"],
     "main": ["recipe", "data", "training", "structure", "search", "workers", "registry", "promotion"],
     "doctor": [],

@@ -1,4 +1,4 @@
-"""A LiteRT file of a real network, run by its own runtime and compared with the model."""
+"""ONNX and LiteRT files of a real network, each run by its own runtime and compared with the model."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def test_a_file_gives_what_the_model_gives(classifier: Classifier, tmp_path: Pat
 def test_a_file_that_gives_something_else_is_refused(
     classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = FORMATS["litert"]
+    honest = FORMATS["onnx"]
     shifted = honest._replace(run=lambda file, images: honest.run(file, images // 2))
-    monkeypatch.setitem(FORMATS, "litert", shifted)
+    monkeypatch.setitem(FORMATS, "onnx", shifted)
     with pytest.raises(UserError, match="must agree with the model"):
-        export(classifier, "litert", tmp_path, IMAGES)
+        export(classifier, "onnx", tmp_path, IMAGES)
 
 
 def test_a_format_that_is_none_is_named() -> None:
-    with pytest.raises(UserError, match="among litert, got 'coreml'"):
+    with pytest.raises(UserError, match="among onnx, litert, got 'coreml'"):
         check_formats(("coreml",))
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FORMATS, "litert", FORMATS["litert"]._replace(packages=("no_such_package",)))
-    with pytest.raises(UserError, match=r"litert needs no_such_package.*\[export\]"):
-        check_formats(("litert",))
+    monkeypatch.setitem(FORMATS, "onnx", FORMATS["onnx"]._replace(packages=("no_such_package",)))
+    with pytest.raises(UserError, match=r"onnx needs no_such_package.*\[export\]"):
+        check_formats(("onnx",))

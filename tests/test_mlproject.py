@@ -36,6 +36,8 @@ PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitli
 OPTIONAL = {
     "sqlalchemy_dlock": "postgres",
     "ray": "ray",
+    "streamlit": "demo",
+    "onnxruntime": "export",
     "ai_edge_litert": "export",
 }  # import name -> the extra that brings it
 

@@ -52,9 +52,9 @@ from pipeline.config.use_groups import (
 
 __all__ = [
     "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig",
-    "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName", "PredictConfig",
-    "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "TrainConfig",
-    "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line", "variables_of",
+    "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName",
+    "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
+    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line", "variables_of",
     "with_variables", "without_passwords",
 ]  # fmt: skip
 
@@ -131,8 +131,12 @@ class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
     """Serve a registered model over HTTP, with limits to what a request may cost."""
 
 
+class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
+    """Try a registered model in the browser: drop a photo, see what it makes of it."""
+
+
 class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
-    """Write a registered model as LiteRT, and check that it agrees with the model."""
+    """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
 
 
 class DoctorConfig(Config):

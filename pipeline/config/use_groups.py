@@ -44,7 +44,7 @@ class ModelPhotosConfig(Config):
 class ExportFormatsConfig(Config):
     """What the model is written as."""
 
-    formats: Names = Field(("litert",), min_length=1, description="Formats to write: litert.")
+    formats: Names = Field(("onnx", "litert"), min_length=1, description="Formats to write: onnx, litert.")
 
 
 class IntakeConfig(Config):
