@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from filelock import FileLock, Timeout
 
-from pipeline import plots, registry, serving, tracking
+from pipeline import plots, registry, review, serving, tracking
 from pipeline.checkpoint import Checkpoints
 from pipeline.config import Config, TrainConfig, UserError, without_passwords
 from pipeline.data.store import Store
@@ -39,10 +39,11 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left: its best epoch, and the address of its model if it was logged."""
+    """What a training left: its best epoch and, if its model was logged, its address and a line on label suspects."""
 
     best: Epoch
     model_uri: str
+    suspects: str = ""
 
 
 def tracked_fit(
@@ -68,15 +69,17 @@ def tracked_fit(
             tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    start_from = _start_from(config)
+    start_from = saved_weights(config)
     with _checkpoints(config, store, start_from) as checkpoints:
         result = fit(config, store, log_epoch, start_from, checkpoints)
         _log_result(result, store)
         about = _about(result, config, store)
-        uri = _log_model(result, about, store) if wants_model(result.best) else ""
+        wanted = wants_model(result.best)
+        suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
+        uri = _log_model(result, about, store) if wanted else ""
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)
-        return Trained(result.best, uri)
+        return Trained(result.best, uri, suspects)
 
 
 def training_key(config: Config) -> str:
@@ -124,7 +127,8 @@ def describe(config: TrainConfig) -> str:
     return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 
 
-def _start_from(config: TrainConfig) -> Path | None:
+def saved_weights(config: TrainConfig) -> Path | None:
+    """Return the file of the registered model that a training starts from, if it does."""
     if not config.weights.startswith("models:/"):
         return None
     return registry.classifier_folder(config.weights) / serving.MODEL_FILE

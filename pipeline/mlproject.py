@@ -10,8 +10,8 @@ from pipeline.config import Config
 from pipeline.flags import as_text, fields_of
 
 ENTRY_POINTS = (
-    "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback", "main",
-    "doctor",
+    "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback",
+    "suspects", "main", "doctor",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import plots, tracking
+from pipeline import plots, review, tracking
 from pipeline.config import DataConfig, IntakeConfig, UserError
 from pipeline.data import report
 from pipeline.data.store import Store, prepared_store
@@ -31,6 +31,8 @@ def open_store(config: DataConfig, thorough: bool = False) -> Store:
         f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}",
         flush=True,
     )
+    if found := review.duplicates_line(store):
+        print(f"  {found}", flush=True)
     if isinstance(config, IntakeConfig):
         _log_report(store, config.strict)
     return store
@@ -56,6 +58,7 @@ def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "t
     tracking.log_data(store.manifest, store.source, store.digest, context)
     if not sample_splits:
         return
+    review.log_duplicates(store, sample_splits)
     counts = store.class_counts()
     tracking.log_table(counts, "class_counts.json")
     tracking.log_figure(plots.draw_class_counts(counts, "Photos per class and split"), "class_counts.png")

@@ -24,7 +24,8 @@ GROUPS = {
     "export": ["exportformats", "servedmodel", "modelphotos"],
     "demo": ["address", "servedmodel", "modelphotos"],
     "rollback": ["registry"],
-    "main": ["recipe", "data", "training", "structure", "search", "workers", "registry", "promotion"],
+    "suspects": ["data", "intake", "suspect"],
+    "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
     "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}

@@ -30,6 +30,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline import label_suspects
 from pipeline.__main__ import main
 from pipeline.config import TrainConfig, TuneConfig
 from pipeline.evaluation import PICTURES, TABLES
@@ -199,7 +200,9 @@ def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     (parent,) = _stage(tuned_project.runs, "tune")
     artifacts = _artifacts(tuned_project.client, parent)
     found = {"trials.csv", "confirmations.csv", "space.yaml", "class_counts.json", "samples.png", "report.html"}
-    assert artifacts >= STUDY_PICTURES | found | {"search.html"}
+    assert artifacts >= STUDY_PICTURES | found | {"search.html", "duplicates.csv"}
+    if label_suspects.can_look():
+        assert artifacts >= {"label_suspects.csv", "label_suspects.png"}
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}
     assert set(table.index) == set(trials)

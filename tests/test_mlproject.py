@@ -38,6 +38,7 @@ OPTIONAL = {
     "ray": "ray",
     "streamlit": "demo",
     "onnxruntime": "export",
+    "cleanlab": "suspects",
     "ai_edge_litert": "export",
 }  # import name -> the extra that brings it
 
@@ -115,7 +116,7 @@ def test_conda_brings_python_and_pip_and_pip_the_rest() -> None:
 
 
 def test_extras() -> None:
-    assert {"test", "ray", "postgres", "bench"} <= set(PYPROJECT["optional-dependencies"])
+    assert {"test", "ray", "postgres", "bench", "suspects"} <= set(PYPROJECT["optional-dependencies"])
 
 
 def test_setuptools_packs_every_package() -> None:

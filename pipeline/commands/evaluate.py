@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pipeline.registry import Version
     from pipeline.serving import About
 
+PLACES = ("data", "exclude")  # what is there must be the same, not where it is
+
 
 def run(config: CONFIG) -> None:
     """Report on a model's test photos; make it champion if it is proven better than the present one."""
@@ -47,13 +49,13 @@ def _data_config(config: CONFIG, about: About) -> DataConfig:
 
     own = data_config_of(about)
     given = {name: getattr(config, name) for name in DataConfig.model_fields if getattr(config, name, None) is not None}
-    for name in given.keys() - {"data"}:
+    for name in given.keys() - set(PLACES):
         if given[name] != getattr(own, name):
             raise UserError(
                 f"{name} must be the model's, {getattr(own, name)!r}, got {given[name]!r} (leave the flag out: pixels "
                 "and split belong to the model, and another split would test on photos that it was trained on)"
             )
-    return own.model_copy(update={"data": given.get("data", own.data)})
+    return own.model_copy(update={name: given.get(name, getattr(own, name)) for name in PLACES})
 
 
 def _check_same_photos(store: Store, about: About) -> None:

@@ -17,5 +17,5 @@ def run(config: CONFIG) -> None:
         log_store(store, sample_splits=("train", "validation"))
         trained = tracked_fit(config, store, print_epoch)
         version = registry.register(trained.model_uri, config.model_name)
-    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}")
+    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}\n{trained.suspects}")
     print_model(version)

@@ -59,7 +59,15 @@ def run(config: CONFIG) -> None:
         figures = _log_search(study, winner)
         _name_borders(study.trials[winner.trial].params, space)
         _log_report(study, winner, confirmations.confirmed(again), store, version, figures)
+    print(_on_suspects())
     print_model(version)
+
+
+def _on_suspects() -> str:
+    from pipeline import label_suspects
+
+    found = "doubtful labels, by the winner: label_suspects.csv of the run"
+    return found if label_suspects.can_look() else label_suspects.MISSING
 
 
 def _with_known_weights(config: CONFIG) -> CONFIG:

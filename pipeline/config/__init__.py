@@ -48,14 +48,15 @@ from pipeline.config.use_groups import (
     LimitsConfig,
     ModelPhotosConfig,
     ServedModelConfig,
+    SuspectConfig,
 )
 
 __all__ = [
     "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig",
     "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName",
     "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
-    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line", "variables_of",
-    "with_variables", "without_passwords",
+    "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "variables_of", "with_variables", "without_passwords",
 ]  # fmt: skip
 
 
@@ -137,6 +138,15 @@ class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
 
 class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
     """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
+
+
+class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
+    """Find labels that are probably wrong, by cross-validation on a pre-trained backbone's features."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return a training on the same photos from the same weights, with ``changes`` checked like flags."""
+        shared = self.model_dump(include=set(TrainConfig.model_fields))
+        return TrainConfig(**shared | changes)
 
 
 class DoctorConfig(Config):

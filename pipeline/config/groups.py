@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,12 @@ from pipeline.config.base import (
     Variant,
     in_whole_strides,
 )
+
+VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
+WEIGHTS: Any = Field(
+    "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
+)
+SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
 
 
 class RecipeConfig(Config):
@@ -42,6 +48,7 @@ class DataConfig(Config):
         "class folders, an archive, a table, or an MLflow artifact.",
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
+    exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
@@ -76,12 +83,8 @@ class DataConfig(Config):
 class TrainingConfig(Config):
     """The network and how it is trained."""
 
-    variant: Variant = Field(
-        "resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd."
-    )
-    weights: str = Field(
-        "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
-    )
+    variant: Variant = VARIANT
+    weights: str = WEIGHTS
     freeze_backbone: bool = Field(False, description="Train the head alone, on features that are computed once.")
     head_epochs: int = Field(
         0, ge=0, description="First epochs that train the head alone, as behind a frozen backbone; 0 for none."
@@ -113,7 +116,7 @@ class TrainingConfig(Config):
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
     devices: int = Field(1, ge=1, description="GPUs that share every batch.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
+    seed: int = SEED
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto goes on where the same training was stopped; never begins anew."
     )
@@ -183,6 +186,7 @@ class ModelDataConfig(Config):
         None, description="Where the photos are now; empty: where they were."
     )
     classes: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    exclude: Annotated[str | None, EMPTY_IS_NONE] = Field(None, description="Where the reviewed CSV is now.")
     image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import EMPTY_IS_NONE, Config, Names
+from pipeline.config.base import EMPTY_IS_NONE, Config, Names, Variant
+from pipeline.config.groups import SEED, VARIANT, WEIGHTS
 
 
 class ServedModelConfig(Config):
@@ -53,3 +54,12 @@ class IntakeConfig(Config):
     strict: bool = Field(
         False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
     )
+
+
+class SuspectConfig(Config):
+    """Whose features judge the labels, and how often every photo is learned from."""
+
+    variant: Variant = VARIANT
+    weights: str = WEIGHTS
+    seed: int = SEED
+    folds: int = Field(5, ge=2, description="Parts of the photos; each is judged by what learned from the others.")

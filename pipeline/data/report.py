@@ -79,8 +79,8 @@ def _page(store: Store, table: pd.DataFrame, counts: pd.DataFrame) -> str:
 def _pictures(store: Store, table: pd.DataFrame, outcome: Outcome) -> dict[str, list[Picture]]:
     """Return, per rule, the first files of an outcome with what can be seen of them."""
     found: dict[str, list[Picture]] = {}
-    pixels_of = store.manifest.set_index("path")[["split", "row"]]
-    jpeg_of = store.quarantined.set_index("path")["thumbnail"]
+    pixels_of = store.manifest.drop_duplicates("path").set_index("path")[["split", "row"]]
+    jpeg_of = store.quarantined.drop_duplicates("path").set_index("path")["thumbnail"]
     for row in table[table["outcome"] == outcome].itertuples():
         for rule in {rule_of(text): None for text in _texts(row.reason)}:
             pictures = found.setdefault(rule, [])

@@ -2,7 +2,8 @@
 
 What the report says of a file begins with the words of its rule; in brackets comes what is particular to the file.
 `decode.py` applies the rules that concern bytes, in training, prediction and serving alike; `intake.py` those that
-concern names and places; `shards.py` and `shard_processes.py` those that concern reading and the decoder's process.
+concern names and places; `shards.py` and `shard_processes.py` those that concern reading and the decoder's process, and
+`separation.py` those that concern several photos.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ RULES: dict[str, Rule] = {
     "decoder took too long": Rule("quarantined", "The process that decoded it was ended after its time limit."),
     "decoder was killed": Rule("quarantined", "Twice at this photo, from outside: most often memory was short."),
     "cannot be prepared": Rule("quarantined", "Resizing or an image operation failed, or memory was short."),
+    "same picture under two labels": Rule("quarantined", "Equal pixels, so that one of the labels must be wrong."),
+    "alike across given splits": Rule("quarantined", "It looks like a photo that its table puts into a later split."),
+    "excluded": Rule("ignored", "The file that the flag exclude names leaves it out."),
+    "excluded, but not there": Rule("ignored", "The file that exclude names has it, and no photo is called so."),
     "hidden": Rule("ignored", "Its name begins with a dot: .DS_Store, ._photo.jpg, .git."),
     "left by a system": Rule("ignored", "Thumbs.db, desktop.ini, __MACOSX."),
     "beside the class folders": Rule("ignored", "A file that is in no class folder has no label."),

@@ -1,9 +1,9 @@
 """One shard: a run of candidate photos, decoded into two files by a process of its own, which a hostile file may end.
 
-``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels of those that can be used, one after the
-other. They get these names when they are whole, pixels first; until then their names hold the writer's token, so that
-what a killed command left is never mixed with what the next one writes. Who starts the processes, and what is said of
-a photo that ended one, is the business of `shard_processes.py`.
+``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels and the grey copy of those that can be used,
+one after the other. They get these names when they are whole, pixels first; until then their names hold the writer's
+token, so that what a killed command left is never mixed with what the next one writes. Who starts the processes, and
+what is said of a photo that ended one, is the business of `shard_processes.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline.config import DataConfig, first_line
 from pipeline.data.decode import FORMATS, BadImage, decode_with_notes, prepare
+from pipeline.data.fingerprints import GREY_PX, fingerprint
 from pipeline.data.intake import Candidate, printable
 from pipeline.data.rules import by_rule
 from pipeline.data.thumbnails import thumbnail
@@ -49,7 +50,7 @@ class Shard:
 
     @property
     def pixels_file(self) -> Path:
-        """Its pixels: uint8 RGB."""
+        """Its photos: bytes of `photo_type`."""
         return self.folder / f"{self.number:05d}.pixels"
 
     def unfinished(self, file: Path) -> Path:
@@ -81,16 +82,21 @@ class Shard:
         with self.unfinished(self.records_file).open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def images(self, image_size: int) -> np.ndarray:
-        """Return the memory-mapped pixels of a whole shard, uint8 RGB (n, image_size, image_size, 3)."""
+    def photos(self, image_size: int) -> np.ndarray:
+        """Return the memory-mapped usable photos of a whole shard, a structured array of `photo_type`."""
         if not self.pixels_file.stat().st_size:
-            return np.empty((0, image_size, image_size, 3), np.uint8)
-        return np.memmap(self.pixels_file, np.uint8, "r").reshape(-1, image_size, image_size, 3)
+            return np.empty(0, photo_type(image_size))
+        return np.memmap(self.pixels_file, photo_type(image_size), "r")
 
     def remove(self) -> None:
         """Delete the files of a whole shard, records first."""
         self.records_file.unlink()
         self.pixels_file.unlink()
+
+
+def photo_type(image_size: int) -> np.dtype[np.void]:
+    """Return the type of a photo in a shard: ``image`` is uint8 RGB, ``grey`` as in `fingerprints.Fingerprint`."""
+    return np.dtype([("image", np.uint8, (image_size, image_size, 3)), ("grey", np.uint8, (GREY_PX, GREY_PX))])
 
 
 def written_shards(folder: Path) -> list[Shard]:
@@ -105,12 +111,12 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
     done = shard.records_so_far()
     pixels_file = shard.unfinished(shard.pixels_file)
     with pixels_file.open("ab") as pixels:
-        pixels.truncate(sum(not record["reason"] for record in done) * config.image_size**2 * 3)
+        pixels.truncate(sum(not record["reason"] for record in done) * photo_type(config.image_size).itemsize)
         for photo in photos[len(done) :]:
             with _ends_the_process_after(DECODE_LIMIT_S):
-                record, image = examined(photo, config)
-            if image is not None:
-                pixels.write(image.tobytes())
+                record, bytes_of_photo = examined(photo, config)
+            if bytes_of_photo:
+                pixels.write(bytes_of_photo)
                 pixels.flush()
             shard.add(record)
     with pixels_file.open("rb") as written:
@@ -119,25 +125,27 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
     shard.unfinished(shard.records_file).replace(shard.records_file)
 
 
-def examined(photo: Candidate, config: DataConfig) -> tuple[Record, np.ndarray | None]:
-    """Return what became of a photo, and its prepared pixels if it can be used."""
+def examined(photo: Candidate, config: DataConfig) -> tuple[Record, bytes]:
+    """Return what became of a photo, and its bytes of `photo_type` if it can be used."""
     if photo.problem:
-        return refused(photo.problem), None
+        return refused(photo.problem), b""
     data = b""
     try:
         data = _read(photo.path, MOST_BYTES_PER_PIXEL * config.max_pixels)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise BadImage(by_rule("changed on the disk"))
         image, name, notes = decode_with_notes(data, config.max_pixels)
+        looks = fingerprint(image)._asdict()
         pixels = prepare(image, config.image_size, config.resize, config.image_ops)
     except BadImage as error:
-        return refused(str(error), thumbnail(data, config.max_pixels)), None
+        return refused(str(error), thumbnail(data, config.max_pixels)), b""
     except OSError as error:
-        return refused(by_rule("cannot be read", error.strerror)), None
+        return refused(by_rule("cannot be read", error.strerror)), b""
     except (MemoryError, cv2.error) as error:
-        return refused(by_rule("cannot be prepared", first_line(error))), None
+        return refused(by_rule("cannot be prepared", first_line(error))), b""
     notes = (*notes, *_notes_on_name(photo.path, name), *([photo.note] if photo.note else []))
-    return _record(notes=notes, width=image.shape[1], height=image.shape[0]), pixels
+    bytes_of_photo = pixels.tobytes() + looks.pop("grey").tobytes()
+    return _record(notes=notes, width=image.shape[1], height=image.shape[0], **looks), bytes_of_photo
 
 
 def refused(reason: str, thumbnail: str = "") -> Record:
@@ -146,7 +154,8 @@ def refused(reason: str, thumbnail: str = "") -> Record:
 
 
 def _record(**known: object) -> Record:
-    return {"reason": "", "notes": (), "width": 0, "height": 0, "thumbnail": "", **known}
+    nothing = {"reason": "", "notes": (), "thumbnail": "", "width": 0, "height": 0}
+    return nothing | {"pixels": "", "phash": 0, "mirrored_phash": 0} | known
 
 
 def _notes_on_name(path: Path, name: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Which photo goes to training, validation and test, without leaks, and so that a growing data set keeps its splits.
 
-Photos of equal bytes, of one group of the user's, or that a caller has found alike are in one group, and a group is in
-one split. The split follows from the group's key alone: a
+Photos that are alike are in one group, and a group is in one split. The split follows from the group's key alone: a
 keyed hash gives each key a place in 0..1, and the place says the split. So shares hold as in a draw of lots: of n
 groups, n * share are in a split, give or take the square root of n * share * (1 - share).
 

@@ -22,6 +22,7 @@ from filelock import FileLock
 from pipeline.config import DataConfig, UserError
 from pipeline.data.checksums import damaged_files
 from pipeline.data.digests import with_digests
+from pipeline.data.exclusion import without_excluded
 from pipeline.data.image_ops import check_ops
 from pipeline.data.intake import Candidate, Ignored, find_photos, photos_in_table
 from pipeline.data.preparation import store_digest, write_store
@@ -51,13 +52,22 @@ class Store:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """One row per photo: path, label, class_index, split, row, sha256, group, width, height, notes."""
+        """One row per photo.
+
+        path, label, class_index, split, row, sha256, group, width, height, notes, and what `fingerprints.Fingerprint`
+        says of its pixels and its phash.
+        """
         return pd.read_parquet(self.folder / "manifest.parquet")
 
     @cached_property
     def quarantined(self) -> pd.DataFrame:
         """One row per file that is no usable photo: path, label, reason, thumbnail (base64 JPEG, or empty)."""
         return pd.read_parquet(self.folder / "quarantined.parquet")
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """One row per pair of photos that show the same picture (see `separation.Separated`)."""
+        return pd.read_parquet(self.folder / "duplicates.parquet")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -110,6 +120,7 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bo
     check_ops(config.image_ops)
     source, table = photo_source(config.data, data_root / "raw")
     found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
+    found = without_excluded(found, config.exclude, source)
     candidates = with_digests(found.photos, data_root / MEMORY)
     prepared = data_root / "prepared"
     folder = prepared / store_digest(config, source, candidates)

@@ -8,7 +8,7 @@ does), read files, or log.
 from pipeline.plots.charts import draw_class_counts, draw_history, draw_trials
 from pipeline.plots.confidence import draw_coverage, draw_reliability
 from pipeline.plots.forest import draw_ablation
-from pipeline.plots.galleries import draw_errors, draw_heat_maps, draw_samples, draw_stages, overlay
+from pipeline.plots.galleries import draw_errors, draw_groups, draw_heat_maps, draw_samples, draw_stages, overlay
 from pipeline.plots.matrices import draw_confusion, draw_confusion_difference
 from pipeline.plots.search import (
     Parameter,
@@ -28,6 +28,7 @@ __all__ = [
     "draw_corruptions",
     "draw_coverage",
     "draw_errors",
+    "draw_groups",
     "draw_heat_maps",
     "draw_history",
     "draw_importance",

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from pipeline.plots.style import CHARACTER, NAME_LIMIT, NORMAL, SMALL, SPLIT_COLOURS, new_figure, percent, plain, say
 
-MAX_ERRORS, MAX_CLASSES = 24, 100
+MAX_ERRORS, MAX_CLASSES, MAX_OF_GROUP = 24, 100, 4
 _WIDTH = 13.5
 _GAP = 0.04
 """White between photos of one block, as a share of a photo's side."""
@@ -98,6 +98,18 @@ def draw_errors(images: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
         for row in shown.to_dict(orient="records")
     ]
     return _captioned_grid([np.asarray(images[index]) for index in shown.index], captions, title, columns=6)
+
+
+def draw_groups(groups: Sequence[Sequence[np.ndarray]], captions: Sequence[str], title: str) -> Figure:
+    """The photos of every group side by side under the group's caption, the first `MAX_OF_GROUP` of each."""
+    if not groups:
+        return say(new_figure(_WIDTH, 3, title), "No groups.")
+    widest = min(max(map(len, groups)), MAX_OF_GROUP)
+    blank = np.full_like(groups[0][0], 255)
+    strips = [[*photos[:widest], *[blank] * (widest - len(photos))] for photos in groups]
+    more = [f", and {len(photos) - widest} more" if len(photos) > widest else "" for photos in groups]
+    captions = [plain(caption) + rest for caption, rest in zip(captions, more, strict=True)]
+    return _captioned_grid([_montage([strip]) for strip in strips], captions, title, columns=8 // widest)
 
 
 def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence[str], title: str) -> Figure:

@@ -26,7 +26,8 @@ from pipeline.tracking.model import NAME
 VAL_PREDICTIONS = (
     "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
 )
-RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
+SUSPECTS = ("label_suspects.csv", "label_suspects.png")
+RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png", *SUSPECTS)  # what a training leaves
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 

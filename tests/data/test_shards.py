@@ -150,7 +150,7 @@ def test_a_shard_is_whole_if_its_pixels_are_those_of_its_digest(photos: Path, mo
     config = DataConfig(image_size=32)
     shards = sorted(shard_processes.write_shards(folder, found, config), key=lambda shard: shard.number)
     assert [len(shard.records()) for shard in shards] == [10, 10, 4]
-    assert [len(shard.images(32)) for shard in shards] == [10, 10, 4]
+    assert [len(shard.photos(32)) for shard in shards] == [10, 10, 4]
     assert all(SHA256 not in record for shard in shards for record in shard.records())
     content = bytearray(shards[1].pixels_file.read_bytes())
     shards[1].pixels_file.write_bytes(bytes([content[0] ^ 1]) + content[1:])

@@ -182,7 +182,7 @@ def test_every_data_flag_but_the_place_makes_another_store(photos: Path) -> None
         "split_seed": 1,
         "max_pixels": 10_000,
     }
-    assert set(other) | {"data"} == set(DataConfig.model_fields)
+    assert set(other) | {"data", "exclude"} == set(DataConfig.model_fields)
     digests = [_prepared(photos).digest, *(_prepared(photos, **{name: value}).digest for name, value in other.items())]
     assert len(set(digests)) == len(digests)
 
