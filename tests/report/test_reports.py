@@ -120,7 +120,7 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     assert "too sure of itself: on average it says 80 %" in page
     assert page.count("<b>") == 3
     assert "p4.jpg" in page
-    assert "Corruptions</h2>" in page
+    assert "How it stands bad photos</h2>" in page
 
 
 def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> None:
