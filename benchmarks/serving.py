@@ -116,9 +116,8 @@ def _served(network: object, about: About) -> Iterator[tuple[Answer, Answer, Cla
         before = os.environ.get("MLFLOW_TRACKING_URI")
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
         save_classifier(Path("classifier"), network, about)
-        example = pd.DataFrame({"image": [b""]})
         with mlflow.start_run():
-            address = tracking.log_classifier(Path("classifier"), about.class_names, example)
+            address = tracking.log_classifier(Path("classifier"), about.class_names, example=b"")
         registry.promote(registry.register(address, "flower-classifier"), compared_with=None)
         model = mlflow.pyfunc.load_model("models:/flower-classifier@champion")
         try:

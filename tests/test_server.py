@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import requests
@@ -74,8 +73,7 @@ def _register_small_model(folder: Path, empty_store: Path) -> str:
         patch.chdir(folder)
         experiment = mlflow.create_experiment("served", artifact_location=str(folder / "mlruns"))
         with mlflow.start_run(experiment_id=experiment):
-            example = pd.DataFrame({"image": [_photo()]})
-            address = tracking.log_classifier(folder / "classifier", CLASSES, example)
+            address = tracking.log_classifier(folder / "classifier", CLASSES, _photo())
         registry.promote(registry.register(address, "flower-classifier"), compared_with=None)
     return uri
 
