@@ -77,7 +77,7 @@ def run_in() -> RunIn:
     return _run_in
 
 
-def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Wait for the condition, which must come true while the process runs."""
     end = time.monotonic() + seconds
     while not condition():

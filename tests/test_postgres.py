@@ -39,7 +39,7 @@ def test_two_searches_at_once_share_the_trials_and_keep_the_password(
             )
             for _ in range(2)
         ]
-        printed = [search.communicate(timeout=300)[0] for search in searches]
+        printed = [search.communicate(timeout=540)[0] for search in searches]
         assert [search.returncode for search in searches] == [0, 0], printed
         client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
         runs = client.search_runs(["0"])
