@@ -9,10 +9,7 @@ import yaml
 from pipeline.config import Config
 from pipeline.flags import as_text, fields_of
 
-ENTRY_POINTS = (
-    "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback",
-    "suspects", "main", "doctor",
-)  # fmt: skip
+ENTRY_POINTS = ("preprocess", "train", "tune", "evaluate", "ablate", "predict", "main", "doctor")
 
 
 def mlproject() -> dict[str, object]:
