@@ -163,9 +163,7 @@ def test_prepared_photos_are_deleted_under_a_training(
     project: Path, train: list[str], client: MlflowClient, environment: dict[str, str]
 ) -> None:
     training = _start(train, project, environment)
-    wait_while_running(
-        lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training
-    )
+    wait_while_running(lambda: _has_begun(project, client), training)
     shutil.rmtree(project / "data")
     _ended(training, 0)
     (run,) = _runs(client)
@@ -180,9 +178,7 @@ def test_the_clock_is_set_back(
     """A training that still runs is not taken for a dead one, and one that was killed goes on."""
     days_ago, train = ["faketime", "-f", "-2d"], [*train, "--epochs=200"]
     training = _start(train, project, environment)
-    wait_while_running(
-        lambda: (project / "mlflow.db").exists() and any(_steps(client, run) for run in _runs(client)), training
-    )
+    wait_while_running(lambda: _has_begun(project, client), training)
     other = [*days_ago, *train, "--seed=1", "--epochs=1", "--warmup_epochs=0"]
     _ended(_start(other, project, environment), 0)
     assert training.poll() is None, "the training must last longer for this test to say anything"
