@@ -40,7 +40,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     scales = (SCALES[0], SCALES[2]) if quick else SCALES
     rows = []
     for name, command in list(COMMANDS.items())[: 2 if quick else None]:
-        peaks = {scale: [_peak_megabytes(command, scale) for _ in range(RUNS)] for scale in scales}
+        peaks = {scale: [peak_megabytes(command, scale) for _ in range(RUNS)] for scale in scales}
         smallest = statistics.median(peaks[1])
         for scale, runs in peaks.items():
             peak = (statistics.median(runs), min(runs), max(runs))
@@ -50,7 +50,8 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _peak_megabytes(command: list[str], scale: int) -> float:
+def peak_megabytes(command: list[str], scale: int) -> float:
+    """Run a command of the pipeline on drawn photos and return what its processes allocated at most."""
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder, "photos"), PHOTOS_PER_CLASS * scale)
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ import pipeline.commands
 from pipeline.config import UserError, first_line
 from pipeline.flags import parse_flags
 
-USAGE_ERROR, KILLED = 2, 130
+USAGE_ERROR, KILLED = UserError.exit_code, 130
 # What the system says, whoever repeats it, and what SQLite makes of it.
 OF_THE_DISK = (
     *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
@@ -24,12 +24,12 @@ OF_THE_DISK = (
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return the process's exit code: 0, 2 after a user's mistake, 130 when interrupted."""
+    """Run one command and return the exit code: 0, 2 after a user's mistake, 3 for a damaged model, 130 if stopped."""
     try:
         return _run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return error.exit_code
     except ImportError as error:
         if "libGL" not in str(error) and "libgthread" not in str(error):
             raise

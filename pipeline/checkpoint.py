@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.config import UserError
 
-FORMAT = 1  # raise when the files of an older version can no longer be read
+FORMAT = 2  # raise when the files of an older version can no longer be read
 KEPT = 2
 MOST_OF_THE_TIME = 1 / 50  # that saving may take
 AT_LEAST_S = 30.0  # between two checkpoints

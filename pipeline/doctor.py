@@ -25,7 +25,7 @@ from pipeline.config import UserError, first_line
 from pipeline.precision import cpu_features
 
 DATA, RUNS = Path("data"), Path("mlruns")
-A_STORE = re.compile(r"([0-9a-f]{64})(-[0-9a-f]{8}\.part)?")  # the names of prepared photos, and of drafts of them
+A_STORE = re.compile(r"([0-9a-f]{64})(\.part)?")  # the names of prepared photos, and of drafts of them
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 LITTLE_DISK_BYTES, FAR_TOO_LITTLE_BYTES = 5 * 10**9, 5 * 10**8
 FASTER_WITH = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -108,7 +108,7 @@ def disk() -> Iterator[Finding]:
 
 
 def prepared() -> Iterator[Finding]:
-    """Remove drafts and damaged stores of prepared photos: the next command makes them anew."""
+    """Remove damaged stores of prepared photos, which are made anew then; name the drafts that are kept."""
     from pipeline.data.store import is_whole
 
     whole = 0
@@ -118,6 +118,10 @@ def prepared() -> Iterator[Finding]:
             continue
         try:
             with FileLock(folder.with_name(f".{named[1]}.lock"), timeout=0):
+                if named[2]:
+                    megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
+                    yield Finding("note", "photos", f"{folder} ({megabytes:.0f} MB) is kept: its command goes on there")
+                    continue
                 if is_whole(folder):
                     whole += 1
                     continue
@@ -127,7 +131,7 @@ def prepared() -> Iterator[Finding]:
         except OSError as error:
             yield Finding("wrong", "photos", f"{folder} must be readable, got {error.strerror} (permit reading)")
         else:
-            yield Finding("repaired", "photos", f"removed {folder}: unfinished or damaged, it will be made anew")
+            yield Finding("repaired", "photos", f"removed {folder}: damaged, it will be made anew")
     yield Finding("ok", "photos", f"{whole} prepared stores are whole")
 
 
@@ -139,7 +143,7 @@ def runs() -> Iterator[Finding]:
         if dead := tracking.connect():
             yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
         yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
-        for study in orphans.mend_studies():
+        for study in orphans.mend_studies(tracking.close):
             yield Finding("repaired", "trials", f"lined up again in {study}: their process is gone")
     except UserError as error:
         yield Finding("wrong", "runs", str(error))

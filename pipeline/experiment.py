@@ -10,21 +10,27 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
-from pipeline import plots, registry, serving, tracking
+from pipeline import plots, registry, review, serving, tracking
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import Config, DataConfig, TrainConfig, UserError
-from pipeline.data.store import Store, prepared_store
-from pipeline.evaluation import classification_metrics, confusion_table, metric_name
+from pipeline.config import Config, TrainConfig, UserError, without_passwords
+from pipeline.data.store import Store
+from pipeline.evaluation import (
+    classification_metrics,
+    confusion_table,
+    fit_temperature,
+    metric_name,
+    prediction_table,
+)
+from pipeline.model_card import training_card
 from pipeline.trainer import Diverged, Epoch
 from pipeline.training import FitResult, fit
 
@@ -33,10 +39,11 @@ CHECKPOINTS = Path("mlruns/checkpoints")
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left: its best epoch, and the address of its model if it was logged."""
+    """What a training left: its best epoch and, if its model was logged, its address and a line on label suspects."""
 
     best: Epoch
     model_uri: str
+    suspects: str = ""
 
 
 def tracked_fit(
@@ -62,17 +69,24 @@ def tracked_fit(
             tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    start_from = _start_from(config)
+    start_from = saved_weights(config)
     with _checkpoints(config, store, start_from) as checkpoints:
         result = fit(config, store, log_epoch, start_from, checkpoints)
         _log_result(result, store)
-        return Trained(result.best, _log_model(result, config, store) if wants_model(result.best) else "")
+        about = _about(result, config, store)
+        wanted = wants_model(result.best)
+        suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
+        uri = _log_model(result, about, store) if wanted else ""
+        card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
+        tracking.set_note(card)
+        return Trained(result.best, uri, suspects)
 
 
 def training_key(config: Config) -> str:
     """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    flags = config.model_dump(mode="json", exclude={"resume", "model_name", "workers", "ray_address"})
-    return hashlib.sha256(json.dumps(flags, sort_keys=True).encode()).hexdigest()[:16]
+    exclude = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}
+    flags = config.model_dump(mode="json", exclude=exclude)
+    return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -103,36 +117,8 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         except Diverged:  # it would again
             checkpoints.remove()
             raise
-        checkpoints.remove()
-
-
-def open_store(config: DataConfig) -> Store:
-    """Return the prepared photos, made or found again, and say which."""
-    store = prepared_store(config)
-    counts = store.class_counts()
-    how = "found prepared" if store.reused else "prepared"
-    splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
-    print(
-        f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}",
-        flush=True,
-    )
-    for reason, count in store.rejected["reason"].value_counts().items():
-        print(f"  left out: {count} ({reason}); named in {store.folder / 'rejected.csv'}", flush=True)
-    return store
-
-
-def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "training") -> None:
-    """Log which data set the open run reads and, for ``sample_splits``, its class counts and sample pictures."""
-    tracking.log_data(store.manifest, store.source, store.digest, context)
-    if not sample_splits:
-        return
-    counts = store.class_counts()
-    tracking.log_table(counts, "class_counts.json")
-    tracking.log_figure(plots.draw_class_counts(counts, "Photos per class and split"), "class_counts.png")
-    tracking.log_figure(
-        plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png"
-    )
-    tracking.log_table(store.rejected, "rejected.csv")
+        if not tracking.unsent():  # else a command that cannot end, because it cannot register, would begin anew
+            checkpoints.remove()
 
 
 def describe(config: TrainConfig) -> str:
@@ -141,15 +127,8 @@ def describe(config: TrainConfig) -> str:
     return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 
 
-def _samples(store: Store, splits: Sequence[str], count: int = 4) -> dict[tuple[str, str], np.ndarray]:
-    return {
-        (split, name): store.images(split)[np.flatnonzero(store.labels(split) == index)[:count]]
-        for split in splits
-        for index, name in enumerate(store.class_names)
-    }
-
-
-def _start_from(config: TrainConfig) -> Path | None:
+def saved_weights(config: TrainConfig) -> Path | None:
+    """Return the file of the registered model that a training starts from, if it does."""
     if not config.weights.startswith("models:/"):
         return None
     return registry.classifier_folder(config.weights) / serving.MODEL_FILE
@@ -173,13 +152,12 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
-    lines: list[str] = []
-    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
-    tracking.log_text("\n".join(lines), "model_summary.txt")
+    paths = store.rows("validation")["path"].tolist()
+    tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
-def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
-    about = serving.About(
+def _about(result: FitResult, config: TrainConfig, store: Store) -> serving.About:
+    return serving.About(
         class_names=store.class_names,
         image_size=config.image_size,
         resize=config.resize,
@@ -187,9 +165,16 @@ def _log_model(result: FitResult, config: TrainConfig, store: Store) -> str:
         data_digest=store.digest,
         data_source=str(store.source.resolve()),
         config=config.model_dump(mode="json"),
+        temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
     )
+
+
+def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
+    lines: list[str] = []
+    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
+    tracking.log_text("\n".join(lines), "model_summary.txt")
     first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
-    example = pd.DataFrame({"image": [cv2.imencode(".jpg", first)[1].tobytes()]})
+    example = cv2.imencode(".jpg", first)[1].tobytes()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "classifier")
         serving.save_classifier(folder, result.model, about)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 
-from pipeline.config import Config, UserError
+from pipeline.config import AblateConfig, Config, MainConfig, UserError
+from pipeline.recipes import read_recipe
 
 C = TypeVar("C", bound=Config)
 
@@ -47,7 +48,32 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     if unknown:
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
-    return make_config(config_class, flags)
+    return make_config(config_class, _with_recipe(config_class, flags))
+
+
+def _with_recipe(config_class: type[Config], flags: dict[str, str]) -> dict[str, str]:
+    """Return the flags with those that are at their defaults as the recipe wants them, if one is named."""
+    if not (name := flags.get("recipe", "")):
+        return flags
+    wanted = read_recipe(name).flags
+    of_any = {*MainConfig.model_fields, *AblateConfig.model_fields} - {"recipe"}
+    if unknown := [flag for flag in wanted if flag not in of_any]:
+        raise UserError(f"recipe={name} must hold flags of train, tune or ablate, got {unknown[0]!r}")
+    fields = fields_of(config_class)
+    taken = {
+        flag: as_text(tuple(value) if isinstance(value, list) else value)
+        for flag, value in wanted.items()
+        if flag in fields and _is_default(fields[flag], flags[flag])
+    }
+    print(f"recipe {name}: {' '.join(f'{flag}={text}' for flag, text in taken.items())}", flush=True)
+    return flags | taken
+
+
+def _is_default(field: pydantic.fields.FieldInfo, text: str) -> bool:
+    try:
+        return bool(pydantic.TypeAdapter[Any](field.rebuild_annotation()).validate_python(text) == field.default)
+    except pydantic.ValidationError:  # which `make_config` says better
+        return False
 
 
 def make_config(config_class: type[C], values: dict[str, Any]) -> C:

@@ -9,7 +9,10 @@ import yaml
 from pipeline.config import Config
 from pipeline.flags import as_text, fields_of
 
-ENTRY_POINTS = ("preprocess", "train", "tune", "evaluate", "ablate", "predict", "main", "doctor")
+ENTRY_POINTS = (
+    "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback",
+    "suspects", "main", "doctor",
+)  # fmt: skip
 
 
 def mlproject() -> dict[str, object]:

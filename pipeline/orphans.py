@@ -1,4 +1,6 @@
-"""Trials whose process is gone: found, marked as failed, and lined up again; and the storage that knows of heartbeats.
+"""Trials whose process is gone: found, settled, and lined up again; and the storage that knows of heartbeats.
+
+A process of this host is known by its mark, one of another host by its heartbeat.
 
 Optuna's own `RetryHeartbeatStaleTrialCallback` was not taken: it sees neither a trial that was killed before its first
 beat nor the last one of a study, and a process of this host is known to be gone at once.
@@ -7,36 +9,47 @@ beat nor the last one of a study, and a process of this host is known to be gone
 from __future__ import annotations
 
 import warnings
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import TuneConfig
+from pipeline.config import TuneConfig, with_variables
 from pipeline.processes import is_gone
+from pipeline.study_lock import Lock, study_lock
 
 HEARTBEAT_S, GRACE_S = 30, 120
-LOCAL_FOLDER = Path("mlruns")  # holds the default storage, and locks
+LOCAL_FOLDER = Path("mlruns")  # holds the default storage
 LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
 MOST_RETRIES = 2  # of a trial whose process died
 RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
 OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
+RUN_ID = "run_id"  # user attribute: the trial's MLflow run
+RESULT = "result"  # user attribute: what a trial came to, kept before its run is closed and the study is told
+
+CloseRun = Callable[[str], None]
 
 
 def storage_of(url: str) -> optuna.storages.RDBStorage:
-    """Open an Optuna storage in which running trials say now and then that they live."""
-    return optuna.storages.RDBStorage(
-        url,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=GRACE_S,
-        heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
-    )
+    """Open an Optuna storage in which running trials say now and then that they live.
+
+    Raises:
+        UserError: the address names a variable that is not set.
+    """
+    address = with_variables(url)
+    with study_lock(address, "tables"):  # two that make them at once fail
+        return optuna.storages.RDBStorage(
+            address,
+            engine_kwargs={"pool_pre_ping": True},  # a server may have been restarted between two trials
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=GRACE_S,
+            heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
+        )
 
 
-def mend_studies() -> list[str]:
+def mend_studies(close_run: CloseRun) -> list[str]:
     """Line up again, in the local storage, the trials whose process is gone; return the names of their studies."""
     if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
         return []
@@ -45,44 +58,81 @@ def mend_studies() -> list[str]:
     mended = []
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        with start_lock(study):
-            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and fail_orphans(study):
+        with start_lock(study, LOCAL_STORAGE):
+            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and settle(
+                study, close_run
+            ):
                 mended.append(name)
     return mended
 
 
-def start_lock(study: Study) -> FileLock:
-    """Return the lock under which trials are counted, started and given up."""
-    return FileLock(LOCAL_FOLDER / f".{study.study_name}.lock")
+def start_lock(study: Study, url: str) -> Lock:
+    """Return the lock under which trials of the study in the storage ``url`` are counted, started and given up."""
+    return study_lock(with_variables(url), study.study_name)
 
 
-def fail_orphans(study: Study) -> list[FrozenTrial]:
-    """Mark as failed the running trials whose process is gone; return those of this host, which are known at once.
+def settle(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
+    """Settle the running trials whose process is gone, and return them. To be called under `start_lock`.
 
-    Those of other hosts are known by their heartbeat, which is silent for `GRACE_S` by then.
+    One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
+    and lined up again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
     """
-    optuna.storages.fail_stale_trials(study)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    optuna.storages.fail_stale_trials(study)  # and lines them up, by `_retry`
+    now = study.get_trials(deepcopy=False)
+    silent = [trial for trial in running if now[trial.number].state == TrialState.FAIL]
+    for trial in silent:
+        if RESULT in trial.user_attrs:
+            close_run(trial.user_attrs[RUN_ID])
+            study.add_trial(_finished(trial))  # what is marked as failed stays so
     orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
     for trial in orphans:
-        study.tell(trial.number, state=TrialState.FAIL)
-        _retry(study, trial)
-    return orphans
+        if RESULT in trial.user_attrs:
+            close_run(trial.user_attrs[RUN_ID])
+            _tell(study, trial)
+        else:
+            _retry(study, trial)  # before it is failed: killed between the two, the next one does both
+            study.tell(trial.number, state=TrialState.FAIL)
+    return [*silent, *orphans]
+
+
+def _finished(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial like this one that has ended with its result."""
+    result = trial.user_attrs[RESULT]
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED if result["pruned"] else TrialState.COMPLETE,
+        value=None if result["pruned"] else result["value"],
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs | {RETRY_OF: trial.number},
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _tell(study: Study, trial: FrozenTrial) -> None:
+    result = trial.user_attrs[RESULT]
+    if result["pruned"]:
+        study.tell(trial.number, state=TrialState.PRUNED)
+    else:
+        study.tell(trial.number, result["value"])
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
     """Line up a trial whose process died, though not for ever: it may have been the cause."""
     retries = trial.user_attrs.get(RETRIES, 0) + 1
-    if trial.params and retries <= MOST_RETRIES:
+    if retries <= MOST_RETRIES and RESULT not in trial.user_attrs:
         line_up_again(study, trial, retries)
 
 
 def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
-    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint."""
-    study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
+    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint; once."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    lined_up = study.get_trials(deepcopy=False)[trial.number].system_attrs.get("fixed_params", {})
+    params = {**lined_up, **trial.params}
+    if params and all(other.user_attrs.get(RETRY_OF) != trial.number for other in waiting):
+        study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
 
 
 def _is_orphan(trial: FrozenTrial) -> bool:
-    if OWNER in trial.user_attrs:
-        return is_gone(trial.user_attrs[OWNER])
-    # killed before its first words, unless it has only just begun
-    return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
+    # Under the lock no living process has a trial of which it has not yet said that it is its own.
+    return OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])

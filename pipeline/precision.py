@@ -14,6 +14,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.config import TrainConfig
+from pipeline.data.whole import file_when_whole
+from pipeline.models.structure import architecture_name
 
 MEASURED = Path("mlruns/precision.json")
 FEWEST_STEPS = 200  # a shorter training goes by the processor: measuring would take longer than it could save
@@ -37,7 +39,7 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
         return "float32"
     if steps < FEWEST_STEPS:
         return "bfloat16" if on_gpu or _guess_bfloat16(config) else "float32"
-    case = f"{config.variant}, {config.image_size} px, batch {config.batch_size // config.devices}"
+    case = f"{architecture_name(config)}, {config.image_size} px, batch {config.batch_size // config.devices}"
     key = f"{case}, {platform.node()}, tensorflow {version('tensorflow')}"
     MEASURED.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(MEASURED.with_suffix(".lock")):
@@ -47,9 +49,8 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
             known[key] = _fastest(speeds)
             measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
             print(f"precision {known[key]} for {case} (images per second: {measured})", flush=True)
-            draft = MEASURED.with_suffix(".part")
-            draft.write_text(json.dumps(known, indent=2))
-            draft.replace(MEASURED)
+            with file_when_whole(MEASURED) as draft:
+                draft.write_text(json.dumps(known, indent=2))
     return known[key]
 
 

@@ -9,7 +9,7 @@ import signal
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
 
-import pipeline.trials  # noqa: E402, F401
+import pipeline.confirmations  # noqa: E402, F401
 from pipeline.models.backend import import_backend  # noqa: E402
 
 import_backend()

@@ -1,7 +1,7 @@
-"""The search: what is searched, the Optuna study, and how a trial becomes a training config.
+"""The search: the Optuna study, and how a trial becomes a training config.
 
-Owns every search range, each with its reason. What a trial does is handed in by the caller; this module knows
-neither MLflow nor Keras.
+What is searched is written in `space`. What a trial does is handed in by the caller; this module knows neither MLflow
+nor Keras.
 """
 
 from __future__ import annotations
@@ -10,45 +10,57 @@ import hashlib
 import json
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from pipeline.config import Augment, Schedule, TrainConfig, TuneConfig, UserError, first_line
+from pipeline.config import TrainConfig, TuneConfig, UserError, first_line, without_passwords
 from pipeline.orphans import LOCAL_FOLDER, storage_of
+from pipeline.space import FACTORS, Dimension, is_whole, usual_flags
+from pipeline.space_file import space_of, unsearched
 
+REPEAT_OF = "repeat_of"  # user attribute: the trial that has, or has had, the same config
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
-# Peak learning rate and weight decay at which each optimizer usually trains a ResNet. A trial suggests factors around
-# them, so that what it learns of "too fast" and "too weak" carries over between optimizers whose scales differ
-# 1,000-fold. sgd: He et al. 2015; adamw: Wightman et al. 2021 (ResNet strikes back); lion: Chen et al. 2023.
-USUAL_RATES: dict[str, tuple[float, float]] = {"adamw": (1e-3, 0.05), "sgd": (0.1, 5e-4), "lion": (1e-4, 0.5)}
-SCHEDULES: tuple[Schedule, ...] = ("cosine", "exponential", "step")  # constant: lr_decay=1 of each of them
-AUGMENTS: tuple[Augment, ...] = ("medium", "light", "strong")  # how much pays depends on photos and epochs
-RATE_FACTOR = (0.1, 10.0)  # a factor of ten both ways: beyond it a ResNet diverges or hardly moves
-WEIGHT_DECAY_FACTOR = (0.1, 10.0)
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
-LR_DECAY = (1e-3, 0.3)  # below, the last epochs change nothing; above, the rate never settles
+
+
+MOST_DRAWS = 1000  # of a point that nobody has tried
 
 
 def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
-    """Return the training that a trial shall try: the one place where the search space is written."""
-    optimizer = trial.suggest_categorical("optimizer", list(USUAL_RATES))
-    rate, weight_decay = USUAL_RATES[optimizer]
+    """Return the training that a trial shall try: a point of the search's space."""
+    space = space_of(config)
     return config.train_config(
-        variant=trial.suggest_categorical("variant", list(config.variants)),
-        augment=trial.suggest_categorical("augment", list(_augments(config))),
-        optimizer=optimizer,
-        learning_rate=rate * trial.suggest_float("learning_rate_factor", *RATE_FACTOR, log=True),
-        weight_decay=weight_decay * trial.suggest_float("weight_decay_factor", *WEIGHT_DECAY_FACTOR, log=True),
-        lr_schedule=trial.suggest_categorical("lr_schedule", list(SCHEDULES)),
-        lr_decay=trial.suggest_float("lr_decay", *LR_DECAY, log=True),
+        **space.flags({name: _suggest(trial, name, of) for name, of in space.dimensions.items()})
     )
+
+
+def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
+    if isinstance(dimension, tuple):
+        return trial.suggest_categorical(name, list(dimension))
+    if is_whole(name):
+        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def goal(config: TuneConfig) -> int:
+    """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials."""
+    return int(min(config.n_trials, space_of(config).size))
+
+
+def untried(study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]) -> dict[str, Any] | None:
+    """Return a random point of the space whose training is new, or None where many draws find none."""
+    seed = random.Random(f"{config.seed} {len(study.get_trials(deepcopy=False))}").getrandbits(32)
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(MOST_DRAWS):
+        trial = draws.ask()
+        if is_new(suggest(trial, config)):
+            return dict(trial.params)
+    return None
 
 
 def known_good(config: TuneConfig) -> list[dict[str, Any]]:
@@ -56,46 +68,16 @@ def known_good(config: TuneConfig) -> list[dict[str, Any]]:
 
     Each of the latter takes another variant and augmentation, so that the sampler has seen every choice early.
     """
-    usual: list[dict[str, Any]] = [
-        {
-            "variant": config.variants[-1 - place % len(config.variants)],
-            "augment": _augments(config)[(place + 1) % len(_augments(config))],
-            "optimizer": name,
-            "learning_rate_factor": 1.0,
-            "weight_decay_factor": 1.0,
-            "lr_schedule": "cosine",
-            "lr_decay": 0.01,
-        }
-        for place, name in enumerate(USUAL_RATES)
-    ]
-    if unsearched(config):
-        return usual
-    rate, weight_decay = USUAL_RATES[config.optimizer]
-    base = {
-        "variant": config.variant if config.variant in config.variants else config.variants[0],
-        "augment": config.augment,
-        "optimizer": config.optimizer,
-        "learning_rate_factor": _clip(config.learning_rate / rate, RATE_FACTOR),
-        "weight_decay_factor": _clip(config.weight_decay / weight_decay, WEIGHT_DECAY_FACTOR),
-        "lr_schedule": config.lr_schedule,
-        "lr_decay": _clip(config.lr_decay, LR_DECAY),
-    }
-    return [base, *(start for start in usual if start != base)]
-
-
-def unsearched(config: TuneConfig) -> dict[str, tuple[str, Sequence[str]]]:
-    """Return the flags whose value no trial will have: name -> (value, what is searched instead)."""
-    choices: dict[str, Sequence[str]] = {"optimizer": tuple(USUAL_RATES), "lr_schedule": SCHEDULES}
-    values = {name: str(getattr(config, name)) for name in choices}
-    return {name: (values[name], choice) for name, choice in choices.items() if values[name] not in choice}
-
-
-def _augments(config: TuneConfig) -> Sequence[str]:
-    return AUGMENTS if config.augment in AUGMENTS else (config.augment,)  # none: a mirrored letter is another letter
-
-
-def _clip(value: float, limits: tuple[float, float]) -> float:
-    return min(max(value, limits[0]), limits[1])
+    space = space_of(config)
+    of_flags = config.optimizer in space.choices("optimizer") and not unsearched(config, space)
+    starts = [space.params(config)] if of_flags else []
+    for place, optimizer in enumerate(space.choices("optimizer")):
+        usual = space.params(config.model_copy(update=usual_flags(str(optimizer))))
+        for name, shift in (("variant", -1 - place), ("augment", place + 1)):
+            if name in space.dimensions:
+                usual[name] = space.choices(name)[shift % len(space.choices(name))]
+        starts += [] if usual in starts else [usual]
+    return starts
 
 
 def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
@@ -116,33 +98,40 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
             storage=storage_of(config.storage),
-            pruner=_pruner(config),
+            pruner=pruner_of(config),
             direction="maximize",
             load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise UserError(
-            f"storage must be a database URL that Optuna can open, got {_without_password(config.storage)}: "
+            f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
             f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
     return study
 
 
-def _without_password(storage: str) -> str:
-    try:
-        return repr(make_url(storage).render_as_string(hide_password=True))
-    except ArgumentError:
-        return repr(storage.rpartition("@")[2])
+def open_second_study(config: TuneConfig, study: Study) -> Study:
+    """Open or create the study of the trainings that follow a search; nothing is sampled in it, and nothing pruned."""
+    return optuna.create_study(
+        study_name=f"{study.study_name}-again",
+        storage=storage_of(config.storage),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+        load_if_exists=True,
+    )
 
 
 def study_name(config: TuneConfig, data_digest: str) -> str:
     """Return the study's name: trials belong together if data and every flag that a trial sees are the same."""
     if config.study_name:
         return config.study_name
-    searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay", "data"}
-    fixed = config.train_config().model_dump(mode="json", exclude=searched | {"model_name", "resume"})
-    text = json.dumps([data_digest, fixed, config.variants, _augments(config), config.pruner], sort_keys=True)
+    space = space_of(config)
+    searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
+    unimportant = {"data", "recipe", "model_name", "resume"}
+    fixed = config.train_config().model_dump(mode="json", exclude=searched | unimportant)
+    text = json.dumps([data_digest, fixed, space.as_data(), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
@@ -156,7 +145,8 @@ def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
     )
 
 
-def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
+def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
+    """Return what stops a trial early, by its val_accuracy at an epoch among those of the others."""
     warmup = max(1, config.epochs // 3)  # before that, the order of the trials says little about their end
     table: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "percentile": lambda: optuna.pruners.PercentilePruner(KEPT_PERCENT, n_startup_trials=4, n_warmup_steps=warmup),
@@ -168,8 +158,8 @@ def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
 
 
 def trial_counts(study: Study) -> tuple[int, int, int]:
-    """Return how many trials are finished (complete or pruned), running, and failed."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    """Return how many trials are finished (complete or pruned), running, and failed; repeated ones do not count."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False) if REPEAT_OF not in trial.user_attrs]
     finished = sum(state in FINISHED for state in states)
     return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.serving import Classifier, is_served, photos_of
+from pipeline.serving import MAX_PHOTOS, Classifier, at_most, is_served, keep_top, photos_of
 
 
 class PhotoClassifier(PythonModel):
@@ -24,11 +25,23 @@ class PhotoClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Classify; see `Classifier.predict`."""
+        """Classify; see `Classifier.predict`. With ``params["top_k"]``, see `serving.keep_top`."""
+        top_k = int((params or {}).get("top_k", 0))
+        if is_served():
+            return self._serve(model_input, top_k)
         table = self.classifier.predict(photos_of(model_input))
-        if is_served():  # MLflow's server would write the numbers that are missing as NaN, which is no JSON
-            table = table.astype(object).where(table.notna(), None)
-        return table
+        return keep_top(table, top_k) if top_k > 0 else table
+
+    def _serve(self, model_input: pd.DataFrame, top_k: int) -> pd.DataFrame:
+        """Classify what came over HTTP; what is wrong with all of it is the caller's error, not the server's."""
+        try:
+            if top_k < 0:
+                raise ValueError(f"top_k must be at least 0, got {top_k}")
+            table = self.classifier.predict(at_most(photos_of(model_input), MAX_PHOTOS))
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        table = keep_top(table, top_k) if top_k else table
+        return table.astype(object).where(table.notna(), None)  # MLflow would write missing numbers as NaN: no JSON
 
 
 mlflow.models.set_model(PhotoClassifier())

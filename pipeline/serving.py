@@ -1,7 +1,7 @@
 """The classifier as its users meet it: encoded photos, paths or pixels in, a table of labels and probabilities out.
 
-Owns the folder that is logged as the model (``model.keras`` and ``classifier.json``) and the forms in which photos
-may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
+Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the forms in
+which photos may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.config import MAX_PIXELS, DamagedModel, first_line
 from pipeline.data.decode import BadImage, decode, prepare
+from pipeline.digests import check_sums, write_sums
 from pipeline.models.files import load_classifier
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 CHUNK = 64  # photos decoded before the network sees them: bounds memory for any number of photos
 MODEL_FILE, ABOUT_FILE = "model.keras", "classifier.json"
+MAX_PHOTOS = 1_000  # of one request to a server: more would keep its other callers waiting for too long
 SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by MLflow's scoring server
 
 
@@ -42,6 +45,7 @@ class About:
     data_digest: str
     data_source: str
     config: Mapping[str, Any]
+    temperature: float = 1.0  # divides the logits, so that probabilities mean what they say; no label depends on it
 
 
 def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
@@ -49,13 +53,19 @@ def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / ABOUT_FILE).write_text(json.dumps(asdict(about), indent=2))
+    write_sums(folder)
 
 
 class Classifier:
-    """A saved classifier; the network is loaded when first needed."""
+    """A saved classifier; the network is loaded when first needed.
+
+    Raises:
+        DamagedModel: a file is not as it was saved, or cannot be read as a network.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        check_sums(folder)
         stored = json.loads((folder / ABOUT_FILE).read_text())
         stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
         self.about = About(**stored)
@@ -63,13 +73,32 @@ class Classifier:
     @cached_property
     def model(self) -> keras.Model:
         """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
-        return load_classifier(self._folder / MODEL_FILE)
+        try:
+            return load_classifier(self._folder / MODEL_FILE)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
+            raise DamagedModel(
+                f"a model must be a network that Keras reads, got {first_line(error)} from {self._folder / MODEL_FILE}"
+            ) from error
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
+        from pipeline.models.predict import forward
+
+        return forward(self._forward, images, len(self._names))
+
+    @cached_property
+    def _forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        from pipeline.models.predict import compiled_forward
+
+        return compiled_forward(self.model)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
-        from pipeline.models.predict import predict_logits, softmax
+        from pipeline.models.predict import softmax
 
-        return softmax(predict_logits(self.model, images))
+        return softmax(self.logits(images) / self.about.temperature)
 
     def predict(self, photos: Iterable[object]) -> pd.DataFrame:
         """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).
@@ -98,10 +127,11 @@ class Classifier:
 
     def _pixels(self, photo: object) -> np.ndarray | str:
         """Return the prepared pixels, or the reason why there are none."""
+        about = self.about
         try:
-            image = photo if isinstance(photo, np.ndarray | list) else decode(_encoded(photo))
-            about = self.about
-            return prepare(_checked(image), about.image_size, about.resize, about.image_ops)
+            if not isinstance(photo, np.ndarray | list):
+                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS))
+            return prepare(_checked(photo), about.image_size, about.resize, about.image_ops)
         except BadImage as error:
             return str(error)
 
@@ -130,10 +160,35 @@ def photos_of(model_input: object) -> Iterator[object]:
         isinstance(model_input, np.ndarray) and model_input.ndim == 3
     ):
         yield model_input
-    elif isinstance(model_input, Iterable):
+    elif isinstance(model_input, Iterable) and not (isinstance(model_input, np.ndarray) and model_input.ndim == 0):
         yield from model_input
     else:
         raise ValueError(f"photos must be bytes, paths or pixels, got {type(model_input).__name__}")
+
+
+def at_most(photos: Iterator[object], limit: int) -> list[object]:
+    """Return the photos, of which there may be at most ``limit``; raise ValueError if there are more."""
+    taken = list(islice(photos, limit + 1))
+    if len(taken) > limit:
+        raise ValueError(f"a request must have at most {limit} photos, got more (send them in several requests)")
+    return taken
+
+
+def keep_top(table: pd.DataFrame, top_k: int) -> pd.DataFrame:
+    """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
+
+    The column ``top_k`` holds lists of ``{"label": ..., "probability": ...}``, likeliest first.
+    """
+    classes = table.drop(columns=["label", "probability", "error"])
+    order = np.argsort(-classes.to_numpy(np.float64), axis=1, kind="stable")[:, :top_k]
+    usable = table["error"].isna()
+    tops = [
+        [{"label": str(classes.columns[place]), "probability": float(row.iloc[place])} for place in places]
+        if ok
+        else []
+        for places, (_, row), ok in zip(order, classes.iterrows(), usable, strict=True)
+    ]
+    return table[["label", "probability"]].assign(top_k=pd.Series(tops, dtype=object), error=table["error"])
 
 
 def is_served() -> bool:

@@ -1,22 +1,29 @@
-"""A study -> the table of its trials and Optuna's own plots, as figures. Draws; decides nothing."""
+"""A study -> the table of its trials, its pictures, and Optuna's own interactive plots. Decides nothing."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import matplotlib
+import optuna
 import pandas as pd
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import TrialState
 
-SIZE_INCHES, WIDE_INCHES = (12, 5), (20, 5)  # a slice is a panel per parameter
+from pipeline import plots
+
+if TYPE_CHECKING:
+    import plotly.graph_objects
+
+COLUMNS = ["number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id"]
+FIGURE_HEIGHT_PX = 480  # of an interactive figure, whose width is the page's
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """Return a row per trial begun: number, state, value (val_accuracy), epochs_run, seconds, run_id, its config."""
+    """Return a row per trial begun: `COLUMNS`, where value is its val_accuracy, and its config."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.WAITING:
@@ -24,40 +31,90 @@ def trial_table(study: Study) -> pd.DataFrame:
         values = list(trial.intermediate_values.values())
         value = trial.value if trial.state == TrialState.COMPLETE else max(values, default=None)
         about = {"number": trial.number, "state": trial.state.name.lower(), "value": value, "epochs_run": len(values)}
-        about["seconds"] = trial.duration.total_seconds() if trial.duration else None
-        about["run_id"] = trial.user_attrs.get("run_id")
+        about |= {"started": trial.datetime_start, "seconds": trial.duration and trial.duration.total_seconds()}
+        about |= {name: trial.user_attrs.get(name) for name in ("retry_of", "repeat_of", "run_id")}
         rows.append(about | trial.user_attrs.get("config", {}))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else COLUMNS)
+
+
+def curve_table(study: Study) -> pd.DataFrame:
+    """Return a row per trial and epoch: number, epoch, value (val_accuracy)."""
+    rows = [
+        (trial.number, epoch, value)
+        for trial in study.get_trials(deepcopy=False)
+        for epoch, value in trial.intermediate_values.items()
+    ]
+    return pd.DataFrame(rows, columns=["number", "epoch", "value"])
 
 
 def draw_study(study: Study) -> dict[str, Figure]:
-    """Return Optuna's plots by file name: history, importance, parallel coordinates, slice, timeline.
+    """Return the plots of a search by file name: history, importance, parallel coordinates, slice, timeline.
+
+    The importance of parameters needs more than one value, and is left out before.
+    """
+    table, parameters = trial_table(study), _parameters(study)
+    params = pd.DataFrame([trial.params for trial in study.get_trials(deepcopy=False)])
+    points = table[["number", "state", "value"]].join(params, on="number")
+    names = study.study_name
+    figures = {
+        "optuna_history": plots.draw_trials(table, f"Search {names}"),
+        "optuna_parallel_coordinates": plots.draw_parallel_coordinates(
+            points, parameters, f"What was tried in {names}"
+        ),
+        "optuna_slice": plots.draw_slices(points, parameters, f"Every parameter by itself in {names}"),
+        "optuna_timeline": plots.draw_timeline(table, f"When the trials of {names} ran"),
+    }
+    if importance := _importance(study):
+        figures["optuna_importance"] = plots.draw_importance(pd.Series(importance), f"What mattered in {names}")
+    return {f"{name}.png": figure for name, figure in figures.items()}
+
+
+def _parameters(study: Study) -> list[plots.Parameter]:
+    """Return the dimensions that the trials had, the most important ones last, next to the val_accuracy."""
+    found = {}
+    for trial in study.get_trials(deepcopy=False):
+        for name, of in trial.distributions.items():
+            found[name] = plots.Parameter(name, tuple(getattr(of, "choices", ())), bool(getattr(of, "log", False)))
+    importance = _importance(study)
+    return sorted(found.values(), key=lambda of: importance.get(of.name, 0))
+
+
+def _importance(study: Study) -> dict[str, float]:
+    """Return each parameter's share in the variance of the values; nothing where there are too few."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return dict(optuna.importance.get_param_importances(study))
+        except (RuntimeError, ValueError):
+            return {}
+
+
+def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
+    """Return Optuna's interactive plots by title, in the order in which they are to be read.
 
     A plot that needs more trials than there are is left out.
     """
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as draw
+    from optuna import visualization as draw
 
-    plots: dict[str, Callable[[], object]] = {
-        "optuna_history": lambda: draw.plot_optimization_history(study, target_name="val_accuracy"),
-        "optuna_importance": lambda: draw.plot_param_importances(study, target_name="val_accuracy"),
-        "optuna_parallel_coordinates": lambda: draw.plot_parallel_coordinate(study, target_name="val_accuracy"),
-        "optuna_slice": lambda: draw.plot_slice(study, target_name="val_accuracy"),
-        "optuna_timeline": lambda: draw.plot_timeline(study),
+    plots: dict[str, Callable[[], plotly.graph_objects.Figure]] = {
+        "Optimization history": lambda: draw.plot_optimization_history(study, target_name="val_accuracy"),
+        "Importance of the hyperparameters": lambda: draw.plot_param_importances(study, target_name="val_accuracy"),
+        "Parallel coordinates": lambda: draw.plot_parallel_coordinate(study, target_name="val_accuracy"),
+        "Slices": lambda: draw.plot_slice(study, target_name="val_accuracy"),
+        "Learning curves": lambda: draw.plot_intermediate_values(study),
+        "Timeline": lambda: draw.plot_timeline(study),
     }
     figures = {}
     for name, plot in plots.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            warnings.simplefilter("ignore", UserWarning)  # Optuna's words on what it leaves out of a plot
             try:
-                plot()
+                figure = plot()
             except (RuntimeError, ValueError):  # too few complete trials
-                pyplot.close("all")
                 continue
-        figure = pyplot.gcf()
-        figure.set_size_inches(*(WIDE_INCHES if name == "optuna_slice" else SIZE_INCHES))
-        pyplot.close(figure)
-        figures[f"{name}.png"] = figure
+        if figure.data:
+            figures[name] = figure.update_layout(
+                title="", template="plotly_white", height=FIGURE_HEIGHT_PX, width=None, autosize=True
+            )
     return figures

@@ -74,7 +74,7 @@ class Trainer:
         saved = load_classifier(start_from) if start_from else None
         self._strategy = strategy_for(self._config.devices)
         if takes_features(self._config):
-            self._train_head(store, saved, weights)
+            self._train_head(store, start_from, saved, weights)
         else:
             self._train_all(store, saved, weights)
         with self._strategy.scope():
@@ -83,19 +83,27 @@ class Trainer:
         self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
-    def _train_head(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
+    def _train_head(
+        self, store: Store, start_from: Path | None, saved: keras.Model | None, weights: list[np.ndarray] | None
+    ) -> None:
         config, self.precision = self._config, "float32"
-        self._classifier = build_classifier(config, self._classes, start_from=saved)
-        if weights:
-            self._classifier.set_weights(weights)
+
+        def build() -> keras.Model:
+            classifier = build_classifier(config, self._classes, start_from=saved)
+            if weights:
+                classifier.set_weights(weights)
+            return classifier
+
         of_features = choose_precision(config, 0, on_gpu(), lambda _: 0.0)
-        cache = FeatureCache(self._classifier, store, config, of_features)
+        cache = FeatureCache(build, store, config, of_features, start_from)
         self._batches = TrainingBatches(store, config, features=cache.training)
         self._inputs = cache.validation()
         with self._strategy.scope():
             self._network = build_head(config, self._classes, cache.size)
         self.twin = build_head(config, self._classes, cache.size)
-        copy_head(self._classifier, self._network)
+        if saved or weights:
+            copy_head(cache.classifier, self._network)
+        self._whole: Callable[[], keras.Model] = lambda: cache.classifier
 
     def _train_all(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
         config, classes = self._config, self._classes
@@ -109,7 +117,8 @@ class Trainer:
             self._network = build_classifier(small, classes, policy, not weights, saved, fast=not on_gpu())
         if weights:
             self._network.set_weights(weights)
-        self._classifier = self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+        self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+        self._whole = lambda: self.twin
 
     @property
     def steps(self) -> int:
@@ -166,9 +175,10 @@ class Trainer:
     def classifier(self, weights: list[np.ndarray]) -> keras.Model:
         """Return the whole network, from pixels to logits, with these weights of the twin."""
         self.twin.set_weights(weights)
-        if self._classifier is not self.twin:
-            copy_head(self.twin, self._classifier)
-        return self._classifier
+        whole = self._whole()
+        if whole is not self.twin:
+            copy_head(self.twin, whole)
+        return whole
 
     def state(self) -> list[np.ndarray]:
         """Return a copy of all that the next step depends on: weights, averages, random seeds, optimizer, totals."""

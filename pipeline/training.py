@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.checkpoint import Checkpoints, Saved
-from pipeline.config import TrainConfig
+from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.interrupts import held_back
 from pipeline.phases import Phase, phases_of
@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best epoch's network (float32) with its validation probabilities (n, classes), and all epochs."""
+    """The best epoch with its validation probabilities (n, classes), and all epochs."""
 
-    model: keras.Model
     history: pd.DataFrame
     best: Epoch
     val_probabilities: np.ndarray
     precision: str
+    _build: Callable[[], keras.Model]
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The best epoch's network, from pixels to float32 logits; one with a frozen backbone is built only now."""
+        return self._build()
 
 
 @dataclass
@@ -62,8 +67,8 @@ class _Progress:
     def result(self, trainer: Trainer) -> FitResult:
         """Return the best epoch's network, which ``trainer`` makes of its weights."""
         assert self.best is not None
-        model = trainer.classifier(self.best_weights)
-        return FitResult(model, pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision)
+        build = partial(trainer.classifier, self.best_weights)
+        return FitResult(pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision, build)
 
     def is_out_of_patience(self, patience: int, first: int) -> bool:
         """Return whether ``patience`` epochs, if not 0, from epoch ``first`` on brought no better val_accuracy."""
@@ -135,6 +140,7 @@ def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> No
         "best": progress.best and progress.best.epoch,
         "steps_done": progress.steps_done,
         "seconds": progress.seconds,
+        "precision": trainer.precision,
     }
     checkpoints.save(len(progress.epochs), progress.steps_done, Saved(arrays, words))
 
@@ -155,6 +161,11 @@ def _begun(
     progress = _progress_of(saved) if saved else _Progress()
     trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
     if saved:
+        if (begun_in := saved.progress["precision"]) != trainer.precision:  # another is measured to be faster by now
+            raise UserError(
+                f"a training goes on in the number format that it began in, got {trainer.precision} instead of "
+                f"{begun_in} from precision={trainer.phase.config.precision} (set resume=never to begin anew)"
+            )
         trainer.restore(_group(saved, "state"))
         print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
     return trainer, progress

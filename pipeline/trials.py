@@ -1,51 +1,61 @@
-"""The trials of a search and the confirmation of the best, each as a task that a worker process can take.
+"""The trials of a search, each as a task that a worker process can take.
 
-Joins `search` (what to try next) with `experiment` (how a training is tracked).
+Joins `search` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
+trial is finished once: it is suggested, and says whose it is, under the study's lock; its result is kept in the study
+before its MLflow run is closed, and the run is closed before the study is told.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from statistics import fmean
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial, TrialState
 
 from pipeline import orphans, search, tracking
-from pipeline.config import DataConfig, TrainConfig, TuneConfig, UserError
+from pipeline.config import DataConfig, TrainConfig, TuneConfig
 from pipeline.data.store import Store, prepared_store
-from pipeline.experiment import describe, log_store, tracked_fit, training_key
+from pipeline.experiment import describe, tracked_fit, training_key
+from pipeline.orphans import RESULT, RETRY_OF, RUN_ID
+from pipeline.photos import log_store
 from pipeline.processes import owner
 from pipeline.trainer import Epoch
 
-CONFIG, RUN_ID, MODEL_URI = "config", "run_id", "model_uri"  # user attributes of a trial
+CONFIG, TRAINING, MODEL_URI = "config", "training", "model_uri"  # user attributes of a trial
 
 
-class Confirmation(NamedTuple):
-    """A config trained again: its trial, the fresh seed, and what came out."""
-
-    trial: int
-    seed: int
-    val_accuracy: float
-    run_id: str
-    model_uri: str
-
-
-class Winner(NamedTuple):
-    """The config that won: its trial, its mean val_accuracy over so many fresh seeds, and its best model."""
+class Done(NamedTuple):
+    """A trial that has come to its end."""
 
     trial: int
-    val_accuracy: float
-    seeds: int
-    run_id: str
-    model_uri: str
+    name: str
+    config: TrainConfig
+    best: Epoch
+    pruned: bool
+    seconds: float
 
 
-def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> None:
+class Repeated(Exception):
+    """The trial's config has been tried, or is being tried, by the trial of this number."""
+
+
+class Training(NamedTuple):
+    """What a trial is to train, how it shows in MLflow, and whether its best epoch's model is to be kept."""
+
+    stage: str
+    name: str
+    config: TrainConfig
+    wants_model: Callable[[Epoch], bool]
+    tags: Mapping[str, str] = MappingProxyType({})
+    prunes: bool = False
+
+
+def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> Done | None:
     """Run one trial of the study, unless it has enough of them or time is up.
 
     Args:
@@ -54,119 +64,114 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
         deadline: seconds since the epoch after which no trial starts.
         number: of the task, so that no two draw the same random trial.
     """
-    store = _store(config.data_config())
+    store = open_store_once(config.data_config())
     study = search.open_study(config, store.digest, number)
-    start = orphans.start_lock(study)  # else two could both take the last trial
-    with start:
-        orphans.fail_orphans(study)
+
+    def wanted() -> bool:
         finished, running, _ = search.trial_counts(study)
-        if finished + running >= config.n_trials or time.time() >= deadline:
-            return
-        # the trial releases the lock as soon as others can see it running
-        study.optimize(lambda trial: _objective(trial, config, parent, store, start.release), n_trials=1)
+        return finished + running < search.goal(config) and time.time() < deadline
+
+    def suggest(trial: Trial) -> Training:
+        training = search.suggest(trial, config)
+        _refuse_a_repetition(trial, training)
+        name = f"trial-{trial.number:03d} {describe(training)}"
+        return Training("trial", name, training, lambda best: _is_record(study, best), prunes=True)
+
+    while True:
+        try:
+            return run_next(study, config, parent, store, wanted, suggest)
+        except Repeated:  # the sampler has settled on a point
+            if not _line_up_another(study, config):
+                return None
 
 
 @lru_cache(maxsize=1)
-def _store(config: DataConfig) -> Store:
+def open_store_once(config: DataConfig) -> Store:
+    """Return the prepared photos, found once per process."""
     return prepared_store(config)
 
 
-def _objective(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
-    try:
-        return _run_trial(trial, config, parent, store, started)
-    except (KeyboardInterrupt, tracking.StoreGone):
-        orphans.line_up_again(trial.study, trial)
-        raise
+def run_next(
+    study: Study,
+    config: TuneConfig,
+    parent: str,
+    store: Store,
+    wanted: Callable[[], bool],
+    suggest: Callable[[Trial], Training],
+) -> Done | None:
+    """Run the next trial of a study, if it is still ``wanted`` once the study is locked.
+
+    Raises:
+        Repeated: by ``suggest``; the trial is marked as failed.
+    """
+    done: list[Done] = []
+
+    def objective(trial: Trial) -> float:
+        trial.set_user_attr(orphans.OWNER, owner())
+        training = suggest(trial)
+        trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
+        trial.set_user_attr(TRAINING, training_key(training.config))
+        start.release()  # as soon as others can see what is running
+        try:
+            done.append(_train(trial, training, parent, store))
+        except (KeyboardInterrupt, tracking.StoreGone):
+            if RESULT not in trial.user_attrs:
+                orphans.line_up_again(study, trial)
+                raise
+        if trial.user_attrs[RESULT]["pruned"]:
+            raise optuna.TrialPruned
+        return float(trial.user_attrs[RESULT]["value"])
+
+    start = orphans.start_lock(study, config.storage)  # else two could both take the last trial
+    with start:
+        orphans.settle(study, tracking.close)
+        if wanted():
+            study.optimize(objective, n_trials=1)
+    return done[0] if done else None
 
 
-def _run_trial(trial: Trial, config: TuneConfig, parent: str, store: Store, started: Callable[[], object]) -> float:
-    trial.set_user_attr(orphans.OWNER, owner())
-    started()
+def _refuse_a_repetition(trial: Trial, wanted: TrainConfig) -> None:
+    key = training_key(wanted)
+    tried = (*search.FINISHED, TrialState.RUNNING)
+    for other in trial.study.get_trials(deepcopy=False, states=tried):
+        if other.number != trial.number and other.user_attrs.get(TRAINING) == key:
+            trial.set_user_attr(search.REPEAT_OF, other.number)
+            raise Repeated(other.number)
+
+
+def _line_up_another(study: Study, config: TuneConfig) -> bool:
+    """Make a random config that nobody has tried the next one; return False where there seems to be none."""
+    tried = {trial.user_attrs.get(TRAINING) for trial in study.get_trials(deepcopy=False)}
+    other = search.untried(study, config, lambda training: training_key(training) not in tried)
+    if other is not None:
+        study.enqueue_trial(other)
+    return other is not None
+
+
+def _train(trial: Trial, training: Training, parent: str, store: Store) -> Done:
     clock = time.perf_counter()
-    wanted = search.suggest(trial, config)
-    trial.set_user_attr(CONFIG, wanted.model_dump(mode="json"))
-    tags = {"trial": str(trial.number), "study_name": trial.study.study_name}
-    if orphans.RETRY_OF in trial.user_attrs:
-        tags[orphans.RETRY_OF] = str(trial.user_attrs[orphans.RETRY_OF])
-    name, pruned = f"trial-{trial.number:03d} {describe(wanted)}", False
+    wanted = training.config
+    tags = {"trial": str(trial.number), tracking.STUDY: trial.study.study_name, **training.tags}
+    if RETRY_OF in trial.user_attrs:
+        tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), orphans.RETRIES: str(trial.user_attrs[orphans.RETRIES])}
+    pruned = False
 
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
         trial.report(epoch.val_accuracy, epoch.epoch)
-        pruned = pruned or (epoch.epoch < wanted.epochs and trial.should_prune())
+        pruned = pruned or (training.prunes and epoch.epoch < wanted.epochs and trial.should_prune())
         return pruned
 
-    with tracking.run("trial", name, wanted, tags, parent, training_key(wanted)) as run_id:
+    with tracking.run(training.stage, training.name, wanted, tags, parent, training_key(wanted)) as run_id:
         trial.set_user_attr(RUN_ID, run_id)
         log_store(store)
-        trained = tracked_fit(wanted, store, report, lambda best: not pruned and _is_record(trial.study, best))
+        trained = tracked_fit(wanted, store, report, lambda best: not pruned and training.wants_model(best))
         tracking.set_tags({"trial_state": "pruned" if pruned else "complete"})
-    trial.set_user_attr(MODEL_URI, trained.model_uri)
-    _print_trial(trial, config, wanted, trained.best, pruned, time.perf_counter() - clock)
-    if pruned:
-        raise optuna.TrialPruned
-    return trained.best.val_accuracy
+        trial.set_user_attr(MODEL_URI, trained.model_uri)
+        result: dict[str, Any] = {"value": trained.best.val_accuracy, "pruned": pruned}
+        trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
+    return Done(trial.number, training.name, wanted, trained.best, pruned, time.perf_counter() - clock)
 
 
 def _is_record(study: Study, best: Epoch) -> bool:
     return all(best.val_accuracy >= (trial.value or 0.0) for trial in search.ranked(study))  # the winner of a tie, too
-
-
-def _print_trial(
-    trial: Trial, config: TuneConfig, wanted: TrainConfig, best: Epoch, pruned: bool, seconds: float
-) -> None:
-    finished = search.trial_counts(trial.study)[0] + 1
-    values = [other.value or 0.0 for other in search.ranked(trial.study)] + ([] if pruned else [best.val_accuracy])
-    print(
-        f"[{finished}/{config.n_trials}] trial {trial.number:>3}  {describe(wanted):<50}  "
-        f"val_accuracy {best.val_accuracy:.4f} at epoch {best.epoch:<3} {'pruned' if pruned else 'complete':<8} "
-        f"{seconds:.0f} s  best {max(values, default=0.0):.4f}",
-        flush=True,
-    )
-
-
-def to_confirm(config: TuneConfig, study: Study) -> list[tuple[FrozenTrial, int]]:
-    """Return the trials to train again, best first, each with every fresh seed.
-
-    The search's own score of the best of many is too high, because it was picked for being high.
-
-    Raises:
-        UserError: no trial is complete.
-    """
-    best = search.ranked(study)
-    if not best:
-        raise UserError(
-            f"a search needs at least one complete trial, got none in study {study.study_name} "
-            "(look at the failed runs in the UI; raise timeout_s or n_trials)"
-        )
-    seeds = range(config.seed + 1, config.seed + config.confirm_seeds + 1)
-    return [(trial, seed) for trial in best[: config.confirm_top_k] for seed in seeds]
-
-
-def confirm_trial(config: TuneConfig, parent: str, trial: FrozenTrial, seed: int) -> Confirmation:
-    """Train a trial's config again with another seed and longer, in a run of its own under the run ``parent``."""
-    store = _store(config.data_config())
-    epochs = round(config.confirm_epochs_factor * config.epochs)
-    wanted = TrainConfig(**trial.user_attrs[CONFIG] | {"seed": seed, "epochs": epochs})
-    name = f"confirm-{trial.number:03d} seed={seed} {describe(wanted)}"
-    with tracking.run("confirm", name, wanted, {"trial": str(trial.number)}, parent, training_key(wanted)) as run_id:
-        log_store(store)
-        trained = tracked_fit(wanted, store)
-    accuracy = trained.best.val_accuracy
-    print(f"confirm trial {trial.number} seed {seed}: val_accuracy {accuracy:.4f}", flush=True)
-    return Confirmation(trial.number, seed, accuracy, run_id, trained.model_uri)
-
-
-def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
-    """Return the config with the best mean over its seeds or, where none was confirmed, the best trial."""
-    if not confirmations:
-        best = search.ranked(study)[0]
-        return Winner(best.number, best.value or 0.0, 0, best.user_attrs[RUN_ID], best.user_attrs[MODEL_URI])
-    by_trial: dict[int, list[Confirmation]] = {}
-    for confirmation in confirmations:
-        by_trial.setdefault(confirmation.trial, []).append(confirmation)
-    means = {trial: fmean(seed.val_accuracy for seed in seeds) for trial, seeds in by_trial.items()}
-    rank = {trial.number: place for place, trial in enumerate(search.ranked(study))}
-    trial = max(by_trial, key=lambda number: (means[number], -rank[number]))
-    top = max(by_trial[trial], key=lambda seed: (seed.val_accuracy, -seed.seed))
-    return Winner(trial, means[trial], len(by_trial[trial]), top.run_id, top.model_uri)

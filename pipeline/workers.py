@@ -9,12 +9,14 @@ Where the system does not bear that, a process is started anew for every few tas
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -24,16 +26,12 @@ from typing import Any
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
-from pipeline.config import UserError, first_line
+from pipeline.config import first_line
+from pipeline.ray_workers import SECONDS_TO_END, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-TASKS_PER_PROCESS = 4  # where it is not forked; then a new one takes over: TensorFlow's memory grows by each training
 FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
 # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
-SECONDS_TO_END = 30  # that an interrupted task has to close its run
-
-Submit = Callable[[tuple[object, ...]], Future[Any]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,13 @@ def warm_up(*modules: str) -> None:
 
 
 def run_tasks(
-    task: Callable[..., object], jobs: Iterable[tuple[object, ...]], workers: int, ray_address: str = ""
+    task: Callable[..., object],
+    jobs: Iterable[tuple[object, ...]],
+    workers: int,
+    ray_address: str = "",
+    gpus: int = 0,
+    variables: Sequence[str] = (),
+    deadline: float = math.inf,
 ) -> Iterator[Outcome]:
     """Run ``task(*job)`` for every job, ``workers`` of them at a time, and yield each outcome as it comes.
 
@@ -69,18 +73,29 @@ def run_tasks(
         jobs: the arguments of each call.
         workers: number of processes; the processor's threads are divided among them.
         ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
+        gpus: that each task gets on a Ray cluster that has any.
+        variables: names of variables that tasks on other machines need, beyond `ray_workers.CARRIED`.
+        deadline: seconds since the epoch at which the iterator closes itself.
 
     Raises:
         UserError: Ray is wanted and not installed, or does not answer.
     """
     queue = iter(jobs)
-    with _on_ray(task, ray_address) if ray_address else _locally(task, workers) as submit:
+    placed = on_ray(task, workers, ray_address, gpus, variables) if ray_address else _locally(task, workers)
+    with contextlib.suppress(_TimeIsUp), placed as submit:
         running = {submit(job) for job in islice(queue, workers)}
         while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
+            timeout = None if deadline == math.inf else max(0.0, deadline - time.time())
+            done, running = wait(running, timeout, FIRST_COMPLETED)
+            if not done:
+                raise _TimeIsUp
             for future in done:
                 yield _outcome(future)
                 running |= {submit(job) for job in islice(queue, 1)}
+
+
+class _TimeIsUp(Exception):
+    """The tasks that still run are to be interrupted."""
 
 
 def _outcome(future: Future[Any]) -> Outcome:
@@ -90,7 +105,8 @@ def _outcome(future: Future[Any]) -> Outcome:
         text = f"its process was killed or crashed (exit code {death.exitcode}); was memory short?"
         return Outcome(error=text, kind="ProcessExpired")
     except (Exception, KeyboardInterrupt, CancelledError) as error:
-        return Outcome(error=first_line(error), kind=type(error).__name__)
+        cause = getattr(error, "cause", None) or error  # Ray wraps what a task raises
+        return Outcome(error=first_line(cause), kind=type(cause).__name__)
 
 
 @contextlib.contextmanager
@@ -117,8 +133,8 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
 
 def _begin_process(threads: int, environment: dict[str, str]) -> None:
     """Take the parent's environment, and a share of the threads before TensorFlow asks; end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the process that this is a fork of ignores both
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; a parent hands it on as SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the process that this is a fork of ignores
     os.environ.clear()
     os.environ.update(environment)
     if threads:
@@ -149,27 +165,3 @@ def _interruptible(task: Callable[..., object], job: tuple[object, ...]) -> obje
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not interrupt the closing
     raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _on_ray(task: Callable[..., object], address: str) -> Iterator[Submit]:
-    try:
-        import ray
-    except ImportError:
-        raise UserError(f"ray_address needs the extra ray, got {address!r} (pip install '.[ray]')") from None
-    try:
-        ray.init(address=None if address == "local" else address, ignore_reinit_error=True, log_to_driver=True)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"ray_address must be local or a running cluster, got {address!r}: {first_line(error)}"
-        ) from None
-    remote = ray.remote(num_cpus=1, max_retries=0, max_calls=TASKS_PER_PROCESS)(_in_folder)
-    try:
-        yield lambda job: remote.remote(os.getcwd(), task, job).future()
-    finally:
-        ray.shutdown()
-
-
-def _in_folder(folder: str, task: Callable[..., object], job: tuple[object, ...]) -> object:
-    os.chdir(folder)  # Ray starts its workers elsewhere, and data/ and mlruns/ are relative
-    return task(*job)

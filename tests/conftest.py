@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import mlflow
@@ -21,6 +21,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.models.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from tests.servers import Postgres
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("MLproject", "conda.yaml", "requirements.txt", "pipeline")
@@ -74,7 +77,7 @@ def run_in() -> RunIn:
     return _run_in
 
 
-def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Wait for the condition, which must come true while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
@@ -189,3 +192,12 @@ def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
     one_block = arguments | lists | {"stackwise_num_blocks": [1]}
     stage = SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)
     monkeypatch.setitem(VARIANTS, "resnet18", stage)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server that listens on a socket of the test session's own."""
+    from tests.servers import postgres_server
+
+    with postgres_server(tmp_path_factory.mktemp("postgres") / "data") as server:
+        yield server

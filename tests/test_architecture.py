@@ -19,15 +19,21 @@ FILES = {
 LEVELS = (
     ("pipeline",),
     ("pipeline.config",),
+    ("pipeline.recipes",),
     ("pipeline.flags",),
     (
+        "pipeline.space",
         "pipeline.schedules",
         "pipeline.models",
         "pipeline.data",
         "pipeline.checkpoint",
+        "pipeline.digests",
         "pipeline.interrupts",
         "pipeline.processes",
+        "pipeline.ray_workers",
+        "pipeline.study_lock",
     ),
+    ("pipeline.space_file",),
     ("pipeline.orphans", "pipeline.features", "pipeline.optimizers", "pipeline.phases", "pipeline.precision"),
     ("pipeline.step",),
     ("pipeline.trainer",),
@@ -35,28 +41,54 @@ LEVELS = (
         "pipeline.serving",
         "pipeline.tracking",
         "pipeline.training",
-        "pipeline.study_plots",
         "pipeline.workers",
+        "pipeline.parity",
         "pipeline.plots",
         "pipeline.evaluation",
+        "pipeline.effects",
+        "pipeline.label_suspects",
     ),
-    ("pipeline.served_model",),
-    ("pipeline.registry",),
-    ("pipeline.search", "pipeline.experiment"),
-    ("pipeline.trials",),
-    ("pipeline.preload", "pipeline.doctor"),
+    ("pipeline.served_model", "pipeline.study_plots", "pipeline.report", "pipeline.review"),
+    ("pipeline.photos",),
+    ("pipeline.registry", "pipeline.assessment", "pipeline.server"),
+    ("pipeline.model_card",),
+    ("pipeline.search", "pipeline.experiment", "pipeline.exports", "pipeline.similar"),
+    ("pipeline.trials", "pipeline.crew", "pipeline.ablation", "pipeline.promotion"),
+    ("pipeline.confirmations", "pipeline.progress"),
+    ("pipeline.preload", "pipeline.doctor", "pipeline.own_photos"),
+    ("pipeline.demo",),
     ("pipeline.commands",),
     ("pipeline.commands.main",),
     ("pipeline.__main__", "pipeline.mlproject"),
 )
 UNITS = {unit: level for level, units in enumerate(LEVELS) for unit in units}
-PACKAGES = {"pipeline.config", "pipeline.models", "pipeline.data", "pipeline.plots", "pipeline.tracking"}
+PACKAGES = {
+    "pipeline.config",
+    "pipeline.demo",
+    "pipeline.models",
+    "pipeline.data",
+    "pipeline.plots",
+    "pipeline.report",
+    "pipeline.tracking",
+    "pipeline.evaluation",
+}
 ONLY_IN = {
-    "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model"},
-    "optuna": {"pipeline.orphans", "pipeline.search", "pipeline.trials", "pipeline.study_plots"},
-    "matplotlib": {"pipeline.plots", "pipeline.study_plots", "pipeline.tracking"},
-    "ray": {"pipeline.workers"},
+    "mlflow": {"pipeline.data", "pipeline.tracking", "pipeline.registry", "pipeline.served_model", "pipeline.server"},
+    "optuna": {
+        *("pipeline.orphans", "pipeline.search", "pipeline.trials", "pipeline.confirmations", "pipeline.crew"),
+        *("pipeline.progress", "pipeline.study_plots"),
+    },
+    "rich": {"pipeline.progress"},
+    "matplotlib": {
+        "pipeline.assessment",
+        "pipeline.plots",
+        "pipeline.report",
+        "pipeline.study_plots",
+        "pipeline.tracking",
+    },
+    "ray": {"pipeline.ray_workers"},
     "tyro": {"pipeline.flags"},
+    "streamlit": {"pipeline.demo"},
 }
 SLOW_TO_IMPORT = {"tensorflow", "keras", "keras_hub"}
 IMPORTS_ALL = {"pipeline.preload"}  # is imported by name, in a process that all trials fork from
@@ -103,6 +135,12 @@ def _unit(module: str) -> str:
 
 def _own_imports(module: str) -> list[str]:
     return [found.name for found in _imports(module) if found.name.partition(".")[0] == "pipeline"]
+
+
+def imports_of_units() -> set[tuple[str, str]]:
+    """Return who imports whom, among the units."""
+    pairs = {(_unit(module), _unit(imported)) for module in FILES for imported in _own_imports(module)}
+    return {(importer, imported) for importer, imported in pairs if importer != imported}
 
 
 @every_file

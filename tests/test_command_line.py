@@ -14,13 +14,18 @@ from pipeline.config import TuneConfig
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
 GROUPS = {
-    "preprocess": ["data"],
-    "train": ["data", "training", "registry"],
-    "tune": ["data", "training", "search", "registry"],
-    "evaluate": ["model", "modeldata"],
-    "ablate": ["data", "training", "ablation", "registry"],
+    "preprocess": ["recipe", "data"],
+    "train": ["recipe", "data", "training", "structure", "registry"],
+    "tune": ["recipe", "data", "training", "structure", "search", "workers", "registry"],
+    "evaluate": ["model", "modeldata", "report", "promotion"],
+    "ablate": ["recipe", "data", "training", "structure", "ablation", "workers", "registry"],
     "predict": ["prediction", "model"],
-    "main": ["data", "training", "search", "registry"],
+    "serve": ["address", "limits", "servedmodel"],
+    "export": ["exportformats", "servedmodel", "modelphotos"],
+    "demo": ["address", "servedmodel", "modelphotos"],
+    "rollback": ["registry"],
+    "suspects": ["data", "intake", "suspect"],
+    "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
     "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}

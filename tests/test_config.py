@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pipeline.config import (
     AblateConfig,
     Config,
+    DataConfig,
     EvaluateConfig,
     MainConfig,
     ModelDataConfig,
@@ -22,6 +23,9 @@ from pipeline.config import (
     TrainConfig,
     TuneConfig,
     UserError,
+    first_line,
+    with_variables,
+    without_passwords,
 )
 from pipeline.flags import config_text, fields_of, make_config, parse_flags
 
@@ -30,6 +34,7 @@ every_config = pytest.mark.parametrize("config_class", CONFIGS, ids=lambda confi
 
 # Values that are valid side by side, where a rule joins fields or goes beyond what a field's constraints can say.
 RULED: dict[str, st.SearchStrategy[Any]] = {
+    "ray_address": st.sampled_from(("", "local")),
     "image_size": st.integers(1, 32).map(lambda strides: 32 * strides),
     "val_fraction": st.floats(0.001, 0.499),
     "test_fraction": st.floats(0.001, 0.499),
@@ -40,6 +45,8 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "start_size": st.sampled_from([0, 32]),
     "batch_size": st.integers(1, 2**20).map(lambda count: 12 * count),
     "devices": st.sampled_from([1, 2, 3, 4]),
+    "width": st.just(1.0),
+    "recipe": st.just(""),
 }
 NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0}
 COMMA_LIST_ITEMS = st.text(
@@ -169,6 +176,8 @@ MISTAKES = [
     (TrainConfig, ["--epochs=0"], ["epochs", "'0'", "greater than or equal to 1"]),
     (TrainConfig, ["--seed=-1"], ["seed", "'-1'"]),
     (TrainConfig, ["--seed=4294967296"], ["seed", "4294967296"]),
+    (TrainConfig, ["--width=0.5", "--weights=imagenet"], ["width", "0.5", "weights=imagenet"]),
+    (TrainConfig, ["--stem=none"], ["stem", "'none'", "'deep'"]),
     (TrainConfig, ["--image_size=2048"], ["image_size", "'2048'", "1024"]),
     (TrainConfig, ["--image_size=100"], ["image_size", "100", "multiple of 32", "96 or 128"]),
     (TrainConfig, ["--image_size=0"], ["image_size", "0", "try 32 or 64"]),
@@ -244,7 +253,7 @@ def test_a_field_has_one_default_in_all_configs() -> None:
 
 
 def test_evaluate_has_every_data_flag() -> None:
-    assert list(ModelDataConfig.model_fields) == list(PreprocessConfig().model_dump())
+    assert list(ModelDataConfig.model_fields) == list(DataConfig.model_fields)
 
 
 def test_configs_are_frozen() -> None:
@@ -258,3 +267,36 @@ def test_a_tune_config_turns_into_the_training_it_describes() -> None:
     assert trained == TrainConfig(epochs=7, image_size=64, model_name="tulips", optimizer="sgd")
     with pytest.raises(ValueError, match="optimizer"):
         config.train_config(optimizer="fastest")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://optuna:open/se:same@home@db/optuna", "postgresql://optuna:***@db/optuna"),
+        ("postgresql:///optuna?user=me&password=sesame&x=1", "postgresql:///optuna?user=me&password=***&x=1"),
+        ("got 500 from http://me:sesame@example:5000 (sorry)", "got 500 from http://me:***@example:5000 (sorry)"),
+        ("postgresql://optuna:${PASSWORD}@db/optuna", "postgresql://optuna:${PASSWORD}@db/optuna"),
+        ("postgresql://optuna@db:5432/optuna", "postgresql://optuna@db:5432/optuna"),
+        ("models:/flower-classifier@champion", "models:/flower-classifier@champion"),
+    ],
+)  # fmt: skip
+def test_passwords_in_addresses_are_hidden(address: str, shown: str) -> None:
+    assert without_passwords(address) == shown
+    assert first_line(ValueError(address)) == shown
+
+
+def test_an_address_may_name_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORD", "a/b@c")
+    assert with_variables("postgresql://me:${WORD}@db/x") == "postgresql://me:a%2Fb%40c@db/x"
+    assert with_variables("${WORD}") == "a/b@c"
+    assert with_variables("sqlite:///$WORD") == "sqlite:///$WORD"
+    with pytest.raises(UserError, match=r"must be set, got no NOBODY \(export NOBODY"):
+        with_variables("postgresql://${WORD}:${NOBODY}@db/x")
+
+
+def test_machines_do_not_share_a_file() -> None:
+    assert TuneConfig(ray_address="local").many_machines is False
+    server = {"storage": "postgresql://me@db/optuna"}
+    assert TuneConfig(ray_address="10.0.0.1:6379", **server).many_machines is True
+    with pytest.raises(UserError, match=r"storage must be on a database server .*got sqlite.*10\.0\.0\.1.*postgres"):
+        make_config(TuneConfig, {"ray_address": "10.0.0.1:6379"})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import trainer
-from pipeline.config import TrainConfig
+from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.features import FeatureCache
 from pipeline.models.builder import build_classifier
@@ -94,7 +94,7 @@ def test_epochs_take_a_few_views_in_turn(
 def test_other_weights_or_another_augmentation_get_other_features(config: TrainConfig, store: Store) -> None:
     def training_features(**changes: object) -> np.ndarray:
         wanted = _changed(config, **changes)
-        return np.array(FeatureCache(build_classifier(wanted, 3), store, wanted).training(1))
+        return np.array(FeatureCache(lambda: build_classifier(wanted, 3), store, wanted).training(1))
 
     base = training_features()
     assert base.shape == (len(store.images("train")), 64)
@@ -106,7 +106,7 @@ def test_other_weights_or_another_augmentation_get_other_features(config: TrainC
 def test_an_interrupted_computation_leaves_nothing_that_counts(
     config: TrainConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = FeatureCache(build_classifier(config, 3), store, config)
+    cache = FeatureCache(lambda: build_classifier(config, 3), store, config)
     with monkeypatch.context() as patched:
         patched.setattr(cache, "_extractor", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -122,8 +122,29 @@ def test_mixup_blends_pixels_and_so_takes_no_features(config: TrainConfig, store
 
 def test_bfloat16_computes_the_training_photos_alone(config: TrainConfig, store: Store) -> None:
     classifier = build_classifier(config, 3)
-    exact, coarse = (FeatureCache(classifier, store, config, precision) for precision in ("float32", "bfloat16"))
+    exact = FeatureCache(lambda: classifier, store, config)
+    coarse = FeatureCache(lambda: classifier, store, config, "bfloat16")
     assert coarse.validation() is not exact.validation()
     np.testing.assert_array_equal(coarse.validation(), exact.validation())
     assert not np.array_equal(coarse.training(1), exact.training(1))
     np.testing.assert_allclose(coarse.training(1), exact.training(1), rtol=0.1, atol=0.02)
+
+
+def test_a_head_on_known_features_needs_no_backbone(
+    config: TrainConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(config, store)
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "build_classifier", None)
+        result = fit(config, store)
+    probabilities = softmax(predict_logits(result.model, store.images("validation")))
+    np.testing.assert_allclose(probabilities, result.val_probabilities, atol=1e-5)
+
+
+def test_another_backbone_than_the_noted_one_is_refused_once(config: TrainConfig, store: Store) -> None:
+    """Such as that of a preset whose name now means other weights."""
+    FeatureCache(lambda: build_classifier(config, 3), store, config)
+    other = _changed(config, seed=1)
+    with pytest.raises(UserError, match="must stay the same"):
+        FeatureCache(lambda: build_classifier(other, 3), store, config).training(1)
+    assert FeatureCache(lambda: build_classifier(other, 3), store, config).training(1).any()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -29,8 +30,10 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pipeline import label_suspects
 from pipeline.__main__ import main
 from pipeline.config import TrainConfig, TuneConfig
+from pipeline.evaluation import PICTURES, TABLES
 from pipeline.flags import config_text
 
 if TYPE_CHECKING:
@@ -196,7 +199,10 @@ def test_runs_say_which_data_they_read(tuned_project: Tuned, photo_folder: Path)
 def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     (parent,) = _stage(tuned_project.runs, "tune")
     artifacts = _artifacts(tuned_project.client, parent)
-    assert artifacts >= STUDY_PICTURES | {"trials.csv", "trials.png", "class_counts.json", "samples.png"}
+    found = {"trials.csv", "confirmations.csv", "space.yaml", "class_counts.json", "samples.png", "report.html"}
+    assert artifacts >= STUDY_PICTURES | found | {"search.html", "duplicates.csv"}
+    if label_suspects.can_look():
+        assert artifacts >= {"label_suspects.csv", "label_suspects.png"}
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}
     assert set(table.index) == set(trials)
@@ -235,7 +241,7 @@ def jobs(tuned_project: Tuned, photo_folder: Path, run_in: RunIn, tmp_path_facto
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         evaluate = pool.submit(run, "mlflow", "run", ".", "-e", "evaluate", "--env-manager", "local")
-        ablate = pool.submit(run, *PIPELINE, "ablate", *_flags(**brief, factors="optimizer=sgd"))
+        ablate = pool.submit(run, *PIPELINE, "ablate", *_flags(**brief, factors="optimizer=sgd", seeds=1))
         train = pool.submit(run, *PIPELINE, "train", *_flags(**brief, classes="blue,red", weights=CHALLENGER))
         first = pool.submit(run, *PIPELINE, "preprocess", *_flags(**padded))
         printed = {"evaluate": evaluate.result()}
@@ -272,9 +278,31 @@ def test_evaluate_reports_on_the_test_split(tuned_project: Tuned, evaluated: Eva
     assert run.data.metrics["test_recall_red"] == predictions.loc[predictions["label"] == "red", "correct"].mean()
     assert _artifacts(client, run) >= {
         *("predictions.csv", "confusion_matrix.json", "confusion_matrix.png", "calibration.png", "grad_cam.png"),
-        "config.json",
+        *("config.json", "report.html"),
     }
-    assert ("errors.png" in _artifacts(client, run)) == (accuracy < 1)
+    of_comparison = {"confusion_difference.png", "confusion_difference.json"}  # there was no champion
+    assert _artifacts(client, run) >= {*PICTURES, *TABLES} - of_comparison
+    assert run.data.metrics["test_reads"] == 1
+
+
+def test_the_model_card_is_in_the_registry(tuned_project: Tuned, evaluated: Evaluated) -> None:
+    client = tuned_project.client
+    card = _text(client, evaluated.run, "model_card.md")
+    version = client.get_model_version("flower-classifier", "1")
+    model = client.get_registered_model("flower-classifier")
+    assert version.description == model.description == evaluated.run.data.tags["mlflow.note.content"] == card
+    assert f"{100 * evaluated.run.data.metrics['test_accuracy']:.1f} % right" in card
+    assert 'mlflow.pyfunc.load_model("models:/flower-classifier/1")' in card
+    assert f"get-artifact?path=confusion_matrix.png&run_uuid={evaluated.run.info.run_id}" in card
+    assert version.tags["test_reads"] == model.tags["test_reads"] == "1"
+    assert "is now champion: there is no champion yet" in card
+
+
+def test_runs_say_in_a_note_what_they_came_to(tuned_project: Tuned) -> None:
+    notes = {run.data.tags["stage"]: run.data.tags["mlflow.note.content"] for run in tuned_project.runs}
+    assert "won** with" in notes["tune"]
+    assert "2 trials complete" in notes["tune"]
+    assert all("% right** on the validation photos" in notes[stage] for stage in ("trial", "confirm"))
 
 
 def test_evaluate_reads_test_photos_only(tuned_project: Tuned, evaluated: Evaluated) -> None:
@@ -304,7 +332,7 @@ def test_predict_writes_a_row_per_photo(evaluated: Evaluated, jobs: Jobs) -> Non
     table = pd.read_csv(jobs.scratch / "table.csv")
     assert list(table) == ["path", "label", "probability", *CLASSES, "error"]
     assert table["path"].tolist() == [str(jobs.scratch / "bad.jpg"), str(jobs.scratch / "good.jpg"), str(jobs.photo)]
-    assert table.loc[0, "error"] == "not an image"
+    assert table.loc[0, "error"].startswith("not an image")
     assert table.loc[0, ["label", "probability", *CLASSES]].isna().all()
     expected = evaluated.predictions.iloc[0]
     for row in (1, 2):
@@ -410,22 +438,23 @@ def test_ablate_compares_with_the_base(tuned_project: Tuned, jobs: Jobs) -> None
     assert all(_artifacts(client, run) >= RUN_ARTIFACTS for run in runs)
     table = _table(client, parent, "ablation.csv").set_index("factor")
     accuracies = {name: run.data.metrics["best_val_accuracy"] for name, run in children.items()}
-    assert table["val_accuracy"].to_dict() == pytest.approx(accuracies)
-    assert table.loc["base", "difference"] == 0
+    assert table.loc["optimizer", "val_accuracy"] == pytest.approx(accuracies["optimizer"])
     assert table.loc["optimizer", "difference"] == pytest.approx(accuracies["optimizer"] - accuracies["base"])
-    assert "optimizer" in jobs.printed["ablate"].splitlines()[-1]
+    assert parent.data.metrics["base_val_accuracy"] == pytest.approx(accuracies["base"])
+    assert "optimizer=sgd cannot be told with one seed" in jobs.printed["ablate"]
 
 
 def test_preprocess_finds_what_it_prepared(tuned_project: Tuned, jobs: Jobs) -> None:
     first, second = jobs.printed["first"], jobs.printed["second"]
-    assert first.startswith("prepared: 30 photos of 3 classes (24 train, 3 validation, 3 test)")
+    assert re.match(r"prepared: 30 photos of 3 classes \(\d\d train, \d validation, \d test\)", first)
     assert second == f"found {first}"
     runs = _stage(tuned_project.client.search_runs(["0"]), "preprocess")
     one, other = [run for run in runs if run.info.status == "FINISHED"]
     assert (
         one.data.tags["data_digest"] == other.data.tags["data_digest"] != tuned_project.runs[0].data.tags["data_digest"]
     )
-    assert _artifacts(tuned_project.client, one) >= {"class_counts.png", "samples.png", "rejected.csv"}
+    reports = {"data_report.csv", "data_report.html"}
+    assert _artifacts(tuned_project.client, one) >= {"class_counts.png", "samples.png"} | reports
 
 
 def test_the_same_search_again_adds_no_trial(
@@ -435,7 +464,7 @@ def test_the_same_search_again_adds_no_trial(
     done = run_in(tuned_project.folder, *PIPELINE, "tune", *_flags(**tune_flags))
     assert "2 of 2 trials are finished" in done.stdout
     added = _new_runs(tuned_project, known)
-    assert sorted(run.data.tags["stage"] for run in added) == ["confirm", "tune"]
+    assert [run.data.tags["stage"] for run in added] == ["tune"]  # what was confirmed is not confirmed again
     assert {run.info.status for run in added} == {"FINISHED"}
     again, before = _stage(added, "tune")[0], _stage(tuned_project.runs, "tune")[0]
     for name in ("best_trial", "study_name"):

@@ -33,7 +33,14 @@ MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJECT["dependencies"])}
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-OPTIONAL = {"ray": "ray"}  # import name -> the extra that brings it
+OPTIONAL = {
+    "sqlalchemy_dlock": "postgres",
+    "ray": "ray",
+    "streamlit": "demo",
+    "onnxruntime": "export",
+    "cleanlab": "suspects",
+    "ai_edge_litert": "export",
+}  # import name -> the extra that brings it
 
 every_command = pytest.mark.parametrize(("name", "config_class"), COMMANDS.items(), ids=list(COMMANDS))
 
@@ -109,7 +116,7 @@ def test_conda_brings_python_and_pip_and_pip_the_rest() -> None:
 
 
 def test_extras() -> None:
-    assert {"test", "ray", "postgres", "bench"} <= set(PYPROJECT["optional-dependencies"])
+    assert {"test", "ray", "postgres", "bench", "suspects"} <= set(PYPROJECT["optional-dependencies"])
 
 
 def test_setuptools_packs_every_package() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import trainer
 from pipeline.checkpoint import Checkpoints
-from pipeline.config import TrainConfig
+from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store, prepared_store
 from pipeline.models.builder import build_classifier
@@ -118,6 +119,21 @@ def test_a_later_stage_leaves_less_to_train(stage: str, share: float) -> None:
     assert trainable / everything == pytest.approx(share, abs=0.02)
 
 
+def _stop(config: TrainConfig, store: Store, checkpoints: Checkpoints, epoch: int) -> None:
+    """Stop the training after two steps of the epoch."""
+    draw = TrainingBatches.batch
+
+    def interrupted(batches: TrainingBatches, drawn_epoch: int, step: int, order: np.ndarray) -> object:
+        if drawn_epoch == epoch and step == 2:
+            raise RuntimeError("stop")
+        return draw(batches, drawn_epoch, step, order)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrainingBatches, "batch", interrupted)
+        with pytest.raises(Exception, match="stop"):
+            fit(config, store, checkpoints=checkpoints)
+
+
 @pytest.mark.parametrize("changes", [{"head_epochs": 2}, {"start_size": 32, "ema": 0.9}], ids=str)
 @pytest.mark.parametrize("stopped_in", [2, 3])  # the last epoch of the first phase, the first of the last
 def test_a_stop_in_any_phase_changes_nothing(
@@ -125,22 +141,23 @@ def test_a_stop_in_any_phase_changes_nothing(
 ) -> None:
     config = _changed(base, **changes)
     checkpoints = Checkpoints(tmp_path / "checkpoints", {}, at_least_s=0)
-    draw = TrainingBatches.batch
-
-    def interrupted(batches: TrainingBatches, epoch: int, step: int, order: np.ndarray) -> object:
-        if epoch == stopped_in and step == 2:
-            raise RuntimeError("stop")
-        return draw(batches, epoch, step, order)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TrainingBatches, "batch", interrupted)
-        with pytest.raises(Exception, match="stop"):
-            fit(config, store, checkpoints=checkpoints)
+    _stop(config, store, checkpoints, stopped_in)
     gone_on, whole = fit(config, store, checkpoints=checkpoints), fit(config, store)
     columns = [name for name in whole.history if name != "images_per_second"]
     np.testing.assert_array_equal(gone_on.history[columns], whole.history[columns])
     for left, right in zip(gone_on.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_training_does_not_go_on_in_another_number_format(
+    base: TrainConfig, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the remembered measurement of which is faster is lost, and comes out otherwise."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, at_least_s=0)
+    _stop(base, store, checkpoints, 1)
+    monkeypatch.setattr(trainer, "choose_precision", lambda *_: "bfloat16")
+    with pytest.raises(UserError, match="got bfloat16 instead of float32"):
+        fit(base, store, checkpoints=checkpoints)
 
 
 @pytest.mark.parametrize("changes", [{"head_epochs": 4}, {"start_size": 32}], ids=str)

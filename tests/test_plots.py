@@ -99,6 +99,50 @@ def test_confusion_scales(classes):
     assert sum("\n" in text for text in texts) == (classes if classes <= 100 else 0)
 
 
+def test_confusion_difference_says_every_sign(names):
+    labels, probabilities = _predictions(names)
+    predicted = probabilities.argmax(axis=1)
+    tables = [evaluation.confusion_table(labels, answers, names) for answers in (predicted, np.roll(predicted, 1))]
+    difference = evaluation.confusion_difference(*tables)
+    texts = _check(plots.draw_confusion_difference(difference, "Difference"))
+    cells = [text for text in texts if text[:1] in "+-" and text[1:].isdigit()]
+    assert sorted(map(int, cells)) == sorted(difference.to_numpy()[difference.to_numpy() != 0])
+
+
+def test_confusion_difference_of_equal_models_is_blank():
+    zeros = pd.DataFrame(np.zeros((3, 3), int), index=[*"abc"], columns=[*"abc"])
+    assert not plots.draw_confusion_difference(zeros, "Difference").axes[0].texts
+
+
+def test_per_class_names_classes_and_their_photos(names):
+    labels, probabilities = _predictions(names)
+    intervals = evaluation.interval_table(labels, probabilities, np.arange(len(labels)), names)
+    per_class = evaluation.per_class_table(labels, probabilities, names)
+    texts = _check(plots.draw_per_class(intervals, per_class, "Classes"))
+    assert {"precision", "recall", "F1"} <= set(texts)
+    assert sum(text.endswith(")") and "(" in text for text in texts) >= len(names)
+
+
+@pytest.mark.parametrize("corruptions", [["blur"], list(evaluation.CORRUPTIONS)])
+def test_corruptions_have_a_panel_each(corruptions):
+    rows = [{"corruption": "none", "strength": 0, "accuracy": 0.9, "low": 0.85, "high": 0.95, "photos": 200}]
+    rows += [
+        {"corruption": name, "strength": strength, "accuracy": 0.9 - strength / 10, "low": 0.1, "high": 0.9}
+        for name in corruptions
+        for strength in range(1, 6)
+    ]
+    texts = _check(plots.draw_corruptions(pd.DataFrame(rows), "Corruptions"))
+    assert set(corruptions) <= set(texts)
+
+
+@pytest.mark.parametrize("photos", [1, 400])
+def test_coverage_says_the_accuracy_of_all(photos):
+    labels, probabilities = _predictions(CLASS_NAMES["five"], photos)
+    texts = _check(plots.draw_coverage(evaluation.coverage_table(labels, probabilities), "Coverage"))
+    accuracy = 100 * (probabilities.argmax(axis=1) == labels).mean()
+    assert f"{accuracy:.1f} % of all {photos}" in texts
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 30, 300])
 def test_history_marks_the_best_epoch(epochs):
     values = np.linspace(0.2, 0.8, epochs)
@@ -127,7 +171,9 @@ def test_class_counts_name_every_number(names):
 def test_reliability_says_the_error(classes):
     labels, probabilities = _predictions(CLASS_NAMES["forty"][:classes])
     table = evaluation.reliability_table(labels, probabilities)
-    texts = _check(plots.draw_reliability(table, 0.0321, "Calibration"))
+    before = evaluation.reliability_table(labels, evaluation.with_temperature(probabilities, 0.5))
+    texts = _check(plots.draw_reliability(table, 0.0321, "Calibration", before))
+    assert "without the temperature" in texts
     assert "Calibration · ECE 3.2 %" in texts
 
 

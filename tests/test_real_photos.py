@@ -24,11 +24,18 @@ def test_every_photo_is_prepared_or_named(real_photos: Path, data_root: Path) ->
     config = PreprocessConfig(data=str(real_photos), image_size=32)
     store = prepared_store(config, data_root)
     assert not store.reused
-    seen = store.manifest["path"].tolist() + store.rejected["path"].tolist()
+    seen = store.manifest["path"].tolist() + store.quarantined["path"].tolist()
     assert sorted(seen) == sorted(path.relative_to(real_photos).as_posix() for path in real_photos.glob("*/*"))
     assert len(seen) == sum(PHOTOS.values()) == 3670
-    assert store.rejected["reason"].tolist() == []
-    assert store.class_counts().sum(axis=1).to_dict() == PHOTOS
+    assert store.quarantined[["path", "reason"]].to_numpy().tolist() == [
+        [f"{label}/15922772266_1167a06620.jpg", "same picture under two labels (roses and tulips)"]
+        for label in ("roses", "tulips")
+    ]
+    assert store.class_counts().sum(axis=1).to_dict() == PHOTOS | {"roses": 640, "tulips": 798}
+    assert (store.manifest.groupby("group")["split"].nunique() == 1).all()
+    published = (Path(__file__).parents[1] / "docs" / "flower_photos_duplicates.md").read_text()
+    for pair in store.duplicates.itertuples():
+        assert f"{pair.path} | {pair.other_path}" in published
     assert prepared_store(config, data_root).reused
 
 

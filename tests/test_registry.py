@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline import registry
-from pipeline.config import UserError
-from pipeline.registry import CHALLENGER, CHAMPION, Version
+from pipeline.config import DamagedModel, UserError
+from pipeline.registry import CHALLENGER, CHAMPION, PREVIOUS, Overtaken, Version
 
 NAME = "flower-classifier"
 MODEL_CODE = """
@@ -49,17 +49,55 @@ def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, mode
     assert _aliases(tracking_store) == {CHALLENGER: "2"}
 
 
-def test_the_first_champion_stays(tracking_store: MlflowClient, model_uri: str) -> None:
+def test_a_champion_is_replaced_only_by_who_knows_it(tracking_store: MlflowClient, model_uri: str) -> None:
     first, second = registry.register(model_uri, NAME), registry.register(model_uri, NAME)
-    assert registry.make_champion_if_none(first) is True
-    assert registry.make_champion_if_none(second) is False
-    assert registry.make_champion_if_none(first) is False
+    registry.promote(first, None)
     assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
+    for compared_with in (None, second):
+        with pytest.raises(Overtaken, match="the champion is version 1 by now"):
+            registry.promote(second, compared_with)
+    registry.promote(second, first)
+    assert _aliases(tracking_store) == {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: "2"}
+
+
+def test_an_alias_that_another_machine_moves_meanwhile_is_noticed(
+    tracking_store: MlflowClient, model_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the setting of the alias and the look after; a lock of this machine does not reach that far."""
+    first, second = registry.register(model_uri, NAME), registry.register(model_uri, NAME)
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def set_and_lose(client: MlflowClient, name: str, alias: str, number: str) -> None:
+        set_alias(client, name, alias, number)
+        set_alias(client, name, alias, second.number)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_and_lose)
+    with pytest.raises(Overtaken, match="version 2 champion at the same moment"):
+        registry.promote(first, None)
+
+
+def test_the_note_of_the_run_becomes_the_description(tracking_store: MlflowClient, model_uri: str) -> None:
+    run_id = mlflow.get_logged_model(model_uri.removeprefix("models:/")).source_run_id
+    tracking_store.set_tag(run_id, "mlflow.note.content", f"load {model_uri}")
+    tracking_store.set_tag(run_id, "data_digest", "abc")
+    registry.register(model_uri, NAME)
+    version = tracking_store.get_model_version(NAME, "1")
+    assert version.description == f"load models:/{NAME}/1"
+    assert version.tags["data_digest"] == "abc"
+    assert tracking_store.get_registered_model(NAME).description == version.description
+
+
+def test_a_changed_file_is_refused_by_its_name(tracking_store: MlflowClient, model_uri: str) -> None:
+    version = registry.register(model_uri, NAME)
+    (registry.classifier_folder(version.uri) / "classifier.json").write_text("{ }")
+    for address in (version.uri, f"models:/{NAME}@{CHALLENGER}"):
+        with pytest.raises(DamagedModel, match=r"classifier\.json"):
+            registry.classifier_folder(address)
 
 
 def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClient, model_uri: str) -> None:
     version = registry.register(model_uri, NAME)
-    registry.make_champion_if_none(version)
+    registry.promote(version, None)
     for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", f"models:/{NAME}/1"):
         assert registry.version_of(address) == version
         assert (registry.classifier_folder(address) / "classifier.json").read_text() == "{}"

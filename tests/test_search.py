@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from optuna.trial import TrialState
 from pipeline import orphans, search
 from pipeline.config import TrainConfig, TuneConfig, UserError
 from pipeline.processes import owner as owner_mark
+from pipeline.space import FACTORS, USUAL_RATES, Dimension, Range, is_whole
+from pipeline.space_file import space_of
 
 # Optuna's word on asking for a trial instead of calling optimize, which is what the tests do for speed.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
@@ -38,52 +41,65 @@ def config(tmp_path: Path) -> Callable[..., TuneConfig]:
 
 def _assert_in_the_search_space(trained: TrainConfig, config: TuneConfig) -> None:
     assert trained.variant in config.variants
-    assert trained.lr_schedule in search.SCHEDULES
-    assert trained.augment in (search.AUGMENTS if config.augment != "none" else ("none",))
-    rate, weight_decay = search.USUAL_RATES[trained.optimizer]
-    for value, (low, high) in [
-        (trained.learning_rate / rate, search.RATE_FACTOR),
-        (trained.weight_decay / weight_decay, search.WEIGHT_DECAY_FACTOR),
-        (trained.lr_decay, search.LR_DECAY),
+    space = space_of(config)
+    assert trained.lr_schedule in space.choices("lr_schedule")
+    assert trained.augment in space.choices("augment")
+    rate, weight_decay = USUAL_RATES[trained.optimizer]
+    for value, name in [
+        (trained.learning_rate / rate, "learning_rate_factor"),
+        (trained.weight_decay / weight_decay, "weight_decay_factor"),
+        (trained.lr_decay, "lr_decay"),
     ]:
-        assert low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+        wanted = space.dimensions[name]
+        assert isinstance(wanted, Range)
+        assert wanted.low * (1 - 1e-9) <= value <= wanted.high * (1 + 1e-9)
     searched = {"variant", "augment", "optimizer", "learning_rate", "weight_decay", "lr_schedule", "lr_decay"}
     assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
 
 
+MODES: list[dict[str, Any]] = [
+    {},
+    {"augment": "none", "variants": ("resnet34",)},
+    {"freeze_backbone": True, "weights": "imagenet"},
+    {"weights": "imagenet"},
+    {"weights": "imagenet", "head_epochs": 2},
+    {"space": '{"batch_size": {"low": 8, "high": 64, "log": true}, "mixup": [0, 0.2], "learning_rate": 0.01}'},
+]
+
+
 @given(
-    optimizer=st.sampled_from(sorted(search.USUAL_RATES)),
-    variant=st.sampled_from(VARIANTS),
-    augment=st.sampled_from(search.AUGMENTS),
-    schedule=st.sampled_from(search.SCHEDULES),
-    rate=st.floats(*search.RATE_FACTOR),
-    weight_decay=st.floats(*search.WEIGHT_DECAY_FACTOR),
-    decay=st.floats(*search.LR_DECAY),
-    flags=st.fixed_dictionaries({"epochs": st.integers(2, 50), "seed": st.integers(0, 9), "mixup": st.just(0.2)}),
+    mode=st.sampled_from(MODES),
+    flags=st.fixed_dictionaries({"epochs": st.integers(3, 50), "seed": st.integers(0, 9), "ema": st.just(0.9)}),
+    data=st.data(),
 )
-@settings(deadline=None, max_examples=50)
-def test_every_point_of_the_space_is_a_valid_training(
-    optimizer: str,
-    variant: str,
-    augment: str,
-    schedule: str,
-    rate: float,
-    weight_decay: float,
-    decay: float,
-    flags: dict[str, Any],
+@settings(deadline=None, max_examples=60)
+def test_every_point_of_every_space_is_a_valid_training(
+    mode: dict[str, Any], flags: dict[str, Any], data: st.DataObject
 ) -> None:
-    config = TuneConfig(variants=VARIANTS, **flags)
-    chosen = {"optimizer": optimizer, "variant": variant, "augment": augment, "lr_schedule": schedule}
-    numbers = {"lr_decay": decay, "learning_rate_factor": rate, "weight_decay_factor": weight_decay}
-    trained = search.suggest(optuna.trial.FixedTrial(chosen | numbers), config)
-    _assert_in_the_search_space(trained, config)
-    assert trained.model_dump(include=set(chosen)) == chosen
-    assert trained.learning_rate == pytest.approx(rate * search.USUAL_RATES[optimizer][0])
+    config = TuneConfig(**{"variants": VARIANTS} | mode | flags)
+    space = space_of(config)
+    point = {name: data.draw(_values(name, of), label=name) for name, of in space.dimensions.items()}
+    trained = search.suggest(optuna.trial.FixedTrial(point), config)
+    for name, value in {**space.fixed, **point}.items():
+        if name in FACTORS:
+            usual = USUAL_RATES[trained.optimizer][list(FACTORS).index(name)]
+            assert getattr(trained, FACTORS[name]) == pytest.approx(value * usual)
+        else:
+            assert getattr(trained, name) == value
+    searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
+    assert trained.model_dump(exclude=searched) == config.train_config().model_dump(exclude=searched)
+
+
+def _values(name: str, dimension: Dimension) -> st.SearchStrategy[Any]:
+    if isinstance(dimension, tuple):
+        return st.sampled_from(dimension)
+    whole = is_whole(name)
+    return st.integers(int(dimension.low), int(dimension.high)) if whole else st.floats(dimension.low, dimension.high)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_samplers_stay_in_the_space_and_go_all_over_it(sampler: str, config: Callable[..., TuneConfig]) -> None:
-    wanted = config(sampler=sampler, weights="imagenet", image_size=64)
+    wanted = config(sampler=sampler, image_size=64)
     study = search.open_study(wanted, "digest")
     tried = []
     for number in range(15):
@@ -147,6 +163,7 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     other: list[dict[str, object]] = [{"epochs": 77}, {"batch_size": 77}, {"seed": 77}, {"augment": "none"}]
     other += [{"weights": "models:/a@b"}, {"image_size": 992}, {"variants": VARIANTS}, {"pruner": "none"}]
     other += [{"classes": ("red", "blue")}, {"image_ops": ("grey",)}, {"split_seed": 77}]
+    other += [{"space": '{"dropout": 0.5}'}, {"space": '{"dropout": [0.5, 0.1]}'}, {"space": '{"batch_size": 128}'}]
     names = [
         name,
         search.study_name(base, "other"),
@@ -200,7 +217,7 @@ def test_a_search_begins_with_known_good_trials_each_once(
     wanted = config(**flags)
     starts = search.known_good(wanted)
     assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
-    assert {start["optimizer"] for start in starts} == set(search.USUAL_RATES)
+    assert {start["optimizer"] for start in starts} == set(space_of(wanted).choices("optimizer"))
     assert {start["variant"] for start in starts} == set(VARIANTS)
     study = search.open_study(wanted, "digest")
     for start in starts * 2:
@@ -225,6 +242,75 @@ def _owner_that_is_gone() -> str:
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
+def _no_run(run_id: str) -> None:
+    raise AssertionError(f"no trial has a result, and so no run to close, got {run_id}")
+
+
+def test_a_trial_that_had_come_to_its_end_is_finished_with_what_it_had(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    gone, closed = _owner_that_is_gone(), []
+    for result in ({"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}):
+        trial = study.ask()
+        search.suggest(trial, config())
+        trial.report(0.5, 1)
+        for name, value in {orphans.OWNER: gone, orphans.RUN_ID: f"run{trial.number}", orphans.RESULT: result}.items():
+            trial.set_user_attr(name, value)
+    assert len(orphans.settle(study, closed.append)) == 2
+    assert closed == ["run0", "run1"]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert study.best_value == 0.7
+
+
+def test_a_trial_of_a_silent_host_is_finished_with_what_it_had(
+    config: Callable[..., TuneConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = search.open_study(config(), "digest")
+    closed: list[str] = []
+    for number, result in enumerate([{"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}]):
+        trial = study.ask()
+        search.suggest(trial, config())
+        trial.report(0.5, 1)
+        about = {orphans.OWNER: "elsewhere.example 1 0.00", orphans.RUN_ID: f"run{number}", orphans.RESULT: result}
+        for name, value in about.items():
+            trial.set_user_attr(name, value)
+
+    def fail_all(study: optuna.Study) -> None:  # as after two minutes of silence
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+
+    monkeypatch.setattr(optuna.storages, "fail_stale_trials", fail_all)
+    orphans.settle(study, closed.append)
+    assert closed == ["run0", "run1"]
+    states = [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
+    assert [trial.state for trial in study.trials] == states
+    assert search.trial_counts(study) == (2, 0, 2)
+    assert orphans.settle(study, closed.append) == []
+
+
+def test_a_trial_that_was_lined_up_and_died_at_once_is_lined_up_again(config: Callable[..., TuneConfig]) -> None:
+    wanted = config()
+    study = search.open_study(wanted, "digest")
+    start = search.known_good(wanted)[0]
+    study.enqueue_trial(start)
+    study.ask().set_user_attr(orphans.OWNER, _owner_that_is_gone())  # nothing suggested yet
+    orphans.settle(study, _no_run)
+    (again,) = study.get_trials(states=(TrialState.WAITING,))
+    assert again.system_attrs["fixed_params"] == start
+    assert again.user_attrs[orphans.RETRY_OF] == 0
+
+
+def test_a_point_that_nobody_has_tried_is_found_until_there_is_none(config: Callable[..., TuneConfig]) -> None:
+    fixed = dict.fromkeys(("learning_rate_factor", "weight_decay_factor", "lr_decay"), 0.1)
+    wanted = config(n_trials=99, space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "light"}))
+    study = search.open_study(wanted, "digest")
+    assert search.goal(wanted) == 6  # three optimizers, two variants
+    tried: list[str] = []
+    while point := search.untried(study, wanted, lambda training: training.model_dump_json() not in tried):
+        study.enqueue_trial(point)
+        tried.append(search.suggest(study.ask(), wanted).model_dump_json())
+    assert len(set(tried)) == len(tried) == 6
+
+
 def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     owners = {
@@ -242,13 +328,13 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     complete.set_user_attr(orphans.OWNER, owners["a process that has ended"])
     study.tell(complete, 0.5)
     gone = [numbers["a process that has ended"], numbers["an earlier process of the same number"]]
-    assert [trial.number for trial in orphans.fail_orphans(study)] == gone
+    assert [trial.number for trial in orphans.settle(study, _no_run)] == gone
     states = [trial.state for trial in study.get_trials()]
     running = [numbers["this process"], numbers["another host"]]
     assert [number for number, state in enumerate(states) if state == TrialState.FAIL] == gone
     assert [number for number, state in enumerate(states) if state == TrialState.RUNNING] == running
     assert search.trial_counts(study) == (1, 2, 2)
-    assert orphans.fail_orphans(study) == []
+    assert orphans.settle(study, _no_run) == []
 
 
 def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
@@ -259,7 +345,7 @@ def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[...,
         trial = study.ask()
         tried.append(search.suggest(trial, wanted))
         trial.set_user_attr(orphans.OWNER, gone)
-        assert len(orphans.fail_orphans(study)) == 1
+        assert len(orphans.settle(study, _no_run)) == 1
     assert tried[1:] == tried[:-1]
     assert [trial.user_attrs.get(orphans.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
     assert search.trial_counts(study) == (0, 0, 3)

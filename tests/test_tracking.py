@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline import tracking
-from pipeline.config import PreprocessConfig, TrainConfig, UserError
+from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
 from pipeline.flags import config_text
+from pipeline.processes import owner
 
 CONFIG = TrainConfig(data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True)
 
@@ -194,3 +195,34 @@ def test_the_ui_command_names_a_store_that_is_not_the_default(
     assert tracking.ui_command() == "mlflow ui"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
     assert tracking.ui_command() == f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'other.db'}"
+
+
+def test_a_store_in_a_file_is_refused_to_many_machines(tracking_store: MlflowClient) -> None:
+    with pytest.raises(UserError, match=r"must be a server or its database .*got sqlite:.*MLFLOW_TRACKING_URI"):
+        tracking.connect(many_machines=True)
+
+
+def test_a_password_in_an_address_is_not_logged(tracking_store: MlflowClient) -> None:
+    storage = "postgresql://optuna:sesame@db.example/optuna"
+    with pytest.raises(ValueError, match="sesame"), tracking.run("tune", "tune", TuneConfig(storage=storage)) as run_id:
+        raise ValueError(f"cannot open {storage}")
+    run = tracking_store.get_run(run_id)
+    assert run.data.params["storage"] == "postgresql://optuna:***@db.example/optuna"
+    assert run.data.tags["error"] == "cannot open postgresql://optuna:***@db.example/optuna"
+    for file in ("config.json", "error.txt"):
+        text = Path(tracking_store.download_artifacts(run_id, file)).read_text()
+        assert "***" in text
+        assert "sesame@" not in text
+
+
+def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: MlflowClient) -> None:
+    with tracking.run("tune", "tune", CONFIG) as parent:
+        hosts = {"elsewhere.example 1 0": "KILLED", owner(): "RUNNING"}
+        below = {
+            tracking_store.create_run("0", tags={"mlflow.parentRunId": parent, "process": host}).info.run_id: status
+            for host, status in hosts.items()
+        }
+        other = tracking_store.create_run("0", tags={"process": "elsewhere.example 1 0"}).info.run_id
+        tracking.end_below(parent)
+    assert {run_id: tracking_store.get_run(run_id).info.status for run_id in below} == below
+    assert tracking_store.get_run(other).info.status == "RUNNING"

@@ -2,80 +2,99 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pipeline.config import AblateConfig as CONFIG
-from pipeline.config import TrainConfig, UserError
+from pipeline.config import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pipeline.ablation import Cell
+    from pipeline.data.store import Store
+    from pipeline.effects import Measured
+
+ROUNDS = 3  # a training whose process is killed is given to another so often
+SHOWN_FACTORS = 4  # in the run's name
 
 
 def run(config: CONFIG) -> None:
-    """Train the base and every value of every factor with every seed; log the table of differences."""
+    """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
+    from pipeline import ablation, tracking
+    from pipeline.experiment import training_key
+    from pipeline.workers import warm_up
+
+    cells = ablation.planned(config)
+    if not config.ray_address:
+        warm_up("pipeline.preload")
+    tracking.connect(many_machines=config.many_machines)
+    with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
+        store = _opened_stores(cells)
+        known = ablation.finished_cells(config, cells, parent)
+        print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
+        measured = _train(config, cells, known, parent)
+        _log_comparison(measured, len(store.labels("validation")))
+
+
+def _name(cells: Sequence[Cell]) -> str:
+    factors = list(dict.fromkeys(setting.factor for cell in cells for setting in cell.settings))
+    more = len(factors) - SHOWN_FACTORS
+    return f"ablate {', '.join(factors[:SHOWN_FACTORS])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _opened_stores(cells: Sequence[Cell]) -> Store:
+    """Prepare all photos here, where it shows its progress, and not in every worker; return those of the base."""
+    from pipeline.photos import log_store, open_store
+
+    base, *_ = [open_store(data) for data in dict.fromkeys(cell.training.data_config() for cell in cells)]
+    log_store(base, sample_splits=("train", "validation"))
+    return base
+
+
+def _train(config: CONFIG, cells: Sequence[Cell], known: Sequence[Measured], parent: str) -> list[Measured]:
+    """Return what came of every cell; one whose process dies is given to another."""
+    from pipeline import ablation, tracking
+    from pipeline.workers import run_tasks
+
+    measured = {run.place: run for run in known}
+    for _ in range(ROUNDS):
+        jobs = [(config, parent, cell) for cell in cells if cell.place not in measured]
+        for outcome in run_tasks(ablation.train_cell, jobs, config.workers, config.ray_address, config.devices):
+            if outcome.kind == tracking.StoreGone.__name__:
+                raise tracking.StoreGone(outcome.error)
+            if outcome.kind == "ProcessExpired":
+                print(f"a training failed: {outcome.error}", flush=True)
+            elif outcome.error:
+                raise UserError(f"a training failed: {outcome.error} (what is finished is kept for the same command)")
+            else:
+                measured[outcome.value.place] = outcome.value
+                print(f"[{len(measured)}/{len(cells)}] {outcome.value}", flush=True)
+        if len(measured) == len(cells):
+            return [measured[cell.place] for cell in cells]
+    raise UserError(f"every training must end, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
+
+
+def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
+    """Log and print what the accuracies say."""
     import pandas as pd
 
-    from pipeline import tracking
-    from pipeline.experiment import log_store, open_store, tracked_fit
+    from pipeline import effects, plots, tracking
 
-    plan = planned(config)
-    tracking.connect()
-    with tracking.run("ablate", f"ablate {config.factors}", config):
-        store = None
-        rows = []
-        for factor, value, wanted in plan:
-            name = f"{factor}={value} seed={wanted.seed}"
-            with tracking.run("ablate", name, wanted, {"factor": factor, "value": value}) as run_id:
-                store = open_store(wanted)
-                log_store(store)
-                trained = tracked_fit(wanted, store, wants_model=lambda _: False)
-            accuracy = trained.best.val_accuracy
-            rows.append(
-                {"factor": factor, "value": value, "seed": wanted.seed, "val_accuracy": accuracy, "run_id": run_id}
-            )
-            print(f"[{len(rows)}/{len(plan)}] {name}: val_accuracy {accuracy:.4f}", flush=True)
-        runs = pd.DataFrame(rows)
-        tracking.log_table(runs, "ablation_runs.csv")
-        table = difference_table(runs)
-        tracking.log_table(table, "ablation.csv")
-        tracking.copy_artifacts(str(rows[0]["run_id"]), tracking.RUN_PICTURES)
-    print(table.round(4).to_string(index=False))
-
-
-def planned(config: CONFIG) -> list[tuple[str, str, TrainConfig]]:
-    """Return (factor, value, training) of every run: the base first, then each value of each factor, over the seeds.
-
-    Raises:
-        UserError: the factors cannot be read, name no training or data flag, or hold a value out of range.
-    """
-    from pipeline.flags import make_config
-
-    changes: list[tuple[str, str, dict[str, str]]] = [("base", "", {})]
-    for part in config.factors.split(";"):
-        factor, _, values = (text.strip() for text in part.partition("="))
-        if factor not in TrainConfig.model_fields or not values:
-            raise UserError(f"factors must read flag=value,value;flag=value with flags of train, got {part!r}")
-        changes += [(factor, value.strip(), {factor: value.strip()}) for value in values.split(",") if value.strip()]
-    seeds = range(config.seed, config.seed + config.seeds)
-    base = config.train_config().model_dump()
-    return [
-        (factor, value, make_config(TrainConfig, base | change | {"seed": seed}))
-        for factor, value, change in changes
-        for seed in seeds
-    ]
-
-
-def difference_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return each value's mean val_accuracy and its difference to the base, paired by seed.
-
-    Args:
-        runs: columns factor, value, seed, val_accuracy; the base has factor ``base``.
-
-    Returns:
-        Columns factor, value, val_accuracy, difference, and difference_std over the seeds (missing for one seed).
-    """
-    base = runs[runs["factor"] == "base"].set_index("seed")["val_accuracy"]
-    paired = runs.assign(difference=runs["val_accuracy"] - runs["seed"].map(base))
-    groups = paired.groupby(["factor", "value"], sort=False)
-    table = groups.agg(val_accuracy=("val_accuracy", "mean"), difference=("difference", "mean"))
-    return table.assign(difference_std=groups["difference"].std()).reset_index()
+    base = [run for run in measured if not run.settings and not math.isnan(run.val_accuracy)]
+    if not base:
+        raise UserError("the base must train, got that it diverged with every seed (try a tenth of its learning_rate)")
+    accuracy = fmean(run.val_accuracy for run in base)
+    title = f"Ablation: base {100 * accuracy:.1f} % of {val_photos} validation photos, seeds: {len(base)}"
+    differences = effects.paired_differences(measured)
+    table = effects.difference_table(differences, val_photos)
+    said = effects.sentences(table)
+    runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
+    tracking.log_table(runs, "ablation_runs.csv")
+    tracking.log_table(differences, "ablation_differences.csv")
+    tracking.log_table(table, "ablation.csv")
+    tracking.log_figure(plots.draw_ablation(table, differences, title), "ablation.png")
+    tracking.log_text("\n".join([f"# {title}", "", *(f"- {line}" for line in said), "", effects.CAVEAT]), "ablation.md")
+    tracking.log_metrics({"base_val_accuracy": accuracy})
+    tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
+    print("\n".join([title, *said, effects.CAVEAT]), flush=True)

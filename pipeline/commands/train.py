@@ -8,15 +8,8 @@ from pipeline.config import TrainConfig as CONFIG
 def run(config: CONFIG) -> None:
     """Train, log, and register the best epoch's model."""
     from pipeline import registry, tracking
-    from pipeline.experiment import (
-        describe,
-        log_store,
-        open_store,
-        print_epoch,
-        print_model,
-        tracked_fit,
-        training_key,
-    )
+    from pipeline.experiment import describe, print_epoch, print_model, tracked_fit, training_key
+    from pipeline.photos import log_store, open_store
 
     tracking.connect()
     with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):
@@ -24,5 +17,5 @@ def run(config: CONFIG) -> None:
         log_store(store, sample_splits=("train", "validation"))
         trained = tracked_fit(config, store, print_epoch)
         version = registry.register(trained.model_uri, config.model_name)
-    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}")
+    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}\n{trained.suspects}")
     print_model(version)

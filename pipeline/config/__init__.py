@@ -11,37 +11,63 @@ from typing import Any
 
 from pydantic import model_validator
 
+from pipeline.config.ablation import AblationConfig
 from pipeline.config.base import (
     IMAGE_SIZE_STEP,
+    MAX_PIXELS,
+    MOST_PIXELS,
     Augment,
     Config,
+    DamagedModel,
     OptimizerName,
     Resize,
     Schedule,
     UserError,
     Variant,
     first_line,
+    variables_of,
+    with_variables,
+    without_passwords,
 )
 from pipeline.config.groups import (
-    AblationConfig,
     DataConfig,
     ModelConfig,
     ModelDataConfig,
     PredictionConfig,
+    RecipeConfig,
     RegistryConfig,
-    SearchConfig,
     TrainingConfig,
+)
+from pipeline.config.judging import PromotionConfig, ReportConfig
+from pipeline.config.search_groups import SearchConfig, WorkersConfig
+from pipeline.config.structure import StructureConfig
+from pipeline.config.use_groups import (
+    AddressConfig,
+    ExportFormatsConfig,
+    IntakeConfig,
+    LimitsConfig,
+    ModelPhotosConfig,
+    ServedModelConfig,
+    SuspectConfig,
 )
 
 __all__ = [
-    "IMAGE_SIZE_STEP", "AblateConfig", "Augment", "Config", "DataConfig", "DoctorConfig", "EvaluateConfig",
-    "MainConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "Resize", "Schedule", "TrainConfig",
-    "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig",
+    "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName",
+    "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
+    "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "variables_of", "with_variables", "without_passwords",
 ]  # fmt: skip
 
 
-class PhotoTrainingConfig(DataConfig, TrainingConfig):
+class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
     """A training and its photos."""
+
+    @model_validator(mode="after")
+    def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
+        if self.width != 1 and self.weights != "none" and not self.weights.startswith("models:/"):
+            raise ValueError(f"width must be 1 with weights={self.weights}, got {self.width:g} (or try weights=none)")
+        return self
 
     @model_validator(mode="after")
     def _begins_smaller(self) -> PhotoTrainingConfig:
@@ -52,27 +78,37 @@ class PhotoTrainingConfig(DataConfig, TrainingConfig):
         return self
 
 
-class PreprocessConfig(DataConfig):
+class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
     """Check, split and decode the photos once."""
 
 
-class TrainConfig(PhotoTrainingConfig, RegistryConfig):
+class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
     """Train one model with one config and register its best epoch."""
 
 
-class TuneConfig(PhotoTrainingConfig, SearchConfig, RegistryConfig):
+class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):
     """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
+
+    @model_validator(mode="after")
+    def _machines_share_the_study(self) -> TuneConfig:
+        if self.many_machines and self.storage.startswith("sqlite"):
+            raise ValueError(
+                f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
+                f"ray_address={self.ray_address}: SQLite is a file of one machine "
+                "(storage=postgresql://USER@HOST/DATABASE and pip install '.[postgres]')"
+            )
+        return self
 
     def train_config(self, **changes: Any) -> TrainConfig:
         """Return what one training of this search gets, with ``changes`` checked like flags."""
         return train_config_of(self, changes)
 
 
-class MainConfig(TuneConfig):
+class MainConfig(TuneConfig, PromotionConfig):
     """preprocess, then tune, then evaluate."""
 
 
-class AblateConfig(PhotoTrainingConfig, AblationConfig, RegistryConfig):
+class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersConfig, RegistryConfig):
     """Change one factor at a time and compare with the base."""
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -80,12 +116,37 @@ class AblateConfig(PhotoTrainingConfig, AblationConfig, RegistryConfig):
         return train_config_of(self, changes)
 
 
-class EvaluateConfig(ModelConfig, ModelDataConfig):
-    """Read the test split once and report on a registered model."""
+class EvaluateConfig(ModelConfig, ModelDataConfig, ReportConfig, PromotionConfig):
+    """Report on a registered model's test photos; make it champion if it is proven better."""
+
+
+class RollbackConfig(RegistryConfig):
+    """Make the champion before the present one champion again."""
 
 
 class PredictConfig(PredictionConfig, ModelConfig):
     """Classify photos with a registered model and write a CSV."""
+
+
+class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
+    """Serve a registered model over HTTP, with limits to what a request may cost."""
+
+
+class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
+    """Try a registered model in the browser: drop a photo, see what it makes of it."""
+
+
+class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
+    """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
+
+
+class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
+    """Find labels that are probably wrong, by cross-validation on a pre-trained backbone's features."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return a training on the same photos from the same weights, with ``changes`` checked like flags."""
+        shared = self.model_dump(include=set(TrainConfig.model_fields))
+        return TrainConfig(**shared | changes)
 
 
 class DoctorConfig(Config):

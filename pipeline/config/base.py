@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import os
+import re
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -10,10 +13,46 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 class UserError(Exception):
     """A mistake that the user can mend: one line with rule, value received, place and remedy."""
 
+    exit_code: ClassVar[int] = 2
+
+
+class DamagedModel(UserError):
+    """A model whose files are not those that were recorded, or that does not answer as it should."""
+
+    exit_code = 3
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none, in at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
+
+
+# Between the user and the last @ of an address, or named in its query. ${NAME} is no secret.
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):(?!\$\{\w+\}@)\S*@|([?&](?:password|sslpassword)=)[^\s&'\"]*")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords of all addresses in it replaced by ``***``."""
+    return _PASSWORD.sub(lambda found: found[2] + "***" if found[2] else f"{found[1]}:***@", text)
+
+
+def variables_of(address: str) -> list[str]:
+    """Return the names of the environment variables that stand in an address as ``${NAME}``."""
+    return re.findall(r"\$\{(\w+)\}", address)
+
+
+def with_variables(address: str) -> str:
+    """Return an address in which every ``${NAME}`` is the value of that variable, quoted where it is not the whole.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    names = variables_of(address)
+    if missing := [name for name in names if name not in os.environ]:
+        raise UserError(f"a variable that an address names must be set, got no {missing[0]} (export {missing[0]}=...)")
+    if names and address == f"${{{names[0]}}}":
+        return os.environ[names[0]]
+    return re.sub(r"\$\{(\w+)\}", lambda found: quote(os.environ[found[1]], safe=""), address)
 
 
 def split_commas(value: Any) -> Any:
@@ -29,6 +68,8 @@ def empty_is_none(value: Any) -> Any:
 EMPTY_IS_NONE = BeforeValidator(empty_is_none)
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma list; empty text is the empty list
 
+MAX_PIXELS = 89_478_485  # of a photo, unless max_pixels says otherwise: 0.25 GiB of RGB, Pillow's own first limit
+MOST_PIXELS = 1 << 30  # that max_pixels may allow: OpenCV decodes no more
 IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.base import (
     EMPTY_IS_NONE,
+    MAX_PIXELS,
+    MOST_PIXELS,
     Augment,
     Config,
     Names,
@@ -17,8 +19,23 @@ from pipeline.config.base import (
     Stage,
     Variant,
     in_whole_strides,
-    split_commas,
 )
+
+VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
+WEIGHTS: Any = Field(
+    "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
+)
+SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
+
+
+class RecipeConfig(Config):
+    """Flags by the name of a recipe."""
+
+    recipe: str = Field(
+        "",
+        description="Name of a recipe (see pipeline/recipes) or a .yaml file, whose flags take the place of defaults; "
+        "a flag overrides it with any value but its default.",
+    )
 
 
 class DataConfig(Config):
@@ -27,13 +44,18 @@ class DataConfig(Config):
     data: str = Field(
         "flower_photos",
         min_length=1,
-        description="flower_photos, synthetic, a folder of class folders, an archive, a table, or an MLflow artifact.",
+        description="flower_photos, flower_photos_notebook (split as a published notebook did), synthetic, a folder of "
+        "class folders, an archive, a table, or an MLflow artifact.",
     )
     classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
+    exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
-        (), description="OpenCV operations in order, such as opening:5,gradient (see pipeline/data/image_ops.py)."
+        (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/image_ops.py)."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
     )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
@@ -61,12 +83,8 @@ class DataConfig(Config):
 class TrainingConfig(Config):
     """The network and how it is trained."""
 
-    variant: Variant = Field(
-        "resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd."
-    )
-    weights: str = Field(
-        "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
-    )
+    variant: Variant = VARIANT
+    weights: str = WEIGHTS
     freeze_backbone: bool = Field(False, description="Train the head alone, on features that are computed once.")
     head_epochs: int = Field(
         0, ge=0, description="First epochs that train the head alone, as behind a frozen backbone; 0 for none."
@@ -98,7 +116,7 @@ class TrainingConfig(Config):
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
     devices: int = Field(1, ge=1, description="GPUs that share every batch.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
+    seed: int = SEED
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto goes on where the same training was stopped; never begins anew."
     )
@@ -143,33 +161,6 @@ class TrainingConfig(Config):
         return self
 
 
-class SearchConfig(Config):
-    """The search: how many trials, over what, and how the winner is confirmed."""
-
-    n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
-    timeout_s: float = Field(0.0, ge=0, description="Start no further trial after so many seconds; 0 for no limit.")
-    study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
-    storage: str = Field("sqlite:///mlruns/optuna.db", min_length=1, description="Optuna storage URL.")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is suggested.")
-    pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
-        "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
-    )
-    workers: int = Field(1, ge=1, description="Processes that run trials side by side.")
-    ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
-    variants: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
-        ("resnet18", "resnet18_v2", "resnet18_vd"),
-        min_length=1,
-        description="Variants to search over, as a comma list.",
-    )
-    confirm_top_k: int = Field(
-        2, ge=0, description="Best configs that are trained again, fresh and longer; 0 for none."
-    )
-    confirm_seeds: int = Field(1, ge=1, description="Fresh seeds per confirmed config.")
-    confirm_epochs_factor: float = Field(
-        2.5, ge=1, description="Epochs of a confirmation, in those of a trial: trials are short to be many."
-    )
-
-
 class RegistryConfig(Config):
     """Where the model goes."""
 
@@ -195,23 +186,14 @@ class ModelDataConfig(Config):
         None, description="Where the photos are now; empty: where they were."
     )
     classes: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    exclude: Annotated[str | None, EMPTY_IS_NONE] = Field(None, description="Where the reviewed CSV is now.")
     image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    max_pixels: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-
-
-class AblationConfig(Config):
-    """The ablation: one factor at a time around the flags above."""
-
-    factors: str = Field(
-        "variant=resnet18_v2,resnet18_vd;augment=none,light;optimizer=sgd",
-        min_length=1,
-        description="factor=value,value;factor=value: each value is trained against the base.",
-    )
-    seeds: int = Field(1, ge=1, description="Seeds per value, counted up from seed.")
 
 
 class PredictionConfig(Config):

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
 from pipeline.config import UserError, first_line
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import folder_when_whole
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 LIMIT_FILES, LIMIT_BYTES = 1_000_000, 100 << 30

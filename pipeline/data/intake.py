@@ -1,26 +1,25 @@
-"""A folder of class folders, or a table -> the candidate photos, each with its label and the hash of its bytes.
+"""A folder of class folders, or a table -> the candidate photos, each with its label, and what is passed over.
 
-Owns what counts as a photo's place and label; whether the bytes are a photo is `decode`'s to say. The rules for files
-in a folder: hidden ones and those that systems leave behind are no photos and are passed over; links to files are
-followed, links to folders are not; a folder that repeats the class folders beside it is left out.
+Owns what counts as a photo's place and label, and of the rules in `rules.py` those that concern names and places;
+whether the bytes are a photo is `decode`'s to say.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-from collections.abc import Iterable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import UserError
+from pipeline.data.rules import by_rule
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESERVED_CLASS_NAMES = frozenset({"path", "label", "probability", "error"})  # columns of every prediction
-HIDDEN = (".", "__MACOSX", "Thumbs.db", "desktop.ini")
+OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
+HIDDEN = (".", *OF_SYSTEMS)
 
 
 class Candidate(NamedTuple):
@@ -29,58 +28,129 @@ class Candidate(NamedTuple):
     Attributes:
         path: where it is.
         label: its class.
-        sha256: of its bytes; empty if they cannot be read.
+        sha256: of its bytes (see `digests.py`); empty if they cannot be read.
         problem: why they cannot be read; empty if they can.
         split: that it is to go to, if its table says so.
         group: photos of one group share a split; empty if its table says nothing.
+        note: what is remarkable about its place; empty if nothing is.
     """
 
     path: Path
     label: str
-    sha256: str
+    sha256: str = ""
     problem: str = ""
     split: str = ""
     group: str = ""
+    note: str = ""
 
 
-def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> list[Candidate]:
+class Ignored(NamedTuple):
+    """A file or a folder that is passed over, and why."""
+
+    path: Path
+    label: str
+    reason: str
+
+
+class Found(NamedTuple):
+    """All that is in a place: candidates in the order of their addresses, or of their table, and what is ignored."""
+
+    photos: list[Candidate]
+    ignored: list[Ignored]
+
+
+def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> Found:
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
     kept = _kept_classes(sorted(set(table["label"])), classes, str(folder))
-    rows = table[table["label"].isin(kept)].itertuples()
-    return _hashed(Candidate(folder / row.path, row.label, "", "", row.split, row.group) for row in rows)
+    photos, ignored = [], []
+    for row in table.itertuples():
+        if row.label in kept:
+            photos.append(Candidate(folder / row.path, row.label, split=row.split, group=row.group))
+        else:
+            ignored.append(Ignored(folder / row.path, row.label, by_rule("class not wanted")))
+    return Found(photos, ignored)
 
 
-def find_photos(folder: Path, classes: Sequence[str]) -> list[Candidate]:
-    """Return every file below the class folders, sorted by address.
+def find_photos(folder: Path, classes: Sequence[str]) -> Found:
+    """Return every file below the class folders, sorted by address, and everything else that there is.
 
     Raises:
         UserError: fewer than two classes, a wanted class that is missing, or a reserved class name.
     """
-    folders = _folders(folder)
-    names = {entry.name for entry in folders}
-    files = {
-        printable(entry.name): list(_files_below(Path(entry.path)))
-        for entry in folders
-        if not _repeats(Path(entry.path), names - {entry.name})
-    }
+    class_folders, ignored = _class_folders(folder)
+    files: dict[str, list[Candidate]] = {}
+    for label, place in class_folders.items():
+        files[label] = []
+        for path, reason in _below(place):
+            if reason:
+                ignored.append(Ignored(path, label, reason))
+            else:
+                files[label].append(Candidate(path, label, note=_note_on_link(path, folder)))
+        if not files[label]:
+            ignored.append(Ignored(place, label, by_rule("class without a file")))
     kept = _kept_classes(sorted(label for label in files if files[label]), classes, str(folder))
-    return _hashed(Candidate(path, label, "") for label in kept for path in files[label])
+    for label in sorted(set(files).difference(kept)):
+        ignored += [Ignored(photo.path, label, by_rule("class not wanted")) for photo in files[label]]
+    return Found([photo for label in kept for photo in files[label]], ignored)
 
 
-def _folders(folder: Path) -> list[os.DirEntry[str]]:
+def _class_folders(folder: Path) -> tuple[dict[str, Path], list[Ignored]]:
+    """Return the class folders by label, and what lies beside them."""
+    names = _folders(folder)
+    found, ignored = {}, []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name in names and not (reason := _reason_against(folder / entry.name, names - {entry.name})):
+            found[printable(entry.name)] = folder / entry.name
+        else:
+            reason = reason if entry.name in names else _hidden(entry.name) or by_rule("beside the class folders")
+            ignored.append(Ignored(folder / entry.name, "", reason))
+    return found, ignored
+
+
+def _folders(folder: Path) -> set[str]:
     def is_folder(entry: os.DirEntry[str]) -> bool:
         try:
             return entry.is_dir()
         except OSError:  # a link to itself
             return False
 
-    return [entry for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(HIDDEN)]
+    return {entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(HIDDEN)}
 
 
-def _repeats(folder: Path, names: Set[str]) -> bool:
-    """Return whether a folder holds the class folders beside it once more, as in Kaggle's archive of flowers."""
-    inside = {entry.name for entry in _folders(folder)}
-    return len(inside) > 1 and inside <= names
+def _reason_against(folder: Path, others: Set[str]) -> str:
+    """Return why a folder beside ``others`` is no class folder, or empty text."""
+    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+        return by_rule("link to a folder", "that it is in")
+    inside = _folders(folder)
+    return by_rule("repeats the class folders") if len(inside) > 1 and inside <= others else ""
+
+
+def _hidden(name: str) -> str:
+    if name.startswith(OF_SYSTEMS):
+        return by_rule("left by a system")
+    return by_rule("hidden") if name.startswith(".") else ""
+
+
+def _below(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield everything below a class folder, and why it is ignored, or empty text for a candidate."""
+    for parent, folders, names in os.walk(folder):
+        for name in sorted(folders):
+            path = Path(parent, name)
+            if reason := _hidden(name) or (by_rule("link to a folder") if path.is_symlink() else ""):
+                folders.remove(name)
+                yield path, reason
+        folders.sort()
+        yield from ((Path(parent, name), _hidden(name)) for name in sorted(names))
+
+
+def _note_on_link(path: Path, folder: Path) -> str:
+    if not path.is_symlink():
+        return ""
+    try:
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # it leads nowhere, or in a circle: reading it will say so
+        return ""
+    return "" if inside else by_rule("link out of the folder")
 
 
 def _kept_classes(present: list[str], classes: Sequence[str], place: str) -> list[str]:
@@ -105,22 +175,6 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _files_below(folder: Path) -> Iterable[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith(HIDDEN))
-
-
-def _hashed(photos: Iterable[Candidate]) -> list[Candidate]:
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(_with_digest, photos))
-
-
-def _with_digest(photo: Candidate) -> Candidate:
-    try:
-        if not stat.S_ISREG(photo.path.stat().st_mode):  # opening a pipe would wait for ever
-            return photo._replace(problem="not a regular file")
-        with photo.path.open("rb") as file:
-            return photo._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    except (OSError, ValueError) as error:  # ValueError: a NUL in a table's path
-        return photo._replace(problem=f"cannot be read ({getattr(error, 'strerror', None) or error})")
+def name_in(source: Path, path: Path) -> str:
+    """Return what a photo is called: its path from the source on, or all of it where it lies elsewhere."""
+    return printable((path.relative_to(source) if path.is_relative_to(source) else path).as_posix())

@@ -19,8 +19,9 @@ from pipeline.config import UserError, first_line
 from pipeline.data import archives, tables
 from pipeline.data.downloads import download
 from pipeline.data.intake import HIDDEN
+from pipeline.data.notebook_split import notebook_table
 from pipeline.data.synthetic import write_synthetic
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import file_when_whole, folder_when_whole
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984
@@ -45,7 +46,8 @@ def photo_source(data: str, raw_dir: Path) -> Source:
     """Return what ``data`` means; what has to be drawn, fetched or unpacked is kept under ``raw_dir``."""
     try:
         if data in BUILT_IN:
-            return Source(BUILT_IN[data](raw_dir))
+            made = BUILT_IN[data](raw_dir)
+            return Source(made) if made.is_dir() else Source(made.parent, made)
         path = _fetched(data, raw_dir) if ADDRESS.match(data) else _users_path(data)
         if path.is_dir():
             return Source(_class_root(path))
@@ -147,7 +149,22 @@ def download_flower_photos(
     return _made_once(raw_dir / "flower_photos", make)
 
 
-BUILT_IN: dict[str, Callable[[Path], Path]] = {"flower_photos": download_flower_photos, "synthetic": draw_synthetic}
+def flower_photos_as_in_notebook(raw_dir: Path) -> Path:
+    """Return the table that splits Flower Photos as a published notebook did, written the first time."""
+    table = raw_dir / "flower_photos_notebook.csv"
+    photos = download_flower_photos(raw_dir)
+    with FileLock(raw_dir / ".flower_photos_notebook.lock"):
+        if not table.exists():
+            with file_when_whole(table) as draft:
+                notebook_table(photos).to_csv(draft, index=False)
+    return table
+
+
+BUILT_IN: dict[str, Callable[[Path], Path]] = {
+    "flower_photos": download_flower_photos,
+    "flower_photos_notebook": flower_photos_as_in_notebook,
+    "synthetic": draw_synthetic,
+}
 
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:

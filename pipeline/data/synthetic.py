@@ -29,7 +29,7 @@ from pipeline.data.synthetic_kinds import (
     pick,
     shades,
 )
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import folder_when_whole
 
 STONES = ((150, 148, 140), (110, 105, 98), (190, 180, 165), (90, 92, 100))
 EARTHS = ((95, 75, 55), (60, 48, 38), (140, 115, 85))

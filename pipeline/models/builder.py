@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError, first_line
+from pipeline.models.structure import architecture_name, backbone_arguments, restructured
 from pipeline.models.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _assemble(
     x = backbone(x)
     x = layers.GlobalAveragePooling2D(dtype=dtype_policy, name="pool")(x)
     keras.utils.set_random_seed(config.seed)  # again: the head begins the same behind whatever backbone
-    return keras.Model(inputs, _head(x, config, classes, dtype_policy), name=config.variant)
+    return keras.Model(inputs, _head(x, config, classes, dtype_policy), name=architecture_name(config))
 
 
 def build_head(config: TrainConfig, classes: int, features: int) -> keras.Model:
@@ -111,12 +112,12 @@ def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tup
     if preset := _preset(config):
         backbone, scaling = _from_preset(preset, config, dtype_policy, load_weights)
     else:
-        arguments = VARIANTS[config.variant].backbone_arguments()
         shape = (config.image_size, config.image_size, 3)
+        arguments = backbone_arguments(config)
         backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
     output = backbone.output
     plain = keras.Model(backbone.inputs[0], output[0] if isinstance(output, list) else output, name="backbone")
-    return plain, scaling
+    return restructured(plain, config), scaling
 
 
 def _preset(config: TrainConfig) -> str:
@@ -145,11 +146,12 @@ def _from_preset(
             f"weights must be none, imagenet, a KerasHub preset name or folder, or models:/name@alias, got {preset!r}, "
             f"which cannot be loaded ({first_line(error)}); a preset by name needs a network, a folder does not"
         ) from error
-    wanted = VARIANTS[config.variant].backbone_arguments()
+    wanted = backbone_arguments(config)
     found = {name: getattr(backbone, name) for name in wanted}
     if different := [f"{name}={found[name]}" for name in wanted if found[name] != wanted[name]]:
         raise UserError(
-            f"weights must fit the variant, got {preset!r} with {', '.join(different)} for variant={config.variant}"
+            f"weights must fit the variant and its stem, got {preset!r} with {', '.join(different)} for "
+            f"variant={config.variant} stem={config.stem}"
         )
     return backbone, _preset_scaling(preset)
 
@@ -177,7 +179,9 @@ def _copy_weights(saved: keras.Model, model: keras.Model) -> None:
     """Copy a classifier's backbone into ``model``, and its head too where the shapes agree."""
     for layer in (layer for layer in model.layers if layer.name in ("backbone", *HEAD_LAYERS)):
         there: list[Any] = next((other.get_weights() for other in saved.layers if other.name == layer.name), [])
-        if [array.shape for array in there] == [array.shape for array in layer.get_weights()]:
+        shapes = [[array.shape for array in arrays] for arrays in (there, layer.get_weights())]
+        fits = saved.name == model.name or layer.name != "backbone"
+        if fits and shapes[0] == shapes[1]:
             layer.set_weights(there)
         elif layer.name == "backbone":
-            raise UserError(f"weights must fit the variant, got a saved {saved.name} for variant={model.name}")
+            raise UserError(f"weights must fit the variant, got a saved {saved.name} for a {model.name}")

@@ -1,15 +1,19 @@
 """The same layers, faster on a CPU: what the network in training uses where its saved twin has the built-in ones.
 
-Weights, outputs and gradients are those of the built-in layers but for rounding. Two things are slow in the built-in
+Weights, outputs and gradients are those of the built-in layers but for rounding. Three things are slow in the built-in
 ones (docs/log.md has the figures; together they double the speed of a ResNet-18):
 
 - oneDNN's convolutions, above all their weight gradients, where the image has shrunk to a few pixels and the channels
   are many. There a convolution is one large matrix product (im2col, Chellapilla et al. 2006).
 - Keras composes batch normalisation of elementwise operations, each of which passes over the whole activation.
+- TensorFlow's additions and ReLUs of bfloat16 go number by number, twice as long as memory takes. The bits of a
+  bfloat16 are those of a 16-bit integer that is negative if the number is, so the greater of it and 0 is the ReLU; and
+  a sum with its ReLU, and the ReLU's gradient, are compiled by XLA, which is slow with convolutions but not with these.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import keras
@@ -50,20 +54,56 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
         average.assign(average * self.momentum + value * (1 - self.momentum))
 
 
+class FastReLU(keras.layers.Activation):
+    """``Activation("relu")`` of bfloat16."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the inputs, with 0 for what is negative."""
+        return _relu(inputs)
+
+
+class FastAddReLU(keras.layers.Add):
+    """``Add`` of two bfloat16 tensors and the ReLU that follows it."""
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Return the sum, with 0 for what is negative."""
+        return _relu_of_sum(*inputs)
+
+
 def with_fast_layers(model: keras.Model) -> keras.Model:
     """Return a copy with equal weights in which the layers that gain from it are those of this module."""
+    sums = _sums_before_a_relu(model)
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = type(layer)
+        config, kind = layer.get_config(), type(layer)
         if kind is keras.layers.Conv2D and gains(layer):
             kind = FastConv2D
         if kind is keras.layers.BatchNormalization and layer.axis in (-1, 3) and layer.center and layer.scale:
             kind = FastBatchNormalization
-        return kind.from_config(layer.get_config())
+        if _is_relu(layer):
+            if layer.input in sums:
+                return kind.from_config(config | {"activation": "linear"})
+            kind = FastReLU
+        if layer.output in sums:
+            kind = FastAddReLU
+        return kind.from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=replace)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _is_relu(layer: keras.layers.Layer) -> bool:
+    is_activation = type(layer) is keras.layers.Activation and layer.activation is keras.activations.relu
+    return is_activation and layer.compute_dtype == "bfloat16"
+
+
+def _sums_before_a_relu(model: keras.Model) -> set[keras.KerasTensor]:
+    """Return the outputs of additions that a ReLU alone makes use of."""
+    uses = Counter(tensor for layer in model.layers for tensor in keras.tree.flatten(layer.input))
+    before_relu = {layer.input for layer in model.layers if _is_relu(layer)}
+    added = {layer.output for layer in model.layers if type(layer) is keras.layers.Add and len(layer.input) == 2}
+    return {tensor for tensor in added & before_relu if uses[tensor] == 1}
 
 
 def gains(layer: keras.layers.Conv2D) -> bool:
@@ -78,6 +118,33 @@ def is_tiny(layer: keras.layers.Conv2D) -> bool:
     """Return whether all of the convolution is faster as a product."""
     height, width = layer.input.shape[1:3]
     return bool(layer.strides == (1, 1) and layer.input.shape[-1] >= 512 and height * width <= 16)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _relu(inputs: tf.Tensor) -> Any:
+    outputs = tf.bitcast(tf.maximum(tf.bitcast(inputs, tf.int16), tf.constant(0, tf.int16)), tf.bfloat16)
+    return outputs, lambda upstream: _where_positive(outputs, upstream)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def _relu_of_sum(left: tf.Tensor, right: tf.Tensor) -> Any:
+    outputs = _compiled_relu_of_sum(left, right)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_each = _where_positive(outputs, upstream)
+        return of_each, of_each
+
+    return outputs, gradient
+
+
+@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+def _compiled_relu_of_sum(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(left + right)
+
+
+@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+def _where_positive(values: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    return tf.where(values > 0, upstream, tf.zeros_like(upstream))
 
 
 def _by_product(inputs: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str) -> tf.Tensor:

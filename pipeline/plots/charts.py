@@ -1,4 +1,4 @@
-"""Draws the tables: confusion, history, class counts, reliability, trials.
+"""Draws the tables: history, class counts, trials.
 
 Owns how numbers are shown. Does not own the numbers: what is derived here (a row's share, the best so far)
 only places ink.
@@ -19,8 +19,6 @@ from pipeline.plots.style import (
     CHARACTER,
     GREY,
     NAME_LIMIT,
-    NORMAL,
-    SKY,
     SMALL,
     SPLIT_COLOURS,
     VERMILLION,
@@ -38,51 +36,6 @@ _MAX_HEIGHT = 200.0
 """Inches; matplotlib refuses pictures of 65,536 pixels."""
 
 _STAR: dict[str, Any] = {"color": "black", "marker": "*", "markersize": 14, "zorder": 4, "linestyle": "none"}
-
-
-def draw_confusion(table: pd.DataFrame, title: str) -> Figure:
-    """Heat map of `evaluation.confusion_table`, coloured by the share of each true class.
-
-    Cells say count and share; a cell without photos is blank, so that the confusions stand out. Cells
-    shrink to 0.3 inches, then the figure grows: 40 classes fill 1,500 pixels, 100 want enlarging. Beyond
-    100 only colour is left, for the picture of 1,000 classes with numbers would take gigabytes.
-    """
-    import seaborn  # takes a second to import, which commands that draw nothing should not pay
-
-    counts = table.to_numpy()
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    names = [plain(name, NAME_LIMIT) for name in table.index]
-    room, readable = max(map(len, names)) * CHARACTER, len(names) <= 100
-    cell = float(np.clip(7.5 / len(names), 0.3, 2)) if readable else 12 / len(names)
-    tilt = room > cell
-    figure = new_figure(len(names) * cell + room + 2, len(names) * cell * 0.8 + tilt * room * 0.7 + 1.8, title)
-    axes = figure.subplots()
-    seaborn.heatmap(
-        pd.DataFrame(shares, index=names, columns=names), vmin=0, vmax=1, cmap="Blues", ax=axes,
-        linewidths=0.5 * readable, linecolor="#d0d0d0", xticklabels=readable or "auto", yticklabels=readable or "auto",
-        cbar_kws={"format": percent_ticks(), "fraction": 0.04, "pad": 0.02},
-    )  # fmt: skip
-    if readable:
-        _write_cells(axes, counts, shares, digits=int(cell > 0.7), size=float(np.clip(cell * 20, 5.5, 12)))
-    axes.set_xlabel("Predicted class", fontsize=NORMAL)
-    axes.set_ylabel("True class", fontsize=NORMAL)
-    axes.tick_params(length=0, labelsize=SMALL)
-    axes.tick_params(axis="y", labelrotation=0)
-    for label in axes.get_xticklabels():
-        label.set(rotation=45 * tilt, ha="right" if tilt else "center", rotation_mode="anchor" if tilt else "default")
-    figure.axes[1].set_ylabel("Share of the true class", fontsize=NORMAL)
-    return figure
-
-
-def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray, digits: int, size: float) -> None:
-    """Write into the cells that hold photos; seaborn's own annotation takes 2 s for the 10,000 of 100 classes."""
-    for row, column in np.argwhere(counts):
-        share = shares[row, column]
-        colour = "white" if share > 0.5 else "black"
-        text = f"{counts[row, column]:,}\n{percent(share, digits)}"
-        place: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "fontsize": size}
-        axes.text(column + 0.5, row + 0.5, text, **place).set_in_layout(False)
 
 
 def draw_history(history: pd.DataFrame, title: str) -> Figure:
@@ -154,32 +107,6 @@ def draw_class_counts(table: pd.DataFrame, title: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(**_WHOLE, nbins=6))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     legend_above(axes)
-    return figure
-
-
-def draw_reliability(table: pd.DataFrame, ece: float, title: str) -> Figure:
-    """Accuracy against confidence of `evaluation.reliability_table`, above the number of photos per bin.
-
-    ``ece`` is the expected calibration error in 0..1. After Guo et al. 2017, figure 1.
-    """
-    figure = new_figure(9, 7.8, f"{title} · ECE {percent(ece, 1)}")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    full = table[table["count"] > 0]
-    confidence, accuracy = full["mean_confidence"], full["accuracy"]
-    bars: dict[str, Any] = {"width": (full["bin_high"] - full["bin_low"]) * 0.94, "align": "edge", "color": SKY}
-    above.bar(full["bin_low"], accuracy, **bars, label="accuracy in the bin")
-    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfectly calibrated")
-    above.vlines(confidence, accuracy, confidence, color=VERMILLION, linewidth=2.5)
-    above.plot(confidence, confidence, "o", color=VERMILLION, label="mean confidence, and its gap to accuracy")
-    below.bar(full["bin_low"], full["count"], **bars)
-    below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-    below.yaxis.set_major_formatter("{x:,.0f}")
-    above.set(xlim=(0, 1), ylim=(0, 1.02))
-    above.yaxis.set_major_formatter(percent_ticks())
-    below.xaxis.set_major_formatter(percent_ticks())
-    dress(above, "", "Accuracy")
-    dress(below, "Confidence: probability of the predicted class", "Photos")
-    legend_above(above)
     return figure
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from pipeline.plots.style import CHARACTER, NAME_LIMIT, NORMAL, SMALL, SPLIT_COLOURS, new_figure, percent, plain, say
 
-MAX_ERRORS, MAX_CLASSES = 24, 100
+MAX_ERRORS, MAX_CLASSES, MAX_OF_GROUP = 24, 100, 4
 _WIDTH = 13.5
 _GAP = 0.04
 """White between photos of one block, as a share of a photo's side."""
@@ -57,6 +57,31 @@ def draw_samples(images: dict[tuple[str, str], np.ndarray], title: str) -> Figur
     return figure
 
 
+def draw_stages(images: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
+    """A photo of every class (rows, the first `MAX_CLASSES`) before and after each step (columns).
+
+    ``images`` maps class to step to photo, all of one shape, with the same steps for every class.
+    """
+    rows = dict(list(images.items())[:MAX_CLASSES])
+    if not rows:
+        return say(new_figure(_WIDTH, 3, title), "No photos.")
+    steps, names = list(next(iter(rows.values()))), [plain(name, NAME_LIMIT) for name in rows]
+    room = max(map(len, names)) * CHARACTER + 0.8
+    cell = min((_WIDTH - room) / len(steps), 1.9)
+    figure = new_figure(cell * len(steps) + room, cell * len(rows) + 1.4, title)
+    axes = figure.subplots()
+    sheet = _montage([list(photos.values()) for photos in rows.values()])
+    _show(axes, sheet)
+    height, width = sheet.shape[:2]
+    axes.set_yticks((np.arange(len(names)) + 0.5) * height / len(names), names, fontsize=NORMAL)
+    limit = max(8, int(cell / CHARACTER))
+    captions = ["\n".join(textwrap.wrap(plain(step), limit)) for step in steps]
+    axes.set_xticks((np.arange(len(steps)) + 0.5) * width / len(steps), captions, fontsize=NORMAL)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    return figure
+
+
 def draw_errors(images: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     """The errors of which the model was surest, most confident first, captioned ``true → predicted 97 %``.
 
@@ -75,6 +100,18 @@ def draw_errors(images: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     return _captioned_grid([np.asarray(images[index]) for index in shown.index], captions, title, columns=6)
 
 
+def draw_groups(groups: Sequence[Sequence[np.ndarray]], captions: Sequence[str], title: str) -> Figure:
+    """The photos of every group side by side under the group's caption, the first `MAX_OF_GROUP` of each."""
+    if not groups:
+        return say(new_figure(_WIDTH, 3, title), "No groups.")
+    widest = min(max(map(len, groups)), MAX_OF_GROUP)
+    blank = np.full_like(groups[0][0], 255)
+    strips = [[*photos[:widest], *[blank] * (widest - len(photos))] for photos in groups]
+    more = [f", and {len(photos) - widest} more" if len(photos) > widest else "" for photos in groups]
+    captions = [plain(caption) + rest for caption, rest in zip(captions, more, strict=True)]
+    return _captioned_grid([_montage([strip]) for strip in strips], captions, title, columns=8 // widest)
+
+
 def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence[str], title: str) -> Figure:
     """Each photo beside itself under its heat map, float (n, height, width) in 0..1, as from Grad-CAM.
 
@@ -83,7 +120,7 @@ def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence
     if not len(images):
         return say(new_figure(_WIDTH, 3, title), "No photos.")
     pairs = [
-        np.concatenate([photo, _overlay(photo, heat)], axis=1)
+        np.concatenate([photo, overlay(photo, heat)], axis=1)
         for photo, heat in zip(np.asarray(images), np.asarray(heat_maps), strict=True)
     ]
     figure = _captioned_grid(pairs, [plain(caption) for caption in captions], title, columns=4)
@@ -94,7 +131,8 @@ def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence
     return figure
 
 
-def _overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay(photo: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return a photo, uint8 RGB, under its heat map, float (height, width) in 0..1."""
     opacity = 0.15 + 0.55 * heat[..., None]
     return (photo * (1 - opacity) + 255 * _HEAT(heat)[..., :3] * opacity).astype(np.uint8)
 

@@ -77,6 +77,6 @@ def say(figure: Figure, text: str) -> Figure:
     return figure
 
 
-def legend_above(axes: Axes) -> None:
-    """Put the legend in one line above the axes, where it covers no data."""
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=6, frameon=False, fontsize=SMALL)
+def legend_above(axes: Axes, columns: int = 6) -> None:
+    """Put the legend in lines of ``columns`` above the axes, where it covers no data."""
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns, frameon=False, fontsize=SMALL)

@@ -2,50 +2,126 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
+import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.data import pandas_dataset
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
-import pipeline
+from pipeline.tracking import outbox
+from pipeline.tracking.model import NAME
 
-MODEL_PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
-RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png")  # what every training leaves
+VAL_PREDICTIONS = (
+    "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
+)
+SUSPECTS = ("label_suspects.csv", "label_suspects.png")
+RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png", *SUSPECTS)  # what a training leaves
+MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
     """Log metrics of the open run; those that are not a number are left out."""
-    mlflow.log_metrics({name: value for name, value in metrics.items() if not math.isnan(value)}, step=step)
+    known = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+    outbox.deliver(_open_run(), "metrics", {"metrics": known, "step": step or 0, "time_ms": int(time.time() * 1000)})
 
 
 def log_figure(figure: Figure, file: str) -> None:
     """Store a figure of the open run as PNG."""
-    mlflow.log_figure(figure, file, save_kwargs={"dpi": 110, "bbox_inches": "tight"})
+    _log_file(file, lambda path: figure.savefig(path, dpi=110, bbox_inches="tight"))
 
 
 def log_table(table: pd.DataFrame, file: str) -> None:
     """Store a table of the open run as .csv, or as .json with ``columns``, ``index`` and ``data``."""
     if file.endswith(".csv"):
-        mlflow.log_text(table.to_csv(index=False), file)
+        log_text(table.to_csv(index=False), file)
     else:
-        mlflow.log_text(table.to_json(orient="split", indent=2, double_precision=15), file)  # NaN becomes null
+        log_text(table.to_json(orient="split", indent=2, double_precision=15), file)  # NaN becomes null
 
 
 def log_text(text: str, file: str) -> None:
     """Store a text artifact of the open run."""
-    mlflow.log_text(text, file)
+    _log_file(file, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _log_file(file: str, write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+        outbox.deliver(_open_run(), "files", {}, Path(scratch))
+
+
+def log_json(content: Mapping[str, object], file: str) -> None:
+    """Store numbers and texts of the open run as a .json file."""
+    log_text(json.dumps(content, indent=2, default=str), file)
+
+
+def set_note(markdown: str) -> None:
+    """Write what the UI shows as the open run's description."""
+    set_tags({MLFLOW_RUN_NOTE: markdown[:MOST_CHARACTERS]})
+
+
+def rename(name: str) -> None:
+    """Rename the open run."""
+    set_tags({MLFLOW_RUN_NAME: name})
+
+
+def log_file(file: Path, folder: str) -> str:
+    """Store a file of the open run in a folder of its artifacts; return the file's address."""
+    _log_file(f"{folder}/{file.name}", lambda path: shutil.copy(file, path))
+    return f"runs:/{_open_run()}/{folder}/{file.name}"
+
+
+def log_folder(folder: Path) -> None:
+    """Log the files of a folder."""
+    mlflow.log_artifacts(str(folder))
 
 
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
-    mlflow.set_tags(dict(tags))
+    outbox.deliver(_open_run(), "tags", dict(tags))
+
+
+def _open_run() -> str:
+    active = mlflow.active_run()
+    assert active is not None
+    return str(active.info.run_id)
+
+
+def run_facts() -> dict[str, str]:
+    """Return what identifies the open run in a report, in words."""
+    run = mlflow.get_run(_open_run())
+    tags = {"Data digest": "data_digest", "Git commit": "git_commit"}
+    known = {name: run.data.tags[tag][:12] for name, tag in tags.items() if tag in run.data.tags}
+    began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    return {**known, "MLflow run": run.info.run_id[:12], "Began": f"{began:%Y-%m-%d %H:%M} UTC"}
+
+
+def last_epoch() -> int:
+    """Return the last epoch whose metrics the open run has, or 0."""
+    active = mlflow.active_run()
+    assert active is not None
+    history = mlflow.MlflowClient().get_metric_history(active.info.run_id, "val_accuracy")
+    return max((metric.step for metric in history), default=0)
+
+
+def open_run() -> tuple[str, str]:
+    """Return the ids of the open run's experiment and of the run."""
+    active = mlflow.active_run()
+    assert active is not None
+    return active.info.experiment_id, active.info.run_id
 
 
 def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) -> None:
@@ -56,33 +132,30 @@ def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) ->
         data = pandas_dataset.from_pandas(
             table, source=str(source), name=source.name, digest=digest[:16], targets="label"
         )
-        mlflow.log_input(data, context=context)
+        try:
+            mlflow.log_input(data, context=context)
+        except MlflowException:  # it looks for the data set, then inserts it, which fails the second of two at once
+            mlflow.log_input(data, context=context)
     mlflow.set_tag("data_digest", digest)
 
 
-def log_classifier(folder: Path, class_names: Sequence[str], example: pd.DataFrame) -> str:
-    """Log a saved classifier (see `serving.save_classifier`) with the code that serves it; return its address.
+def log_classifier(folder: Path, class_names: Sequence[str], example: bytes) -> str:
+    """Log a saved classifier (see `serving.save_classifier`) with an encoded photo as its example; return its address.
 
-    The signature names the outputs and leaves the input open, because MLflow's schemas cannot say "encoded bytes,
-    or a path, or pixels": with one, it would refuse an array before the model sees it.
+    Where the server is away, the address is one that will hold.
     """
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+    values = {"class_names": list(class_names), "example": base64.b64encode(example).decode()}
+    run_id = _open_run()
+    return outbox.deliver(run_id, "model", values, folder) or f"runs:/{run_id}/{NAME}"
 
-    columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
-    columns += [ColSpec("double", name) for name in class_names]
-    columns += [ColSpec("string", "error", required=False)]
-    package = Path(pipeline.__file__).parent
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(package / "served_model.py"),
-        artifacts={"classifier": str(folder)},
-        code_paths=[str(package)],
-        signature=ModelSignature(outputs=Schema(columns)),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
-    )
-    return str(info.model_uri)
+
+def read_table(run_id: str, file: str) -> pd.DataFrame | None:
+    """Return a .csv artifact of a run, or None if the run has no such file."""
+    if file not in {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        downloaded = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
+        return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 
 
 def copy_artifacts(run_id: str, files: Sequence[str]) -> None:

@@ -6,72 +6,74 @@ Where ``mlflow run`` has opened a run for the command, that run is adopted; a ru
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
-import requests
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from pipeline.config import Config, UserError, first_line
+from pipeline.config import Config, first_line, without_passwords
 from pipeline.flags import config_text
 from pipeline.processes import is_gone, is_here, owner
+from pipeline.tracking import outbox
+from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores, quieten, retries
 
-UNREACHABLE_AFTER_S = 5
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
+PARENT = "mlflow.parentRunId"
+STUDY = "study_name"  # tag: the study that a trial's run belongs to
 UNKNOWN_HOST = "?"
-_MLFLOW_RUN_ID, _MLFLOW_RETRIES = "MLFLOW_RUN_ID", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
+COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
 
 
-class StoreGone(UserError):
-    """MLflow's store no longer answers, or no longer takes what it is given."""
-
-
-def connect() -> int:
-    """Open the tracking store and the registry, before any work is done and before any worker starts.
+def connect(many_machines: bool = False) -> int:
+    """Open the stores before any work is done and any worker starts; send what waits; heal.
 
     Runs that a process of this host could not close, because it was killed, are marked as KILLED.
+
+    Args:
+        many_machines: whether other machines shall log into the stores, too.
 
     Returns:
         How many such runs there were.
 
     Raises:
-        UserError: one of them cannot be reached.
+        UserError: one of them cannot be reached, or not by other machines.
     """
-    _quieten()
-    for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
-        try:
-            if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
-                requests.get(f"{uri.rstrip('/')}/health", timeout=UNREACHABLE_AFTER_S).raise_for_status()
-            else:
-                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-        except Exception as error:  # each kind of store raises its own
-            raise UserError(
-                f"the MLflow store must be reachable, got {type(error).__name__} from {uri}: {first_line(error)} "
-                "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
-            ) from error
+    open_stores(many_machines)
     return _heal()
 
 
-def _quieten() -> None:
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every example that it checks
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # and shows what we say in a line as a traceback
-
-
 def _heal() -> int:
-    """Mark as KILLED the runs of this host whose process is gone and could not say so itself; return their number."""
-    running = MlflowClient().search_runs(_experiment_ids(), "attributes.status = 'RUNNING'")
+    """Send what waits, and mark as KILLED the runs of this host whose process could not close them; return how many."""
+    outbox.send_all()
+    running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
     dead = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
         MlflowClient().set_terminated(run_id, "KILLED")
     return len(dead)
+
+
+def end_below(parent: str) -> None:
+    """Send what waits, and mark as KILLED what processes of other hosts have left open below a run.
+
+    Only once all of the work below it is done: nothing is known of those processes.
+    """
+    outbox.send_all()
+    below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+    for run in MlflowClient().search_runs(experiment_ids(), below):
+        if not is_here(run.data.tags.get(PROCESS, UNKNOWN_HOST)):
+            MlflowClient().set_terminated(run.info.run_id, "KILLED")
+
+
+def close(run_id: str) -> None:
+    """Say of a run that it has ended well, where a process that had done all for it could not say so any more."""
+    MlflowClient().set_tag(run_id, STOPPED, "false")
+    MlflowClient().set_terminated(run_id, "FINISHED")
 
 
 @contextlib.contextmanager
@@ -86,7 +88,7 @@ def run(
     """Open a run, log its params and ``config.json``, and yield its id; an exception marks it FAILED or KILLED.
 
     Args:
-        stage: what the run is: preprocess, train, tune, trial, confirm, evaluate, ablate or main.
+        stage: what the run is: preprocess, train, tune, trial, confirm, audit, evaluate, ablate or main.
         name: what tells it from its neighbours in the UI's list.
         config: logged as params, but for those that ``mlflow run`` has logged before.
         tags: further tags.
@@ -95,19 +97,18 @@ def run(
 
     Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
-    _quieten()
+    quieten()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
-    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training}
-    with _store_must_answer():
-        stopped = _stopped_run(stage, training, config)
-        nested = parent is not None or mlflow.active_run() is not None
-        active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=all_tags)
+    below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
+    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
+    with must_answer():
+        active = _started(_stopped_run(all_tags, config), name, config, parent, all_tags)
     try:
-        with _store_must_answer():
+        with must_answer():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
             _log_config(config, active)
             yield active.info.run_id
-            mlflow.end_run("FINISHED")
+            _finish(active.info.run_id)
     except StoreGone:
         _leave_open()
         raise
@@ -116,15 +117,20 @@ def run(
         raise
 
 
-@contextlib.contextmanager
-def _store_must_answer() -> Iterator[None]:
+def _finish(run_id: str) -> None:
+    """Close the run as FINISHED, or let that wait where its store is gone."""
+    waits = not outbox.send(run_id)
+    end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
-        yield
-    except (MlflowException, requests.RequestException) as error:
-        raise StoreGone(
-            f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
-            f"{mlflow.get_tracking_uri()} (what was logged is kept; mend the store and give the same command again)"
-        ) from error
+        with retries(0 if waits else outbox.RETRIES):
+            mlflow.end_run("FINISHED")
+    except ERRORS:
+        if not outbox.may_wait():
+            raise
+        waits = True
+    if waits:
+        outbox.put(run_id, "tags", {STOPPED: "false"})  # another process may have taken the run for a dead one's
+        outbox.put(run_id, "end", end)
 
 
 def _say_how_it_ended(error: BaseException) -> None:
@@ -136,91 +142,83 @@ def _say_how_it_ended(error: BaseException) -> None:
             return
         mlflow.set_tag("error", first_line(error))
         with contextlib.suppress(OSError):  # the disk may be full
-            mlflow.log_text("".join(traceback.format_exception(error)), "error.txt")
+            mlflow.log_text(without_passwords("".join(traceback.format_exception(error))), "error.txt")
         mlflow.end_run("FAILED")
-    except (MlflowException, requests.RequestException):
+    except ERRORS:
         _leave_open()
 
 
 def _leave_open() -> None:
     """Give the run up as one to be continued, without the minutes that MLflow would try again to reach its store."""
-    with _no_retries():
+    with retries(0):
         with contextlib.suppress(Exception):
             mlflow.set_tag(STOPPED, "true")
         with contextlib.suppress(Exception):
             mlflow.end_run("KILLED")
 
 
-@contextlib.contextmanager
-def _no_retries() -> Iterator[None]:
-    before = os.environ.get(_MLFLOW_RETRIES)
-    os.environ[_MLFLOW_RETRIES] = "0"
-    try:
-        yield
-    finally:
-        os.environ.pop(_MLFLOW_RETRIES)
-        if before is not None:
-            os.environ[_MLFLOW_RETRIES] = before
-
-
 def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
-    params = config_text(config)
+    params = {key: without_passwords(text) for key, text in config_text(config).items()}
+    if any(text != without_passwords(text) for text in active.data.params.values()):
+        print(
+            "`mlflow run` has written the password in an address among the parameters of its run, where it stays: "
+            f"write ${{NAME}} for it, and delete the run (mlflow runs delete --run-id {active.info.run_id}; mlflow gc)",
+            flush=True,
+        )
     mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})
-    mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+    mlflow.log_text(without_passwords(config.model_dump_json(indent=2)), "config.json")
 
 
-def _stopped_run(stage: str, training: str, config: Config) -> str | None:
-    """Return the run of the same training that was stopped, if any, and leave the one of ``mlflow run`` for it."""
-    if not training or config_text(config).get("resume") == "never":
+def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
+    """Return the run of the same training, and the same study, that was stopped, if any."""
+    if TRAINING not in tags or config_text(config).get("resume") == "never":
         return None
     _heal()  # a worker may have been killed since
-    mine = f"tags.stage = '{stage}' and tags.{TRAINING} = '{training}' and tags.{STOPPED} = 'true'"
-    found = MlflowClient().search_runs(_experiment_ids(), mine, order_by=["attributes.start_time DESC"])
-    stopped = next((run.info.run_id for run in found if is_here(run.data.tags[PROCESS])), None)
-    if stopped:
-        _leave_adopted_run(stopped)
-    return stopped
+    mine = f"tags.stage = '{tags['stage']}' and tags.{TRAINING} = '{tags[TRAINING]}' and tags.{STOPPED} = 'true'"
+    found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
+    same = [run for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))]
+    return next((run.info.run_id for run in same if is_here(run.data.tags[PROCESS])), None)
 
 
-def _leave_adopted_run(stopped: str) -> None:
-    """Say in the run that ``mlflow run`` has opened, and will close, that the command goes on in an older one."""
-    if adopted := os.environ.pop(_MLFLOW_RUN_ID, None):
-        MlflowClient().set_tag(adopted, "continued_in", stopped)
-        MlflowClient().set_tag(adopted, "mlflow.runName", f"goes on in {stopped}")
+def _started(
+    stopped: str | None, name: str, config: Config, parent: str | None, tags: Mapping[str, str]
+) -> mlflow.ActiveRun:
+    """Start the stopped run again, the one that ``mlflow run`` has opened, or a new one.
+
+    The given one is left, and says so, for a stopped one or a recipe, which changes params that it has been given.
+    """
+    given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
+    nested = parent is not None or mlflow.active_run() is not None
+    active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=dict(tags))
+    if given:
+        MlflowClient().set_tag(given, "continued_in", active.info.run_id)
+        MlflowClient().set_tag(given, "mlflow.runName", f"goes on in {active.info.run_id}")
+    return active
 
 
-def _experiment_ids() -> list[str]:
+def experiment_ids() -> list[str]:
+    """Return the ids of all experiments that are not deleted."""
     return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
 
 
 def training_states(training: str) -> set[str]:
     """Return the statuses of a training's runs, with STOPPED for one that is to go on; none where there is no run."""
-    found = MlflowClient().search_runs(_experiment_ids(), f"tags.{TRAINING} = '{training}'")
+    found = MlflowClient().search_runs(experiment_ids(), f"tags.{TRAINING} = '{training}'")
     return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
 
 
-def last_epoch() -> int:
-    """Return the last epoch whose metrics the open run has, or 0."""
-    active = mlflow.active_run()
-    assert active is not None
-    history = MlflowClient().get_metric_history(active.info.run_id, "val_accuracy")
-    return max((metric.step for metric in history), default=0)
+def environment() -> dict[str, str]:
+    """Return the variables with which another process finds this process's store and registry."""
+    return {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_REGISTRY_URI": mlflow.get_registry_uri()}
 
 
 def _commit_tag() -> dict[str, str]:
-    try:
-        import git
+    if COMMIT not in os.environ:
+        try:
+            import git
 
-        repo = git.Repo(Path(__file__), search_parent_directories=True)
-        return {"git_commit": repo.head.commit.hexsha + ("-dirty" if repo.is_dirty() else "")}
-    except Exception:  # no git program, no repository, no commit: the run is tracked without one
-        return {}
-
-
-def ui_command() -> str:
-    """Return the shell command that opens the UI on this project's store."""
-    uri = mlflow.get_tracking_uri()
-    default = (
-        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
-    )
-    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {uri}"
+            repo = git.Repo(Path(__file__), search_parent_directories=True)
+            os.environ[COMMIT] = repo.head.commit.hexsha + ("-dirty" if repo.is_dirty() else "")
+        except Exception:  # no git program, no repository, no commit: the run is tracked without one
+            os.environ[COMMIT] = ""
+    return {"git_commit": os.environ[COMMIT]} if os.environ[COMMIT] else {}

@@ -206,12 +206,12 @@ def test_the_limit_holds_while_another_thread_decodes(monkeypatch: pytest.Monkey
     small_is_done = Event()
     data = {"small": _encoded(_plain(), "PNG"), "large": _png_that_claims(11_000, 11_000)}
 
-    def open_in_turns(stream: io.BytesIO) -> Image.Image:
+    def open_in_turns(stream: io.BytesIO, **options: object) -> Image.Image:
         """The large photo's thread comes second, and goes on when that of the small one has left."""
         name = "small" if stream.getvalue() == data["small"] else "large"
         entered[name].set()
         assert (entered["large"] if name == "small" else small_is_done).wait(10)
-        return opened(stream)
+        return opened(stream, **options)
 
     monkeypatch.setattr(Image, "open", open_in_turns)
     with ThreadPoolExecutor() as pool:

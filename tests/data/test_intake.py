@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import UserError
+from pipeline.data.digests import with_digests
 from pipeline.data.intake import Candidate, find_photos, photos_in_table
 
 
@@ -22,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def _found(folder: Path) -> dict[str, str]:
-    found = find_photos(folder, ())
+    found = with_digests(find_photos(folder, ()).photos, folder.parent / "digests.sqlite")
     return {os.fsdecode(photo.path.relative_to(folder)): photo.problem or photo.label for photo in found}
 
 
@@ -88,7 +89,8 @@ def test_a_table_names_photos_anywhere_with_split_and_group(photos: Path) -> Non
         ("gone.jpg", "rose", "train", ""), ("roses/1.jpg", "weed", "train", ""), ("nul\0.jpg", "rose", "", ""),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["path", "label", "split", "group"])
-    first, second, third, fourth = photos_in_table(table, photos, ["tulip", "rose"])
+    found = photos_in_table(table, photos, ["tulip", "rose"]).photos
+    first, second, third, fourth = with_digests(found, photos.parent / "digests.sqlite")
     assert first == Candidate(photos / "tulips/3.jpg", "tulip", first.sha256, "", "test", "a")
     assert second.path == elsewhere
     assert second.sha256

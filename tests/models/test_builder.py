@@ -88,6 +88,86 @@ def test_every_variant_builds(variant: str) -> None:
     assert convolutions == stem + sum(blocks) * (3 if bottleneck else 2)
 
 
+@pytest.mark.parametrize("variant", ["resnet18", "resnet18_v2", "resnet18_vd", "resnet50"])
+def test_a_plain_network_is_the_residual_one_without_additions_and_projections(variant: str) -> None:
+    import keras
+
+    residual, plain = (build_classifier(_config(variant=variant, skip_connections=skips), 3) for skips in (True, False))
+    before, after = residual.get_layer("backbone"), plain.get_layer("backbone")
+    dropped = {layer.name for layer in before.layers} - {layer.name for layer in after.layers}
+    starts = {layer.name: layer.get_weights() for layer in before.layers}
+    additions = {layer.name for layer in before.layers if isinstance(layer, keras.layers.Add)}
+    assert additions
+    assert additions < dropped
+    projections = {name for name in dropped - additions if starts[name]}
+    assert {name.rpartition("_0_")[2] for name in projections} <= {"conv", "bn"}
+    for layer in after.layers:  # and it starts from the same weights
+        for one, other in zip(layer.get_weights(), starts.get(layer.name, []), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (residual.name, plain.name) == (variant, f"{variant}_plain")
+    assert not np.allclose(residual.predict_on_batch(_images()), plain.predict_on_batch(_images()))
+
+
+def test_a_plain_network_computes_what_is_left() -> None:
+    """By hand: one block of two convolutions without its shortcut."""
+    import keras
+
+    plain = build_classifier(_config(skip_connections=False), 3).get_layer("backbone")
+    block = keras.Model(plain.get_layer("pool1_pool").output, plain.get_layer("stack0_block0_out").output)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 64)).astype(np.float32)
+    y = x
+    for name in ("1_conv", "1_bn", "1_relu", "2_conv", "2_bn", "out"):
+        y = plain.get_layer(f"stack0_block0_{name}")(y)
+    np.testing.assert_allclose(block.predict_on_batch(x), y, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "filters"), [(0.5, [32, 32, 64, 128, 256]), (1.25, [80, 80, 160, 320, 640])])
+def test_width_scales_the_filters_of_every_convolution(width: float, filters: list[int]) -> None:
+    backbone = build_classifier(_config(width=width), 3).get_layer("backbone")
+    names = ["conv1_conv", *(f"stack{number}_block1_2_conv" for number in range(4))]
+    assert [backbone.get_layer(name).filters for name in names] == filters
+    again = build_classifier(_config(width=width), 3).get_layer("backbone")
+    assert _same(backbone.get_weights(), again.get_weights())
+
+
+def test_stems_differ_in_their_convolutions_and_their_pixels() -> None:
+    def shape_and_kernels(stem: str, variant: str = "resnet18") -> tuple[tuple[int, ...], list[int]]:
+        backbone = build_classifier(_config(stem=stem, variant=variant), 3).get_layer("backbone")
+        names = [layer.name for layer in backbone.layers if layer.name in ("conv1_conv", "conv2_conv", "conv3_conv")]
+        return backbone.output.shape[1:3], [backbone.get_layer(name).kernel_size[0] for name in names]
+
+    assert shape_and_kernels("own") == shape_and_kernels("7x7") == ((1, 1), [7])
+    assert shape_and_kernels("deep") == ((1, 1), [3, 3, 3])
+    assert shape_and_kernels("fine") == ((2, 2), [7])
+    assert shape_and_kernels("7x7", "resnet18_vd") == ((1, 1), [7])
+    assert shape_and_kernels("fine", "resnet18_v2") == ((2, 2), [7])
+
+
+@pytest.mark.parametrize("changes", [{"skip_connections": False, "width": 0.5, "stem": "fine"}, {"stem": "deep"}])
+def test_a_changed_structure_trains_fast_is_saved_and_loads(changes: dict[str, object], tmp_path: Path) -> None:
+    config = _config(**changes)
+    fast, slow = (build_classifier(config, 3, fast=fast) for fast in (True, False))
+    assert _same(fast.get_weights(), slow.get_weights())
+    slow.save(tmp_path / "model.keras")
+    loaded = load_classifier(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict_on_batch(_images()), fast.predict_on_batch(_images()), atol=1e-4)
+    continued = build_classifier(config, 3, start_from=loaded)
+    assert _same(_backbone_weights(continued), _backbone_weights(slow))
+    with pytest.raises(UserError, match="must fit the variant"):
+        build_classifier(_config(), 3, start_from=loaded)
+
+
+def test_a_preset_gives_a_plain_network_its_weights(preset: tuple[Path, list[np.ndarray]]) -> None:
+    residual, plain = (
+        build_classifier(_config(weights=str(preset[0]), skip_connections=skips), 3).get_layer("backbone")
+        for skips in (True, False)
+    )
+    name = "stack3_block1_2_conv"
+    np.testing.assert_array_equal(plain.get_layer(name).kernel, residual.get_layer(name).kernel)
+    with pytest.raises(UserError, match="stem=deep"):
+        build_classifier(_config(weights=str(preset[0]), stem="deep"), 3)
+
+
 def test_pixels_are_scaled_inside_the_network() -> None:
     model = build_classifier(_config(), classes=2)
     extremes = np.stack([np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)])

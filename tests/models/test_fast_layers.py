@@ -142,3 +142,41 @@ def test_a_network_of_fast_layers_learns_the_same(variant: str) -> None:
         assert apart < 0.03, weight.path
     for left, right in zip(plain.non_trainable_variables, fast.non_trainable_variables, strict=True):
         np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_relu_of_bfloat16_and_of_a_sum_is_the_same_to_the_bit() -> None:
+    import keras
+    import tensorflow as tf
+
+    from pipeline.models.fast_layers import FastAddReLU, FastReLU, with_fast_layers
+
+    inputs = [keras.Input((3, 3, 7), dtype="bfloat16") for _ in range(2)]
+    rectified = keras.layers.Activation("relu", dtype="bfloat16")(inputs[0])
+    added = keras.layers.Add(dtype="bfloat16")([rectified, inputs[1]])
+    model = keras.Model(inputs, keras.layers.Activation("relu", dtype="bfloat16")(added))
+    fast = with_fast_layers(model)
+    assert {FastReLU, FastAddReLU} <= {type(layer) for layer in fast.layers}
+    values = [tf.cast(_normal(5, 3, 3, 7, seed=seed), tf.bfloat16) for seed in range(2)]
+    special = tf.constant([-0.0, 0.0, np.inf, -np.inf, 1e-38, -1e-38, 3], tf.bfloat16)
+    values[0] = tf.concat([values[0][1:], tf.broadcast_to(special, (1, 3, 3, 7))], 0)
+    results = []
+    for network in (model, fast):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            outputs = network(values, training=True)
+        results.append([outputs, *tape.gradient(outputs, values, output_gradients=values[1])])
+    for left, right in zip(*results, strict=True):
+        assert np.array_equal(left.numpy().astype(np.float32), right.numpy().astype(np.float32))
+
+
+@pytest.mark.parametrize(("variant", "policy", "sums"), [
+    ("resnet18", "mixed_bfloat16", 8), ("resnet18_v2", "mixed_bfloat16", 0), ("resnet18", "float32", 0),
+])  # fmt: skip
+def test_a_sum_is_joined_with_the_relu_that_alone_uses_it(variant: str, policy: str, sums: int) -> None:
+    """The second version's sums go on past their ReLU; in float32 nothing is gained."""
+    from pipeline.models.fast_layers import FastAddReLU, FastReLU
+
+    network = build_classifier(TrainConfig(variant=variant, image_size=32), 3, policy, fast=True)
+    kinds = [type(layer) for layer in network.get_layer("backbone").layers]
+    assert kinds.count(FastAddReLU) == sums
+    assert (kinds.count(FastReLU) > 0) == (policy != "float32")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.whole_folder import folder_when_whole
+from pipeline.data.whole import folder_when_whole
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_failure_leaves_nothing(tmp_path: Path) -> None:
 
 def test_killed_process_leaves_no_folder_under_the_final_name(tmp_path: Path) -> None:
     program = (
-        "import os, sys, pathlib; from pipeline.data.whole_folder import folder_when_whole\n"
+        "import os, sys, pathlib; from pipeline.data.whole import folder_when_whole\n"
         "with folder_when_whole(pathlib.Path(sys.argv[1])) as folder:\n"
         "    (folder / 'photo.jpg').touch(); os.kill(os.getpid(), 9)"
     )

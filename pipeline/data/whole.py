@@ -1,4 +1,4 @@
-"""Folders that are either whole or absent: made beside their place and renamed as the last step."""
+"""Files and folders that are either whole or absent: made beside their place and renamed as the last step."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def folder_when_whole(folder: Path) -> Iterator[Path]:
         unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def file_when_whole(file: Path) -> Iterator[Path]:
+    """Lend the path of a sibling that becomes ``file`` if the block succeeds and disappears if it raises.
+
+    The sibling's name is always the same: who may meet another writer holds a lock.
+    """
+    unfinished = file.with_suffix(".part")
+    try:
+        yield unfinished
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

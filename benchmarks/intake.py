@@ -1,0 +1,121 @@
+"""What checking photos costs: preparing them against a bare loop, a run that finds them prepared, and peak memory.
+
+The bare loop reads, decodes and resizes on as many processes and keeps nothing. Ours hashes every file twice (once for
+the store's digest, once as it is decoded), reads its header, checks it by all rules, crops, scales, writes and sums the
+pixels, and splits the photos. Both times include starting the processes; the files are in the system's cache for both.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import COLUMNS, compared, in_turns
+from benchmarks.memory import COMMANDS, peak_megabytes
+from pipeline.config import DataConfig
+from pipeline.data.sources import photo_source
+from pipeline.data.store import DATA_ROOT, prepared_store
+
+ROOT = Path(__file__).parents[1]
+SIZES = (64, 224)
+ROUNDS = 5
+SCALES = (1, 4)
+AGAIN = """
+import json, sys, time
+from pathlib import Path
+from pipeline.config import DataConfig
+from pipeline.data.store import prepared_store
+
+start = time.perf_counter()
+store = prepared_store(DataConfig(data=sys.argv[1]), Path("data"), thorough=True)
+print(json.dumps([time.perf_counter() - start, store.reused]))
+"""
+
+
+def run(data: str, quick: bool) -> pd.DataFrame:
+    """Measure at each size, then the second run, then memory; ``quick`` the first size, with few rounds."""
+    source = photo_source(data, DATA_ROOT / "raw").folder.absolute()
+    photos = [str(path) for path in sorted(source.glob("*/*.jpg"))]
+    tables = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in SIZES[: 1 if quick else None]:
+            contenders: dict[str, Callable[[], float]] = {
+                "preprocess": _ours(source, size, Path(scratch), len(photos)),
+                "cv2.imdecode + cv2.resize": partial(_bare_loop, photos, size),
+            }
+            case = f"{len(photos)} photos to {size} px, {os.cpu_count()} processes"
+            tables.append(in_turns(case, "photos per second", contenders, 3 if quick else ROUNDS))
+    tables.append(_second_run(source, len(photos), 1 if quick else ROUNDS))
+    tables.append(_memory(1 if quick else 3))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _ours(source: Path, size: int, scratch: Path, photos: int) -> Callable[[], float]:
+    def prepare() -> float:
+        root = scratch / "data"
+        shutil.rmtree(root, ignore_errors=True)  # with what it remembers of the files
+        start = time.perf_counter()
+        store = prepared_store(DataConfig(data=str(source), image_size=size), root)
+        seconds = time.perf_counter() - start
+        assert not store.reused
+        return photos / seconds
+
+    return prepare
+
+
+def _bare_loop(photos: list[str], size: int) -> float:
+    context = multiprocessing.get_context("forkserver")
+    start = time.perf_counter()
+    with context.Pool(os.cpu_count()) as pool:
+        read = sum(pool.imap_unordered(partial(_decode, size=size), photos, chunksize=64))
+    assert read == len(photos)
+    return len(photos) / (time.perf_counter() - start)
+
+
+def _decode(photo: str, size: int) -> bool:
+    cv2.setNumThreads(1)
+    image = cv2.imdecode(np.frombuffer(Path(photo).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return bool(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).size)
+
+
+def _second_run(source: Path, photos: int, rounds: int) -> pd.DataFrame:
+    """Return the seconds of finding the photos prepared: of that alone, and of the whole command in a new process."""
+    command = [sys.executable, "-m", "pipeline", "preprocess", f"--data={source}"]
+    measured: dict[str, list[float]] = {"finding and checking them": [], "the whole command": []}
+    with tempfile.TemporaryDirectory() as folder:
+        start_in = partial(subprocess.run, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        start_in(command, stdout=subprocess.DEVNULL)
+        for _ in range(rounds):
+            done = start_in([sys.executable, "-c", AGAIN, str(source)], stdout=subprocess.PIPE, text=True)
+            seconds, reused = json.loads(done.stdout)
+            assert reused
+            measured["finding and checking them"].append(seconds)
+            start = time.perf_counter()
+            start_in(command, stdout=subprocess.DEVNULL)
+            measured["the whole command"].append(time.perf_counter() - start)
+    return compared(f"second run on {photos} photos", "seconds", measured)
+
+
+def _memory(runs: int) -> pd.DataFrame:
+    peaks = {scale: [peak_megabytes(COMMANDS["preprocess"], scale) for _ in range(runs)] for scale in SCALES}
+    least = statistics.median(peaks[SCALES[0]])
+    rows = []
+    for scale, values in peaks.items():
+        peak = (statistics.median(values), min(values), max(values))
+        rows.append(("memory of preprocess", f"{scale * 500} photos", "MB at peak", *peak, *(v / least for v in peak)))
+    return pd.DataFrame(rows, columns=COLUMNS)

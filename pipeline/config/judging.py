@@ -1,0 +1,29 @@
+"""The groups of flags that say how a model is judged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Config
+
+
+class ReportConfig(Config):
+    """How much the report looks at."""
+
+    corruption_photos: int = Field(
+        200, ge=0, description="Test photos at most that are corrupted in 35 ways to measure robustness; 0 for none."
+    )
+
+
+class PromotionConfig(Config):
+    """When a model becomes champion."""
+
+    promotion: Literal["significant", "better", "always", "never"] = Field(
+        "significant",
+        description="Promote a model that is better than the champion beyond chance, better at all, always, or never.",
+    )
+    recall_tolerance: float = Field(
+        0.05, ge=0, le=1, description="By how much the recall of a class may fall in a promotion."
+    )

@@ -1,0 +1,61 @@
+"""The groups of flags of a search: what is tried, and by which processes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from pipeline.config.base import Config, Variant, split_commas
+
+
+class SearchConfig(Config):
+    """The search: how many trials, over what, and how the winner is confirmed."""
+
+    n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
+    timeout_s: float = Field(
+        0.0,
+        ge=0,
+        description="Stop searching after so many seconds, in mid-trial; confirmations follow. 0 for no limit.",
+    )
+    study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
+    storage: str = Field(
+        "sqlite:///mlruns/optuna.db",
+        min_length=1,
+        description="Optuna storage URL; ${NAME} in it stands for a variable.",
+    )
+    sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is suggested.")
+    pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
+        "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
+    )
+    variants: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
+        ("resnet18", "resnet18_v2", "resnet18_vd"),
+        min_length=1,
+        description="Variants to search over, as a comma list.",
+    )
+    space: str = Field(
+        "",
+        description="YAML or JSON file of ranges, choices and fixed values to search instead (docs/search_space.md).",
+    )
+    confirm_top_k: int = Field(
+        2, ge=0, description="Best configs that are trained again, fresh and longer; 0 for none."
+    )
+    confirm_seeds: int = Field(1, ge=1, description="Fresh seeds per confirmed config.")
+    confirm_epochs_factor: float = Field(
+        2.5, ge=1, description="Epochs of a confirmation, in those of a trial: trials are short to be many."
+    )
+    prune_audit: int = Field(
+        0, ge=0, description="Pruned trials that are trained to their end after all, to see what pruning has cost."
+    )
+
+
+class WorkersConfig(Config):
+    """The processes that train."""
+
+    workers: int = Field(1, ge=1, description="Processes that run trials, or trainings, side by side.")
+    ray_address: str = Field("", description="Run the workers on Ray: local, or a cluster's address.")
+
+    @property
+    def many_machines(self) -> bool:
+        """Whether trials may run on machines that do not see this one's files."""
+        return self.ray_address not in ("", "local")

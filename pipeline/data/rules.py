@@ -1,0 +1,84 @@
+"""What becomes of every file: the one table of rules, by which it is accepted, converted, quarantined or ignored.
+
+What the report says of a file begins with the words of its rule; in brackets comes what is particular to the file.
+`decode.py` applies the rules that concern bytes, in training, prediction and serving alike; `intake.py` those that
+concern names and places; `shards.py` and `shard_processes.py` those that concern reading and the decoder's process, and
+`separation.py` those that concern several photos.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Outcome = Literal["accepted", "converted", "quarantined", "ignored"]
+MIN_SIDE = 8  # pixels: below, a photo is an icon or a tracking pixel
+MAX_ASPECT = 20  # longer side / shorter side: above, it is a banner or a scan line, and a square of it shows nothing
+
+
+BETWEEN = "; "  # what several rules say of one file
+
+
+class Rule(NamedTuple):
+    """What a rule makes of a file, and the sentence that explains it."""
+
+    outcome: Outcome
+    about: str
+
+
+RULES: dict[str, Rule] = {
+    "named like another format": Rule("accepted", "The bytes decide what a file is, not its name."),
+    "link out of the folder": Rule("accepted", "A link to a file is followed, wherever it leads."),
+    "turned upright": Rule("converted", "EXIF orientations 2 to 8 are applied."),
+    "laid on white": Rule("converted", "Transparent pixels are composited on white; their hidden colours never show."),
+    "first picture taken": Rule("converted", "Of animations and files with several pages."),
+    "grey made colour": Rule("converted", "Grey, and black and white, become three equal channels."),
+    "palette made colour": Rule("converted", "Indices become the palette's colours."),
+    "16 bits made 8": Rule("converted", "The upper 8 bits of every channel are kept."),
+    "CMYK made RGB": Rule("converted", "By the usual formula; colour profiles are not applied, of no photo."),
+    "YCCK made RGB": Rule("converted", "As CMYK, which it is another encoding of."),
+    "empty file": Rule("quarantined", "It has no bytes."),
+    "not an image": Rule("quarantined", "HTML, SVG, PDF, text and whatever else is no format that is taken."),
+    "truncated or damaged": Rule("quarantined", "It begins like an image, and no decoder can read it to its end."),
+    "too many pixels": Rule("quarantined", "More than max_pixels by its header: a decompression bomb is not decoded."),
+    "too many bytes": Rule("quarantined", "More than max_pixels take, uncompressed with 16 bits and transparency."),
+    "too small": Rule("quarantined", f"Less than {MIN_SIDE} pixels a side."),
+    "too long": Rule("quarantined", f"More than {MAX_ASPECT} times as long as wide, or as wide as long."),
+    "unknown pixel values": Rule("quarantined", "32 bits or a colour space without a fixed way to 8-bit RGB."),
+    "cannot be read": Rule("quarantined", "No permission, a link that leads nowhere or in a circle, a disk's fault."),
+    "not a regular file": Rule("quarantined", "A pipe, a device, a socket or a folder."),
+    "changed on the disk": Rule("quarantined", "Its bytes are no longer those of its digest: bit rot, or an edit."),
+    "crashed the decoder": Rule("quarantined", "The process that decoded it crashed; no other photo was harmed."),
+    "decoder took too long": Rule("quarantined", "The process that decoded it was ended after its time limit."),
+    "decoder was killed": Rule("quarantined", "Twice at this photo, from outside: most often memory was short."),
+    "cannot be prepared": Rule("quarantined", "Resizing or an image operation failed, or memory was short."),
+    "same picture under two labels": Rule("quarantined", "Equal pixels, so that one of the labels must be wrong."),
+    "alike across given splits": Rule("quarantined", "It looks like a photo that its table puts into a later split."),
+    "excluded": Rule("ignored", "The file that the flag exclude names leaves it out."),
+    "excluded, but not there": Rule("ignored", "The file that exclude names has it, and no photo is called so."),
+    "hidden": Rule("ignored", "Its name begins with a dot: .DS_Store, ._photo.jpg, .git."),
+    "left by a system": Rule("ignored", "Thumbs.db, desktop.ini, __MACOSX."),
+    "beside the class folders": Rule("ignored", "A file that is in no class folder has no label."),
+    "link to a folder": Rule("ignored", "Below a class folder these are not followed, or they could lead in a circle."),
+    "repeats the class folders": Rule("ignored", "A folder that holds the folders beside it again (Kaggle's flowers)."),
+    "class not wanted": Rule("ignored", "The flag classes leaves it out."),
+    "class without a file": Rule("ignored", "An empty class folder is no class."),
+}
+
+
+def by_rule(rule: str, particular: object = "") -> str:
+    """Return what is said of a file: a rule of `RULES`, and in brackets what is particular to the file."""
+    assert rule in RULES
+    particular = str(particular).replace(BETWEEN, ", ")
+    return f"{rule} ({particular})" if particular else rule
+
+
+def rule_of(text: str) -> str:
+    """Return the rule that `by_rule` was given."""
+    return text.partition(" (")[0]
+
+
+def outcome_of(texts: list[str]) -> Outcome:
+    """Return what becomes of a file of which all this is said: the gravest of its rules' outcomes."""
+    outcomes = {RULES[rule_of(text)].outcome for text in texts}
+    gravest: tuple[Outcome, ...] = ("quarantined", "ignored", "converted")
+    return next((outcome for outcome in gravest if outcome in outcomes), "accepted")

@@ -1,0 +1,38 @@
+"""Predictions -> metric tables: the numbers, their intervals, and the tables behind every plot.
+
+Owns what a metric means and what happens when it is undefined (NaN, never a made-up 0).
+Does not own drawing (`plots`), logging, the model, or which split may be read.
+
+Throughout, ``labels`` are int (n,) class indices, ``probabilities`` are float (n, classes) with rows
+that sum to 1, column k belongs to ``class_names[k]``, and the predicted class is the row's argmax.
+A class without photos in ``labels`` has no recall and no ROC curve: macro averages (balanced accuracy,
+macro F1, ROC AUC) run over the classes that are present, and its own recall is NaN.
+"""
+
+from pipeline.evaluation.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    reliability_table,
+    with_temperature,
+)
+from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, why_not
+from pipeline.evaluation.contents import PICTURES, TABLES
+from pipeline.evaluation.corruptions import CORRUPTIONS, corrupted, corruption_table, mean_corrupted_accuracy
+from pipeline.evaluation.coverage import coverage_at, coverage_table
+from pipeline.evaluation.intervals import bootstrap_interval, interval_table
+from pipeline.evaluation.metrics import METRICS, classification_metrics, metric_name, per_class_table
+from pipeline.evaluation.tables import (
+    PREDICTION_COLUMNS,
+    class_columns,
+    confusion_rates,
+    confusion_table,
+    prediction_table,
+)
+
+__all__ = [
+    "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",
+    "class_columns", "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
+    "corrupted", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error", "fit_temperature",
+    "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table", "prediction_table",
+    "reliability_table", "why_not", "with_temperature",
+]  # fmt: skip

@@ -1,0 +1,66 @@
+"""Whether probabilities mean what they say, and the one number that mends them: the temperature.
+
+Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv 1706.04599): logits are divided by one positive
+number, fitted on validation photos, before the softmax. The order of the classes, and so every label, stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+CALIBRATION_BINS = 15
+"""Guo et al. 2017, section 5."""
+
+TEMPERATURES = (0.05, 20.0)
+"""Where the temperature is looked for; a network that is right on every photo would send it to 0."""
+
+
+def reliability_table(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> pd.DataFrame:
+    """Return one row per equal-width bin ``(bin_low, bin_high]`` of the predicted class's probability.
+
+    Columns bin_low, bin_high, count, mean_confidence, accuracy; the last two are NaN for an empty bin.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    count, confidence, correct = _bins(labels, probabilities, edges)
+    columns = {"bin_low": edges[:-1], "bin_high": edges[1:], "count": count}
+    means = [np.divide(sums, count, out=np.full(bins, np.nan), where=count > 0) for sums in (confidence, correct)]
+    return pd.DataFrame(columns | {"mean_confidence": means[0], "accuracy": means[1]})
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+    """Return the mean gap between confidence and accuracy over the bins of `reliability_table`, weighted by photos."""
+    _, confidence, correct = _bins(labels, probabilities, np.linspace(0, 1, bins + 1))
+    return float(np.abs(confidence - correct).sum() / len(labels))
+
+
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the temperature in `TEMPERATURES` with the lowest log loss of uncalibrated ``probabilities``."""
+    logits = _logits(probabilities)
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the probabilities (n, classes) that the same logits give when they are divided by ``temperature``."""
+    return np.asarray(softmax(_logits(probabilities) / temperature, axis=1))
+
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    """Return logits of these probabilities: they are known up to a constant per photo, which no softmax sees."""
+    return np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
+
+
+def _bins(labels: np.ndarray, probabilities: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return per bin the photos, the sum of their confidences, and how many are right."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of_photo, bins = np.digitize(confidence, edges[1:-1], right=True), len(edges) - 1
+    return tuple(np.bincount(bin_of_photo, weights, bins) for weights in (None, confidence, correct))

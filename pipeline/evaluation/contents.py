@@ -1,0 +1,33 @@
+"""What an evaluation leaves in its run, by file name: the one list that the report and the model card read."""
+
+from __future__ import annotations
+
+PICTURES = {
+    "confusion_matrix.png": "Confusion matrix of the test photos: counts, and shares of each true class",
+    "confusion_difference.png": "Signed difference of the confusion matrix against the champion's, in photos",
+    "per_class.png": "Precision, recall and F1 of every class with 95 % intervals",
+    "calibration.png": "Reliability diagram before and after the temperature",
+    "coverage.png": "Accuracy on the photos that are answered, against their share, when unsure photos are refused",
+    "corruptions.png": "Accuracy under named corruptions at five strengths",
+    "errors.png": "The most confident errors on test photos",
+    "grad_cam.png": "Grad-CAM heat maps on wrong and on right answers",
+}
+"""File -> what it shows, fit for an alt text. ``confusion_difference.png`` is only there beside another champion,
+``corruptions.png`` only if ``corruption_photos`` is not 0."""
+
+TABLES = {
+    "metrics.csv": "metric, value, low, high: every metric, and precision, recall and F1 by class, with 95 % intervals",
+    "predictions.csv": "one row per test photo: path, label, predicted, probability, correct, a column per class",
+    "per_class.json": "precision, recall, f1 and support by class",
+    "confusion_matrix.json": "photos, by true and predicted class",
+    "confusion_rates.json": "shares of the true class",
+    "confusion_difference.json": "photos more or fewer than the champion's matrix has",
+    "calibration.json": "the reliability diagram's bins, with the temperature",
+    "calibration_before.json": "the same without the temperature",
+    "coverage.csv": "threshold, coverage, accuracy, photos",
+    "corruptions.csv": "corruption, strength, accuracy, low, high, photos",
+    "cost.json": "parameters, size_mb, gflops, latency_ms and the like, as name -> number",
+    "promotion.json": "decision, promoted, and the comparison with the champion",
+    "model_card.md": "the model card, as it stands in the registry",
+}
+"""File -> its columns or content; the .json tables are written with orient=split."""

@@ -1,0 +1,135 @@
+"""The search as SVG drawings that are part of the page: each trial tells about itself, and lights up in all of them.
+
+matplotlib draws, and its SVG is given a title (the browser's tooltip) and a class per trial. Plotly's script is 4 MB
+and Vega's 0.8 MB in every report, and either wants the page to run scripts; 20 kB a drawing need none.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.plots import style
+
+INK, FAINT = "#0a0b0c", "#0d0e0f"
+COLOURS_OF_THE_PAGE = {  # which follow light and dark
+    INK: "currentColor", FAINT: "var(--line)", style.BLUE: "var(--accent)", style.VERMILLION: "var(--winner)",
+}  # fmt: skip
+STATE_MARKERS = {"complete": "o", "pruned": "X", "fail": "v", "running": "s"}
+_SVG = "http://www.w3.org/2000/svg"
+
+
+def trial_class(number: int) -> str:
+    """Return the CSS class of a trial's marks and table row."""
+    return f"trial-{number}"
+
+
+def draw_progress(trials: pd.DataFrame, winner: int) -> str:
+    """Draw each trial's value by its number, and the best complete one so far."""
+    figure, axes = _canvas("Trials in the order they began", "trial")
+    complete = trials[trials["state"] == "complete"].sort_values("number")
+    axes.step(complete["number"], complete["value"].cummax(), where="post", color=style.SKY, linewidth=1.5, zorder=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _dots(figure, axes, trials, trials["number"], winner)
+
+
+def draw_parameter(trials: pd.DataFrame, name: str, winner: int) -> str:
+    """Draw each trial's value by one searched parameter: a logarithmic axis for numbers over decades, else choices."""
+    figure, axes = _canvas(name, "")
+    values = trials[name]
+    if not pd.api.types.is_numeric_dtype(values) or values.dtype == bool:
+        choices = sorted(values.astype(str).unique())
+        places = values.astype(str).map(choices.index) + _spread(trials["number"])
+        axes.set_xticks(range(len(choices)), choices)
+        axes.set_xlim(-0.6, len(choices) - 0.4)
+        return _dots(figure, axes, trials, places, winner)
+    if values.min() > 0 and values.max() / values.min() > 10:
+        axes.set_xscale("log")
+    return _dots(figure, axes, trials, values, winner)
+
+
+def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, winner: int) -> str:
+    """Draw val_accuracy by epoch, a line per trial; ``curves`` has the columns number, epoch and value."""
+    figure, axes = _canvas("Every trial, epoch by epoch", "epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for number, curve in curves.sort_values("epoch").groupby("number"):
+        colour, order, width = (style.VERMILLION, 3, 2.5) if number == winner else (style.BLUE, 2, 1.2)
+        (line,) = axes.plot(curve["epoch"], curve["value"], color=colour, zorder=order, linewidth=width, alpha=0.85)
+        line.set_gid(trial_class(int(str(number))))
+    return _finish(figure, trials)
+
+
+def _canvas(title: str, x_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+    axes = figure.subplots()
+    style.dress(axes, x_label, "val_accuracy", title)
+    axes.yaxis.set_major_formatter(style.percent_ticks())
+    axes.grid(color=FAINT, linewidth=0.5)
+    for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        text.set_color(INK)
+    axes.tick_params(colors=INK)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    return figure, axes
+
+
+def _spread(numbers: pd.Series[int]) -> pd.Series[float]:
+    """Keep trials of one choice apart: each a little beside the middle, always at the same place."""
+    return (numbers * 0.618034 % 1 - 0.5) * 0.4
+
+
+def _dots(figure: Figure, axes: Axes, trials: pd.DataFrame, places: pd.Series[float], winner: int) -> str:
+    for place, trial in zip(places, trials.to_dict("records"), strict=True):
+        is_winner = trial["number"] == winner
+        colour = style.VERMILLION if is_winner else style.BLUE if trial["state"] == "complete" else style.GREY
+        (dot,) = axes.plot(
+            place, trial["value"], STATE_MARKERS.get(trial["state"], "o"), color=colour, alpha=0.9,
+            markersize=11 if is_winner else 7, markeredgecolor="none", zorder=3 if is_winner else 2,
+        )  # fmt: skip
+        dot.set_gid(trial_class(trial["number"]))
+    return _finish(figure, trials)
+
+
+def _finish(figure: Figure, trials: pd.DataFrame) -> str:
+    titles = {trial_class(trial["number"]): _tooltip(trial) for trial in trials.to_dict("records")}
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # words stay words: searchable, in the page's own font
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _as_part_of_a_page(buffer.getvalue(), titles)
+
+
+def _tooltip(trial: Mapping[str, object]) -> str:
+    value = trial["value"]
+    reached = f"{100 * value:.1f} %" if isinstance(value, float) and not np.isnan(value) else "no value"
+    return f"trial {trial['number']}: {reached}, {trial['state']}\n{trial.get('config', '')}"
+
+
+def _as_part_of_a_page(svg: str, titles: Mapping[str, str]) -> str:
+    """Return the SVG element alone, scalable, in the page's colours, with titles where ``titles`` has an id."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    root = ElementTree.fromstring(svg)
+    for name in ("width", "height"):
+        del root.attrib[name]
+    for metadata in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter(f"{{{_SVG}}}g"):
+        name = element.attrib.pop("id", "")  # one page must not have an id twice
+        if name in titles:
+            element.set("class", name)
+            title = ElementTree.Element(f"{{{_SVG}}}title")
+            title.text = titles[name]
+            element.insert(0, title)
+    text = ElementTree.tostring(root, encoding="unicode")
+    text = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", text)
+    for colour, of_the_page in COLOURS_OF_THE_PAGE.items():
+        text = text.replace(colour.lower(), of_the_page)
+    return text

@@ -1,0 +1,160 @@
+"""What a run has to say while MLflow's server is away: it waits on disk, in order, and is sent once.
+
+MLflow tries again for some minutes, and can log in the background; both hold what they have in memory, and lose it with
+the process. A queue in a database (persist-queue) would hold the small part of it: most is files, such as the model.
+
+An entry of ``mlruns/unsent/RUN/`` is ``NUMBER.json`` and, where files belong to it, a folder ``NUMBER``. What is sent
+may be sent again without harm, as when a process dies between the sending and the removal: metrics carry the time at
+which they were measured, by which MLflow knows them again, files and tags replace themselves, and a run that has its
+model gets no second one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
+
+from pipeline.config import first_line, without_passwords
+from pipeline.tracking.model import log_model
+from pipeline.tracking.store import ERRORS, UNSENT, answers, is_local, retries
+
+RETRIES = 3  # about twelve seconds; then the training goes on, and what it has to say waits
+
+
+def _send_metrics(run_id: str, values: dict[str, Any], folder: Path) -> None:
+    metrics = [Metric(name, value, values["time_ms"], values["step"]) for name, value in values["metrics"].items()]
+    MlflowClient().log_batch(run_id, metrics=metrics)
+
+
+def _send_tags(run_id: str, values: dict[str, Any], folder: Path) -> None:
+    MlflowClient().log_batch(run_id, tags=[RunTag(name, text) for name, text in values.items()])
+
+
+def _send_files(run_id: str, values: dict[str, Any], folder: Path) -> None:
+    MlflowClient().log_artifacts(run_id, str(folder))
+
+
+def _send_model(run_id: str, values: dict[str, Any], folder: Path) -> str:
+    return log_model(run_id, folder, values["class_names"], base64.b64decode(values["example"]))
+
+
+def _send_end(run_id: str, values: dict[str, Any], folder: Path) -> None:
+    MlflowClient().set_terminated(run_id, values["status"], values["end_time"])
+
+
+SENDERS: dict[str, Callable[[str, dict[str, Any], Path], Any]] = {
+    "metrics": _send_metrics,
+    "tags": _send_tags,
+    "files": _send_files,
+    "model": _send_model,
+    "end": _send_end,
+}
+
+
+def deliver(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -> Any:
+    """Send something of a run or, where the server is away, let it wait.
+
+    Args:
+        run_id: the run.
+        kind: one of `SENDERS`.
+        values: what JSON can hold.
+        folder: of the files that belong to it.
+
+    Returns:
+        What the sender returns; None if it waits.
+    """
+    if send(run_id):
+        try:
+            with retries(RETRIES):
+                return SENDERS[kind](run_id, values, folder)
+        except ERRORS:
+            if not may_wait():
+                raise
+    put(run_id, kind, values, folder)
+    return None
+
+
+def may_wait() -> bool:
+    """Return whether the tracking store is a server that does not answer now. What a local file refuses is an error."""
+    return not is_local(mlflow.get_tracking_uri()) and not answers()
+
+
+def put(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -> None:
+    """Let something wait until `send`."""
+    with _lock():
+        (UNSENT / run_id).mkdir(exist_ok=True)
+        waiting = _entries(run_id)
+        number = int(waiting[-1].stem) + 1 if waiting else 1
+        if not waiting:
+            print(f"the MLflow server does not answer: what run {run_id} has to say waits in {UNSENT}", flush=True)
+        entry = UNSENT / run_id / f"{number:06}.json"
+        shutil.rmtree(entry.with_suffix(""), ignore_errors=True)
+        if folder != Path():
+            shutil.copytree(folder, entry.with_suffix(""))
+        draft = entry.with_suffix(".part")
+        draft.write_text(json.dumps({"kind": kind, "store": _store(), "values": values}))
+        with draft.open() as written:
+            os.fsync(written.fileno())
+        draft.replace(entry)
+
+
+def send(run_id: str) -> bool:
+    """Send what waits of a run, as far as the server answers; return whether nothing waits any more."""
+    if not _entries(run_id):
+        return True
+    if not answers():
+        return False
+    with _lock():
+        for entry in _entries(run_id):
+            content = json.loads(entry.read_text())
+            if content["store"] != _store():
+                return False
+            try:
+                SENDERS[content["kind"]](run_id, content["values"], entry.with_suffix(""))
+            except ERRORS as error:
+                if answers():
+                    _explain(run_id, error)
+                return False
+            entry.unlink()
+            shutil.rmtree(entry.with_suffix(""), ignore_errors=True)
+        shutil.rmtree(UNSENT / run_id, ignore_errors=True)
+        return True
+
+
+def _explain(run_id: str, error: Exception) -> None:
+    gone = isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
+    remedy = f"remove {UNSENT / run_id} to give it up" if gone else "mend the store and give the same command again"
+    print(f"what waits of run {run_id} is not taken, got {first_line(error)} ({remedy})", flush=True)
+
+
+def send_all() -> int:
+    """Send what waits of all runs; return of how many something waits still."""
+    runs = [folder.name for folder in sorted(UNSENT.glob("*")) if folder.is_dir()]
+    left = [run_id for run_id in runs if not send(run_id)]
+    if sent := len(runs) - len(left):
+        print(f"sent what waited of {sent} runs", flush=True)
+    return len(left)
+
+
+def _entries(run_id: str) -> list[Path]:
+    return sorted((UNSENT / run_id).glob("*.json"))
+
+
+def _store() -> str:
+    return without_passwords(mlflow.get_tracking_uri())
+
+
+def _lock() -> FileLock:
+    UNSENT.mkdir(parents=True, exist_ok=True)
+    return FileLock(UNSENT / ".lock")

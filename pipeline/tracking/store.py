@@ -1,0 +1,126 @@
+"""MLflow's store as such: opened, asked whether it answers, and what is said when it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline.config import UserError, first_line, without_passwords
+
+UNREACHABLE_AFTER_S = 5
+_RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+UNSENT = Path("mlruns/unsent")  # see `outbox`
+ERRORS = (MlflowException, requests.RequestException)  # what MLflow raises where its store does not answer
+
+
+class StoreGone(UserError):
+    """MLflow's store no longer answers, or no longer takes what it is given."""
+
+
+def open_stores(many_machines: bool) -> None:
+    """Make sure of the tracking store and the registry.
+
+    Args:
+        many_machines: whether other machines shall log into them, too.
+
+    Raises:
+        UserError: one of them cannot be reached.
+    """
+    quieten()
+    for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
+        if many_machines and is_local(uri):
+            raise UserError(
+                f"the MLflow store must be a server or its database where ray_address is a cluster, got {uri}: a file "
+                "of one machine (mlflow server --backend-store-uri postgresql://..., and set MLFLOW_TRACKING_URI)"
+            )
+        try:
+            if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
+                requests.get(f"{uri.rstrip('/')}/health", timeout=UNREACHABLE_AFTER_S).raise_for_status()
+            else:
+                MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        except Exception as error:  # each kind of store raises its own
+            raise UserError(
+                f"the MLflow store must be reachable, got {type(error).__name__} from {without_passwords(uri)}: "
+                f"{first_line(error)} "
+                "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
+            ) from error
+
+
+def is_local(uri: str) -> bool:
+    """Return whether an address of a store means a file of this machine."""
+    return "://" not in uri or uri.startswith(("sqlite:", "file:"))
+
+
+def answers() -> bool:
+    """Return whether the tracking store answers now."""
+    with _variables({_RETRIES: "0", _TIMEOUT: str(UNREACHABLE_AFTER_S)}):
+        try:
+            MlflowClient().search_experiments(max_results=1)
+        except ERRORS:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def retries(number: int) -> Iterator[None]:
+    """Let MLflow try again at most so often inside the block."""
+    with _variables({_RETRIES: str(min(number, int(os.environ.get(_RETRIES, number))))}):
+        yield
+
+
+@contextlib.contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Set variables inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            os.environ.pop(name)
+            if text is not None:
+                os.environ[name] = text
+
+
+@contextlib.contextmanager
+def must_answer() -> Iterator[None]:
+    """Raise StoreGone where MLflow gives up inside the block."""
+    try:
+        yield
+    except ERRORS as error:
+        waiting = f"; what {unsent()} runs have to say waits in {UNSENT} and is sent then" if unsent() else ""
+        raise StoreGone(
+            f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
+            f"{without_passwords(mlflow.get_tracking_uri())} (what was logged is kept; mend the store and give the "
+            f"same command again{waiting})"
+        ) from error
+
+
+def unsent() -> int:
+    """Return of how many runs something waits until the store answers."""
+    return len({entry.parent for entry in UNSENT.glob("*/*.json")})
+
+
+def quieten() -> None:
+    """Keep MLflow from saying what nobody needs to read."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every example that it checks
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # and shows what we say in a line as a traceback
+
+
+def ui_command() -> str:
+    """Return the shell command that opens the UI on this project's store."""
+    uri = mlflow.get_tracking_uri()
+    default = (
+        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
+    )
+    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {without_passwords(uri)}"

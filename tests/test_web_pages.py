@@ -1,0 +1,240 @@
+"""What people look at, in a real browser on a real store: MLflow's UI, the reports, and the page to try the model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.conftest import wait_while_running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.conftest import RunIn, Tuned
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+if not CHROMIUM or not importlib.util.find_spec("playwright") or not importlib.util.find_spec("streamlit"):
+    pytest.skip("needs chromium, playwright and streamlit (extras test and demo)", allow_module_level=True)
+PICTURES = os.environ.get("BROWSER_PICTURES", "")  # a folder for screenshots, such as docs/images
+PATIENCE_MS = 60_000  # a busy machine is slow, which is no fault of a page
+
+
+class Site(NamedTuple):
+    """A project in which a model was searched and evaluated, with MLflow's UI and the demo running on it."""
+
+    project: Tuned
+    ui: str
+    demo: str
+
+
+@pytest.fixture(scope="module")
+def site(tuned_project: Tuned, run_in: RunIn, environment_of_a_user: dict[str, str]) -> Iterator[Site]:
+    folder, python = tuned_project.folder, (sys.executable, "-m")
+    if "champion" not in tuned_project.client.get_registered_model("flower-classifier").aliases:
+        run_in(folder, *python, "pipeline", "evaluate")
+    uri = tuned_project.uri
+    ui = ("mlflow", "ui", "--backend-store-uri", uri, "--workers", "1")
+    with (
+        _server(folder, environment_of_a_user, "health", *ui) as ui_address,
+        _server(folder, environment_of_a_user, "_stcore/health", "pipeline", "demo") as demo_address,
+    ):
+        yield Site(tuned_project, ui_address, demo_address)
+
+
+@pytest.fixture(scope="module")
+def environment_of_a_user(tuned_project: Tuned) -> dict[str, str]:
+    return os.environ | {"MLFLOW_TRACKING_URI": tuned_project.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+@contextmanager
+def _server(folder: Path, environment: dict[str, str], health: str, *module: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", *module, f"--port={port}"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return bool(urllib.request.urlopen(f"{address}/{health}", timeout=5))
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            return False
+
+    try:
+        wait_while_running(answers, process)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that remembers which other machines it asked for something, and refuses to."""
+    context = browser.new_context(viewport={"width": 1500, "height": 950}, accept_downloads=False)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.asked_elsewhere = []  # type: ignore[attr-defined]
+
+    def route(asked: Any) -> None:
+        if asked.request.url.startswith(("http://127.0.0.1:", "data:", "blob:", "file:")):
+            asked.continue_()
+        else:
+            page.asked_elsewhere.append(asked.request.url)  # type: ignore[attr-defined]
+            asked.abort()
+
+    page.route("**/*", route)
+    yield page
+    context.close()
+
+
+def _run_ids(site: Site, stage: str) -> list[str]:
+    return [run.info.run_id for run in site.project.runs if run.data.tags["stage"] == stage]
+
+
+def _picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=f"{PICTURES}/{name}.png")
+
+
+def _without_assistant(page: Page) -> None:
+    """Close the panel that the UI opens by itself on a first visit."""
+    panel = page.get_by_text("MLflow Assistant")
+    if panel.count():
+        page.get_by_role("button", name="Close").first.click()
+
+
+def test_the_search_is_one_row_with_its_trials_below(site: Site, page: Page) -> None:
+    page.goto(f"{site.ui}/#/experiments/0/runs")
+    parent = page.get_by_role("row").filter(has_text=re.compile(r"^.*2 trials")).first
+    parent.wait_for()
+    _without_assistant(page)
+    trials = page.get_by_text(re.compile(r"^trial-00\d resnet18"))
+    if not trials.count():
+        parent.get_by_role("button").first.click()
+    trials.first.wait_for()
+    assert trials.count() == 2
+    _picture(page, "mlflow_runs")
+
+
+def test_two_trials_are_selected_and_compared(site: Site, page: Page) -> None:
+    page.goto(f"{site.ui}/#/experiments/0/runs?searchFilter=tags.stage%3D%22trial%22")
+    rows = page.get_by_role("row").filter(has_text=re.compile(r"trial-00\d resnet18"))
+    rows.nth(1).wait_for()
+    _without_assistant(page)
+    for place in range(2):
+        rows.nth(place).get_by_role("checkbox").first.check(force=True)
+    page.get_by_test_id("runs-compare-button").click()
+    page.get_by_role("heading", name=re.compile("Comparing 2 Runs")).wait_for()
+    page.get_by_text("Parallel Coordinates Plot").wait_for()
+    for name in ("trial-000 resnet18 medium", "trial-001 resnet18 light"):
+        page.get_by_text(re.compile(name)).first.wait_for()
+    page.locator(".js-plotly-plot").first.wait_for()
+    _picture(page, "mlflow_compare")
+    assert page.get_by_text("best_val_accuracy").count()
+
+
+def test_a_confusion_matrix_is_shown(site: Site, page: Page) -> None:
+    run_id = _run_ids(site, "trial")[0]
+    page.goto(f"{site.ui}/#/experiments/0/runs/{run_id}/artifacts/confusion_matrix.png")
+    page.get_by_role("heading", name="confusion_matrix.png").or_(
+        page.get_by_text("confusion_matrix.png")
+    ).first.wait_for()
+    picture = page.locator("canvas, img[src*='blob:'], img[src*='get-artifact'], .image-outer-container").first
+    picture.wait_for()
+    page.wait_for_timeout(500)
+    assert picture.bounding_box()["width"] > 300  # type: ignore[index]
+    _picture(page, "mlflow_confusion_matrix")
+
+
+def test_the_registered_model_has_its_champion(site: Site, page: Page) -> None:
+    page.goto(f"{site.ui}/#/models/flower-classifier")
+    page.get_by_role("heading", name="flower-classifier").wait_for()
+    row = page.get_by_role("row").filter(has_text="Version 1")
+    row.get_by_text("champion").wait_for()
+    _without_assistant(page)
+    _picture(page, "mlflow_model")
+
+
+def test_the_ui_shows_the_report(site: Site, page: Page) -> None:
+    (run_id,) = _run_ids(site, "tune")
+    page.goto(f"{site.ui}/#/experiments/0/runs/{run_id}/artifacts/report.html")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("heading", name="What was tried").wait_for()
+    frame.get_by_text("validation photos").first.wait_for()
+
+
+@pytest.mark.parametrize("stage", ["tune", "evaluate"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_a_report_fits_its_window_and_asks_nobody(
+    site: Site, browser: Browser, stage: str, width: int, scheme: Any
+) -> None:
+    runs = site.project.client.search_runs(["0"], f"tags.stage = '{stage}' and attributes.status = 'FINISHED'")
+    file = site.project.client.download_artifacts(runs[0].info.run_id, "report.html")
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(Path(file).as_uri())
+    for heading in ("Where it fails", "On which photos"):
+        assert page.get_by_role("heading", name=heading).is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    broken = "[...document.images].filter(image => !image.complete || !image.naturalWidth || !image.alt).length"
+    assert page.evaluate(broken) == 0
+    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+    assert said == []
+    red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (red + green + blue < 200) == (scheme == "dark")
+    if PICTURES:
+        page.screenshot(path=f"{PICTURES}/report_{stage}_{width}_{scheme}.png", full_page=True)
+    context.close()
+
+
+def test_a_dropped_photo_gets_its_label(site: Site, page: Page, photo_folder: Path) -> None:
+    page.goto(site.demo)
+    page.get_by_role("heading", name="Try the classifier").wait_for()
+    drop = page.locator("input[type=file]")
+    drop.wait_for(state="attached")
+    drop.set_input_files(photo_folder / "red" / "red1.jpg")
+    label = page.get_by_role("heading", name=re.compile(r"^(blue|green|red), \d+ %$"))
+    label.wait_for()
+    page.get_by_text(re.compile(r"Grad-CAM")).first.wait_for()
+    similar = page.get_by_role("heading", name="The most similar training photos")
+    similar.wait_for()
+    page.get_by_text(re.compile(r"^(blue|green|red) [01]\.\d\d$")).nth(5).wait_for()
+    assert page.get_by_role("progressbar").count() == 3
+    page.wait_for_timeout(300)
+    _picture(page, "demo")
+    (probability,) = re.findall(r"\d+", label.inner_text())
+    assert 33 <= int(probability) <= 100
+    drop.set_input_files({"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"<html>"})
+    page.get_by_text("This photo cannot be used: not an image.").wait_for()
+    assert page.asked_elsewhere == []  # type: ignore[attr-defined]
