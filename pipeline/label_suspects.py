@@ -6,6 +6,7 @@ probabilities of a model that was not trained on the photos: a network knows the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -59,7 +60,9 @@ def suspect_table(
 
     certain = np.asarray(probabilities, np.float64)
     certain = certain / certain.sum(axis=1, keepdims=True)
-    ranked = find_label_issues(labels, certain, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a word for every class of few photos
+        ranked = find_label_issues(labels, certain, return_indices_ranked_by="self_confidence", n_jobs=1)
     found = np.asarray(ranked, np.int64)
     names, suggested = np.array(class_names, dtype=object), certain.argmax(axis=1)
     rows = {

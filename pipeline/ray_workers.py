@@ -99,6 +99,8 @@ def _connect(ray: Any, address: str, workers: int, code: set[str]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves the variables alone
     here = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
+    if address != "local":
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")  # attempts; else it takes minutes
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

@@ -26,6 +26,7 @@ import psutil
 import pipeline.preload  # noqa: F401
 from pipeline import workers
 from pipeline.__main__ import main
+from pipeline.data.store import DRAFT
 from pipeline.models.variants import VARIANTS
 
 FUSES = Path("fuses.json")  # the points at which a worker kills itself, one after the other
@@ -66,10 +67,13 @@ def lay_fuses() -> None:
 
 
 def refuse_to_read_the_test_split() -> None:
-    """Let every attempt to open its pixels for reading fail, by whichever function."""
+    """Let every attempt to open its pixels for reading fail, by whichever function, once they are prepared."""
 
     def refuse(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and str(arguments[0]).endswith("/test.npy") and str(arguments[1]) in ("r", "rb", "None"):
+        if event != "open" or str(arguments[1]) not in ("r", "rb", "None"):
+            return
+        path = Path(str(arguments[0]))
+        if path.name == "test.npy" and path.parent.suffix != DRAFT:
             raise PermissionError("the test split is not to be read")
 
     sys.addaudithook(refuse)

@@ -14,11 +14,11 @@ from pipeline.config import TuneConfig
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
 GROUPS = {
-    "preprocess": ["recipe", "data"],
-    "train": ["recipe", "data", "training", "structure", "registry"],
-    "tune": ["recipe", "data", "training", "structure", "search", "workers", "registry"],
+    "preprocess": ["recipe", "data", "intake"],
+    "train": ["recipe", "data", "intake", "training", "structure", "registry"],
+    "tune": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry"],
     "evaluate": ["model", "modeldata", "report", "promotion"],
-    "ablate": ["recipe", "data", "training", "structure", "ablation", "workers", "registry"],
+    "ablate": ["recipe", "data", "intake", "training", "structure", "ablation", "workers", "registry"],
     "predict": ["prediction", "model"],
     "serve": ["address", "limits", "servedmodel"],
     "export": ["exportformats", "servedmodel", "modelphotos"],

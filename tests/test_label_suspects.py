@@ -41,7 +41,7 @@ def test_wrong_labels_are_found_by_cross_validation(photos: tuple[np.ndarray, np
 
 def test_a_photo_is_judged_by_what_has_not_seen_its_group() -> None:
     # Noise, in which only one's own copy tells one's label.
-    features = np.random.default_rng(1).normal(size=(60, 40)).repeat(2, axis=0)
+    features = np.random.default_rng(1).normal(size=(60, 400)).repeat(2, axis=0)
     labels = np.random.default_rng(2).integers(0, 2, 60).repeat(2)
     apart = cross_validated(features, labels, [str(n) for n in range(120)], folds=5, seed=0).argmax(axis=1)
     together = cross_validated(features, labels, [str(n // 2) for n in range(120)], folds=5, seed=0).argmax(axis=1)

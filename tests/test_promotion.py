@@ -73,10 +73,8 @@ def plant(tracking_store: MlflowClient, store: Store, tmp_path: Path) -> Plant:
         folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "classifier"
         save_classifier(folder, model, replace(remembered, **about))
         with tracking.run("train", "planted", PreprocessConfig()):
-            import pandas as pd
-
             first = next(store.source.rglob("*.png")).read_bytes()
-            uri = tracking.log_classifier(folder, CLASSES, pd.DataFrame({"image": [first]}))
+            uri = tracking.log_classifier(folder, CLASSES, first)
         return registry.register(uri, NAME)
 
     return register

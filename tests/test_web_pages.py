@@ -22,7 +22,7 @@ import pytest
 from tests.conftest import wait_while_running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
     from tests.conftest import RunIn, Tuned
 
@@ -130,26 +130,28 @@ def _without_assistant(page: Page) -> None:
         page.get_by_role("button", name="Close").first.click()
 
 
-def test_the_search_is_one_row_with_its_trials_below(site: Site, page: Page) -> None:
+def _unfolded_trials(site: Site, page: Page) -> Locator:
+    """Open the list of runs and return the rows of the two trials below their search."""
     page.goto(f"{site.ui}/#/experiments/0/runs")
     parent = page.get_by_role("row").filter(has_text=re.compile(r"^.*2 trials")).first
     parent.wait_for()
     _without_assistant(page)
-    trials = page.get_by_text(re.compile(r"^trial-00\d resnet18"))
+    trials = page.get_by_role("row").filter(has_text=re.compile(r"trial-00\d resnet18"))
     if not trials.count():
         parent.get_by_role("button").first.click()
-    trials.first.wait_for()
-    assert trials.count() == 2
+    trials.nth(1).wait_for()
+    return trials
+
+
+def test_the_search_is_one_row_with_its_trials_below(site: Site, page: Page) -> None:
+    assert _unfolded_trials(site, page).count() == 2
     _picture(page, "mlflow_runs")
 
 
 def test_two_trials_are_selected_and_compared(site: Site, page: Page) -> None:
-    page.goto(f"{site.ui}/#/experiments/0/runs?searchFilter=tags.stage%3D%22trial%22")
-    rows = page.get_by_role("row").filter(has_text=re.compile(r"trial-00\d resnet18"))
-    rows.nth(1).wait_for()
-    _without_assistant(page)
+    trials = _unfolded_trials(site, page)
     for place in range(2):
-        rows.nth(place).get_by_role("checkbox").first.check(force=True)
+        trials.nth(place).get_by_role("checkbox").first.check(force=True)
     page.get_by_test_id("runs-compare-button").click()
     page.get_by_role("heading", name=re.compile("Comparing 2 Runs")).wait_for()
     page.get_by_text("Parallel Coordinates Plot").wait_for()
@@ -236,5 +238,5 @@ def test_a_dropped_photo_gets_its_label(site: Site, page: Page, photo_folder: Pa
     (probability,) = re.findall(r"\d+", label.inner_text())
     assert 33 <= int(probability) <= 100
     drop.set_input_files({"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"<html>"})
-    page.get_by_text("This photo cannot be used: not an image.").wait_for()
+    page.get_by_text("This photo cannot be used: not an image (HTML).").wait_for()
     assert page.asked_elsewhere == []  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ def run(config: CONFIG) -> None:
         version = registry.version_of(config.model_uri)
         classifier = Classifier(folder)
         data_config = _data_config(config, classifier.about)
-        store = open_store(data_config)
+        store = open_store(data_config, thorough=True)
         _check_same_photos(store, classifier.about)
         log_store(store, context="testing")
         _name_run(config, version)

@@ -23,7 +23,9 @@ class DamagedModel(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none, in at most 200 characters."""
+    """Return the first line of an error's text, or its type where it has none; others' in at most 200 characters."""
+    if isinstance(error, UserError):
+        return str(error)
     return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
 
 

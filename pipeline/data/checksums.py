@@ -1,13 +1,14 @@
 """Checksums of a folder's files, in the format of coreutils: ``sha256sum -c SHA256SUMS`` checks them, too.
 
-They find what no decoder and no file system does: bits that have changed on the disk. The sums of small files are
-always compared; those of large ones on demand, and else their sizes, which is a matter of milliseconds.
+They find what no decoder and no file system does: bits that have changed on the disk. On demand the sums of all files
+are compared; else of large files and of those that are not to be read only the sizes, a matter of milliseconds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,8 +26,14 @@ def write_checksums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True)))
 
 
-def damaged_files(folder: Path, thorough: bool) -> list[str]:
-    """Return the names of files that are missing or have changed; raise OSError if one cannot be read."""
+def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) -> list[str]:
+    """Return the names of files that are missing or have changed; raise OSError if one cannot be read.
+
+    Args:
+        folder: what `write_checksums` was called on.
+        thorough: compare the sums of all files.
+        unread: names of files of which else only the sizes are compared, however small they are.
+    """
     try:
         lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
         sums = {name: digest for digest, name in lines}
@@ -40,7 +47,9 @@ def damaged_files(folder: Path, thorough: bool) -> list[str]:
         file = folder / name
         if not file.is_file() or file.stat().st_size != sizes[name]:
             return True
-        return (thorough or sizes[name] < LARGE_BYTES) and _sha256(file) != sums.get(name)
+        if not thorough and (name in unread or sizes[name] >= LARGE_BYTES):
+            return False
+        return _sha256(file) != sums.get(name)
 
     with ThreadPoolExecutor() as pool:
         return [name for name, damaged in zip(sizes, pool.map(is_damaged, sizes), strict=True) if damaged]

@@ -4,7 +4,7 @@ Computed from the decoded photo, before it is cut to the network's size, so that
 found alike. The hash is pHash (Zauner 2010): the signs of the 64 slowest waves of the cosine transform around their
 median. Rejected: imagehash, which has the same hash at five times the price, a sixth of decoding a photo, and needs the
 mirror image transformed anew, where it is only every second wave upside down; imagededup (needs PyTorch); cv2.img_hash
-(not in opencv-python). docs/log.md compares pHash with difference and average hashes.
+(not in opencv-python).
 """
 
 from __future__ import annotations

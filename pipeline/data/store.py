@@ -31,6 +31,7 @@ from pipeline.data.splits import SPLITS
 from pipeline.data.tables import read_table
 
 DATA_ROOT = Path("data")
+UNREAD = ("test.npy",)  # by any command that has no need to: not even for its checksum
 DRAFT = ".part"  # what ends the name of a store in the making
 MEMORY = "photo-digests.sqlite"
 
@@ -103,7 +104,7 @@ def is_whole(folder: Path) -> bool:
 
     Raises OSError if the folder cannot be read.
     """
-    return not damaged_files(folder, thorough=False)
+    return not damaged_files(folder, thorough=False, unread=UNREAD)
 
 
 def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bool = False) -> Store:
@@ -112,7 +113,7 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bo
     Args:
         config: the data flags.
         data_root: the folder of downloaded and prepared photos.
-        thorough: compare the checksums of large files, too, before they are used again.
+        thorough: compare the checksums of large files and of the test split, too, before they are used again.
 
     Raises:
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
@@ -127,7 +128,7 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bo
     try:
         prepared.mkdir(parents=True, exist_ok=True)
         with FileLock(prepared / f".{folder.name}.lock"):
-            damaged = tuple(damaged_files(folder, thorough)) if folder.is_dir() else ()
+            damaged = tuple(damaged_files(folder, thorough, UNREAD)) if folder.is_dir() else ()
             if folder.is_dir() and not damaged:
                 return Store(folder, source, reused=True, ignored=tuple(found.ignored))
             _make(folder, config, source, candidates)

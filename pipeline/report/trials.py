@@ -47,8 +47,9 @@ def draw_parameter(trials: pd.DataFrame, name: str, winner: int) -> str:
     figure, axes = _canvas(name, "")
     values = trials[name]
     if not pd.api.types.is_numeric_dtype(values) or values.dtype == bool:
-        choices = sorted(values.astype(str).unique())
-        places = values.astype(str).map(choices.index) + _spread(trials["number"])
+        named = values.dropna().astype(str)  # a trial that was killed early has no value
+        choices = sorted(named.unique())
+        places = named.map(choices.index).reindex(values.index) + _spread(trials["number"])
         axes.set_xticks(range(len(choices)), choices)
         axes.set_xlim(-0.6, len(choices) - 0.4)
         return _dots(figure, axes, trials, places, winner)

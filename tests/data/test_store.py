@@ -356,7 +356,7 @@ def test_bit_rot_is_found_named_and_mended(name: str, photos: Path) -> None:
     store = _prepared(photos)
     sums = (store.folder / "SHA256SUMS").read_text()
     _flip_a_bit(store.folder / name)
-    mended = _prepared(photos)
+    mended = prepared_store(DataConfig(data=str(photos), image_size=SIDE), photos.parent / "root", name == "test.npy")
     assert not mended.reused
     assert name in mended.damaged or name == "SHA256SUMS"
     assert (mended.folder / "SHA256SUMS").read_text() == sums
