@@ -23,6 +23,7 @@ from pipeline.config import UserError, first_line
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 RESTARTS = 3
 TASKS_PER_PROCESS = 4  # TensorFlow takes seconds to import, and its memory grows by each training
+CONNECT_S = 10
 SECONDS_TO_END = 30  # that an interrupted task has to close its run
 # Beginnings of the names of variables that a task sees as this process does: stores, keys to them, and TensorFlow's.
 # All others, such as PATH, are the machine's own.
@@ -99,22 +100,28 @@ def _connect(ray: Any, address: str, workers: int, code: set[str]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs leaves the variables alone
     here = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
-    if address != "local":
-        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")  # attempts; else it takes minutes
     before = signal.getsignal(signal.SIGTERM)
     try:
+        _reach(address)
         ray.init(
             address=address,
             logging_level="warning",
             runtime_env={"py_modules": sorted(code), "excludes": ["**/__pycache__"]},
             **here,
         )
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"ray_address must be local or a running cluster, got {address!r}: {first_line(error)} (ray status)"
         ) from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray takes it for itself
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nobody listens at HOST:PORT, of which Ray is sure after fifteen minutes only."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 def _code_of(task: Callable[..., object]) -> str:

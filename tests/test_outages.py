@@ -116,10 +116,8 @@ def test_the_tracking_server_goes_away_under_a_search(
         pictures = {file.path for file in client.list_artifacts(runs[-1].info.run_id)}
         assert pictures >= {"confusion_matrix.png", "history.png", "config.json"}
         assert client.get_model_version_by_alias("flower-classifier", "challenger")
-    finished = [
-        trial for trial in optuna.load_study(study_name=None, storage=storage).trials if trial.state.name != "FAIL"
-    ]
-    assert [trial.state.name for trial in finished] == ["COMPLETE"] * 2
+    states = [trial.state for trial in optuna.load_study(study_name=None, storage=storage).trials]
+    assert [state.name for state in states if state.is_finished() and state.name != "FAIL"] == ["COMPLETE"] * 2
 
 
 def test_the_disk_is_full_where_the_model_goes(
