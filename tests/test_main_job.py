@@ -576,8 +576,8 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
         "weights": "--config=pwned.yaml",
         "data": "';touch pwned2;'",
         "classes": "`touch pwned3`",
-        "ray_address": '";touch pwned4;"',
-        "storage": "postgresql:///x;touch pwned5 # & touch pwned6\n touch pwned7",
+        "exclude": '";touch pwned4;"',
+        "storage": "sqlite:///x;touch pwned5 # & touch pwned6\n touch pwned7",
     }
     parameters = [word for name, value in hostile.items() for word in ("-P", f"{name}={value}")]
     command = ("mlflow", "run", ".", "-e", "tune", "--env-manager", "local", *parameters)
