@@ -159,7 +159,8 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Done:
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
         trial.report(epoch.val_accuracy, epoch.epoch)
-        pruned = pruned or (training.prunes and epoch.epoch < wanted.epochs and trial.should_prune())
+        may_be_pruned = training.prunes and epoch.epoch < wanted.epochs
+        pruned = pruned or (may_be_pruned and bool(trial.should_prune()))  # a bool of NumPy is not JSON
         return pruned
 
     with tracking.run(training.stage, training.name, wanted, tags, parent, training_key(wanted)) as run_id:

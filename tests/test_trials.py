@@ -107,6 +107,30 @@ def test_variants_without_imagenet_weights_are_left_out_where_those_are_wanted(
 
 
 @pytest.mark.usefixtures("small_net")
+@pytest.mark.parametrize("pruner", ["percentile", "median"])
+def test_a_trial_that_lags_behind_is_pruned(
+    pruner: str, tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    epochs = 8
+    config = TuneConfig(
+        data=str(photo_folder), image_size=32, epochs=epochs, warmup_epochs=0, batch_size=8, variants="resnet18",
+        pruner=pruner, storage=f"sqlite:///{tmp_path}/optuna.db",
+    )  # fmt: skip
+    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    perfect = dict.fromkeys(range(1, epochs + 1), 1.01)
+    for _ in range(9):
+        study.add_trial(optuna.trial.create_trial(value=1.01, intermediate_values=perfect))
+    with tracking.run("tune", "a search", config) as parent:
+        done = trials.run_trial(config, parent, math.inf, 0)
+    assert done is not None
+    assert done.pruned
+    assert study.trials[-1].state.name == "PRUNED"
+    assert 0 < len(study.trials[-1].intermediate_values) < epochs
+    (run,) = tracking_store.search_runs(["0"], "tags.stage = 'trial'")
+    assert (run.info.status, run.data.tags["trial_state"]) == ("FINISHED", "pruned")
+
+
+@pytest.mark.usefixtures("small_net")
 def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_up_ends_the_search(
     tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
 ) -> None:
