@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure every command at every scale; ``quick`` two at two scales, once. Photos are drawn; ``data`` is not used."""
+    """Measure every command at every scale; ``quick`` two at two, once. ``data`` is not used: photos are drawn."""
     scales = (SCALES[0], SCALES[2]) if quick else SCALES
     rows = []
     for name, command in list(COMMANDS.items())[: 2 if quick else None]:

@@ -35,7 +35,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
             "import tensorflow": _seconds(folder, [sys.executable, "-c", "import tensorflow"]),
             "import keras_hub": _seconds(folder, [sys.executable, "-c", "import keras_hub"]),
         }
-        return in_turns("from the command on", "seconds", contenders, rounds=3 if quick else 7)
+        return in_turns("from the command on", "seconds", contenders, rounds=1 if quick else 7)
 
 
 def _seconds(folder: str, command: list[str], until: str = "") -> Callable[[], float]:

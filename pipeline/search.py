@@ -80,6 +80,14 @@ def known_good(config: TuneConfig) -> list[dict[str, Any]]:
     return starts
 
 
+def line_up_start(study: Study, config: TuneConfig) -> None:
+    """Line up the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
+    for start in known_good(config):
+        if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            return
+        study.enqueue_trial(start, skip_if_exists=True)
+
+
 def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     """Open or create the study of this search.
 

@@ -69,7 +69,10 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
 
     def wanted() -> bool:
         finished, running, _ = search.trial_counts(study)
-        return finished + running < search.goal(config) and time.time() < deadline
+        if finished + running >= search.goal(config) or time.time() >= deadline:
+            return False
+        search.line_up_start(study, config)
+        return True
 
     def suggest(trial: Trial) -> Training:
         training = search.suggest(trial, config)

@@ -220,13 +220,26 @@ def test_a_search_begins_with_known_good_trials_each_once(
     assert {start["optimizer"] for start in starts} == set(space_of(wanted).choices("optimizer"))
     assert {start["variant"] for start in starts} == set(VARIANTS)
     study = search.open_study(wanted, "digest")
-    for start in starts * 2:
-        study.enqueue_trial(start, skip_if_exists=True)
-    tried = [search.suggest(study.ask(), wanted) for _ in starts]
+    tried = []
+    for _ in range(len(starts) + 1):
+        for _ in range(2):
+            search.line_up_start(study, wanted)
+        tried.append(search.suggest(study.ask(), wanted))
     for trained in tried:
         _assert_in_the_search_space(trained, wanted)
-    assert len({trained.model_dump_json() for trained in tried}) == len(starts)
-    assert [trial.system_attrs.get("fixed_params") for trial in study.get_trials()] == starts
+    assert len({trained.model_dump_json() for trained in tried}) == len(starts) + 1
+    assert [trial.system_attrs.get("fixed_params") for trial in study.get_trials()] == [*starts, None]
+
+
+def test_an_interrupted_trial_goes_on_before_another_begins(config: Callable[..., TuneConfig]) -> None:
+    study = search.open_study(config(), "digest")
+    search.line_up_start(study, config())
+    interrupted = study.ask()
+    params = search.suggest(interrupted, config())
+    orphans.line_up_again(study, interrupted)
+    study.tell(interrupted, state=TrialState.FAIL)
+    search.line_up_start(study, config())
+    assert search.suggest(study.ask(), config()) == params
 
 
 def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]) -> None:

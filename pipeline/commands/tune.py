@@ -92,8 +92,6 @@ def _prepare(study: Study, config: CONFIG, space: Space, say: Say) -> None:
     with orphans.start_lock(study, config.storage):
         for orphan in orphans.settle(study, tracking.close):
             say(f"trial {orphan.number} was running in a process that is gone; it is settled, or another goes on")
-        for start in search.known_good(config):
-            study.enqueue_trial(start, skip_if_exists=True)
     for flag, (value, searched) in unsearched(config, space).items():
         say(f"{flag}={value} is not tried: the search is over {', '.join(map(str, searched))}")
     if search.goal(config) < config.n_trials:
