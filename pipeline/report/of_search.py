@@ -14,7 +14,9 @@ from pipeline.report import trials as drawings
 from pipeline.report.failures import on_which_photos, weakest, where_it_fails
 from pipeline.report.page import Page, Picture, Section, Table, render
 
-NOT_FLAGS = {"number", "state", "value", "epochs_run", "seconds", "run_id", "seed"}
+NOT_FLAGS = {  # what a table of trials says beside their configs
+    *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
+}
 FIGURE_ALTS = {
     "optuna_importance.png": "How much of the differences between trials each parameter explains (fANOVA)",
     "optuna_parallel_coordinates.png": "Each trial as a line through its parameters",

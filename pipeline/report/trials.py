@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from pipeline.plots import style
 
@@ -55,6 +55,10 @@ def draw_parameter(trials: pd.DataFrame, name: str, winner: int) -> str:
         return _dots(figure, axes, trials, places, winner)
     if values.min() > 0 and values.max() / values.min() > 10:
         axes.set_xscale("log")
+        few_decades = values.max() / values.min() < 100
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if few_decades else LogFormatterSciNotation())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     return _dots(figure, axes, trials, values, winner)
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.evaluation import classification_metrics, prediction_table
 from pipeline.report import SearchReport, TestReport, interactive_page, search_report, test_report
-from pipeline.report.of_search import searched_flags
+from pipeline.report.of_search import NOT_FLAGS, searched_flags
 from pipeline.report.trials import draw_curves, draw_parameter, draw_progress
+from pipeline.study_plots import COLUMNS
 
 NAMES = ("daisy", "rose", "tulip")
 LABELS = np.repeat([0, 1, 2], [4, 4, 2])
@@ -91,6 +92,7 @@ def test_a_search_that_confirmed_nothing_says_so(search: SearchReport) -> None:
 
 def test_only_flags_that_differ_are_shown(trials: pd.DataFrame) -> None:
     assert searched_flags(trials) == ["optimizer", "learning_rate"]
+    assert set(COLUMNS) <= NOT_FLAGS
 
 
 def test_every_trial_with_a_value_has_a_mark_that_says_what_it_is(trials: pd.DataFrame, search: SearchReport) -> None:
