@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.class_columns import class_columns
 from pipeline.config import DamagedModel, UserError
 
 PHOTOS = 64  # spread over the test split
@@ -32,7 +33,7 @@ def served_probabilities(
     Args:
         model_uri: what the process loads.
         files: the photos.
-        class_names: the columns to read of its answer.
+        class_names: of the model, in the order of the result.
         environment: variables that tell it where the registry is.
 
     Raises:
@@ -53,7 +54,7 @@ def served_probabilities(
     refused = [f"{file}: {row['error']}" for file, row in zip(files, rows, strict=True) if row["error"]]
     if refused:
         raise DamagedModel(f"a loaded model must answer every test photo, got {refused[0]} from {model_uri}")
-    return np.array([[row[name] for name in class_names] for row in rows], dtype=np.float64)
+    return np.array([[row[name] for name in class_columns(class_names)] for row in rows], dtype=np.float64)
 
 
 def check_parity(

@@ -30,7 +30,7 @@ class PhotoClassifier(PythonModel):
         if is_served():
             return self._serve(model_input, top_k)
         table = self.classifier.predict(photos_of(model_input))
-        return keep_top(table, top_k) if top_k > 0 else table
+        return self._kept(table, top_k) if top_k > 0 else table
 
     def _serve(self, model_input: pd.DataFrame, top_k: int) -> pd.DataFrame:
         """Classify what came over HTTP; what is wrong with all of it is the caller's error, not the server's."""
@@ -40,8 +40,11 @@ class PhotoClassifier(PythonModel):
             table = self.classifier.predict(at_most(photos_of(model_input), MAX_PHOTOS))
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        table = keep_top(table, top_k) if top_k else table
+        table = self._kept(table, top_k) if top_k else table
         return table.astype(object).where(table.notna(), None)  # MLflow would write missing numbers as NaN: no JSON
+
+    def _kept(self, table: pd.DataFrame, top_k: int) -> pd.DataFrame:
+        return keep_top(table, self.classifier.about.class_names, top_k)
 
 
 mlflow.models.set_model(PhotoClassifier())

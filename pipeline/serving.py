@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipeline.class_columns import class_columns
 from pipeline.config import MAX_PIXELS, DamagedModel, first_line
 from pipeline.data.decode import BadImage, decode, prepare
 from pipeline.digests import check_sums, write_sums
@@ -104,8 +105,8 @@ class Classifier:
         """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).
 
         Returns:
-            One row per photo: label, probability, a column per class, and error, which is None unless the photo
-            could not be used; then the row's other values are missing.
+            One row per photo: label, probability, a column per class (see `class_columns`), and error, which is None
+            unless the photo could not be used; then the row's other values are missing.
         """
         waiting = iter(photos)
         tables = []
@@ -140,7 +141,7 @@ class Classifier:
         best = np.where(usable, np.nan_to_num(probabilities).argmax(axis=1) if len(errors) else 0, 0)
         labels = [self._names[index] if ok else None for index, ok in zip(best, usable, strict=True)]
         top = probabilities.max(axis=1) if len(errors) else np.empty(0)
-        columns = {name: probabilities[:, index] for index, name in enumerate(self._names)}
+        columns = {name: probabilities[:, index] for index, name in enumerate(class_columns(self._names))}
         texts = {"label": pd.Series(labels, dtype=object), "error": pd.Series(errors, dtype=object)}  # None stays None
         return pd.DataFrame({"label": texts["label"], "probability": top, **columns, "error": texts["error"]})
 
@@ -174,18 +175,16 @@ def at_most(photos: Iterator[object], limit: int) -> list[object]:
     return taken
 
 
-def keep_top(table: pd.DataFrame, top_k: int) -> pd.DataFrame:
+def keep_top(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
     """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
 
     The column ``top_k`` holds lists of ``{"label": ..., "probability": ...}``, likeliest first.
     """
-    classes = table.drop(columns=["label", "probability", "error"])
+    classes = table[class_columns(class_names)]
     order = np.argsort(-classes.to_numpy(np.float64), axis=1, kind="stable")[:, :top_k]
     usable = table["error"].isna()
     tops = [
-        [{"label": str(classes.columns[place]), "probability": float(row.iloc[place])} for place in places]
-        if ok
-        else []
+        [{"label": class_names[place], "probability": float(row.iloc[place])} for place in places] if ok else []
         for places, (_, row), ok in zip(order, classes.iterrows(), usable, strict=True)
     ]
     return table[["label", "probability"]].assign(top_k=pd.Series(tops, dtype=object), error=table["error"])

@@ -27,6 +27,7 @@ LEVELS = (
         "pipeline.models",
         "pipeline.data",
         "pipeline.checkpoint",
+        "pipeline.class_columns",
         "pipeline.digests",
         "pipeline.interrupts",
         "pipeline.processes",

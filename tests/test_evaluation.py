@@ -12,6 +12,7 @@ from mlflow.utils.validation import _validate_metric_name
 from sklearn import metrics as reference
 
 from pipeline import evaluation
+from pipeline.class_columns import class_columns
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -231,7 +232,7 @@ def test_prediction_table_names_every_photo() -> None:
 
 @given(st.permutations(["path", "path_class", "label", "correct_class", "correct", "daisy"]))
 def test_class_columns_never_clash(class_names: list[str]) -> None:
-    columns = evaluation.class_columns(class_names)
+    columns = class_columns(class_names, evaluation.PREDICTION_COLUMNS)
     every = [*evaluation.PREDICTION_COLUMNS, *columns]
     assert len(set(every)) == len(every)
     assert columns[class_names.index("daisy")] == "daisy"

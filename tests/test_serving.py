@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from pipeline.config import TrainConfig
 from pipeline.data.decode import decode
 from pipeline.data.store import Store, prepared_store
 from pipeline.models.backend import load_backend
-from pipeline.serving import CHUNK, SERVED, About, Classifier, photos_of, save_classifier
+from pipeline.serving import CHUNK, SERVED, About, Classifier, keep_top, photos_of, save_classifier
 
 CLASSES = ("blue", "green", "red")
 
@@ -47,6 +48,21 @@ def classifier(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Classi
 @pytest.fixture
 def photo(photo_folder: Path) -> Path:
     return photo_folder / "green" / "green1.jpg"
+
+
+def test_classes_may_be_called_like_what_is_said_of_a_photo(classifier: Classifier, photo: Path) -> None:
+    """As in a folder of good parts and faults."""
+    names = ("error", "label", "ok")
+    renamed = Classifier(classifier._folder)
+    renamed.about = replace(classifier.about, class_names=names)
+    expected = _probabilities(classifier.predict([photo]))[0]
+    table = renamed.predict([photo])
+    assert list(table) == ["label", "probability", "error_class", "label_class", "ok", "error"]
+    assert table.loc[0, ["error_class", "label_class", "ok"]].tolist() == pytest.approx(expected)
+    assert table.loc[0, "label"] == names[expected.argmax()]
+    assert table["error"].isna().all()
+    (top,) = keep_top(table, names, 2)["top_k"]
+    assert [entry["label"] for entry in top] == [names[place] for place in np.argsort(-expected)[:2]]
 
 
 def _probabilities(table: pd.DataFrame) -> np.ndarray:

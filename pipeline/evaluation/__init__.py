@@ -23,7 +23,6 @@ from pipeline.evaluation.intervals import bootstrap_interval, interval_table
 from pipeline.evaluation.metrics import METRICS, classification_metrics, metric_name, per_class_table
 from pipeline.evaluation.tables import (
     PREDICTION_COLUMNS,
-    class_columns,
     confusion_rates,
     confusion_table,
     prediction_table,
@@ -31,7 +30,7 @@ from pipeline.evaluation.tables import (
 
 __all__ = [
     "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",
-    "class_columns", "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
+    "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
     "corrupted", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error", "fit_temperature",
     "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table", "prediction_table",
     "reliability_table", "why_not", "with_temperature",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from pipeline.class_columns import class_columns
 from pipeline.evaluation.checks import checked_indices, checked_predictions
 
 PREDICTION_COLUMNS = ("path", "label", "predicted", "probability", "correct")
@@ -41,17 +42,6 @@ def prediction_table(
     predictions = probabilities.argmax(axis=1)
     columns = ([str(path) for path in paths], names[labels], names[predictions], probabilities.max(axis=1))
     facts = pd.DataFrame(dict(zip(PREDICTION_COLUMNS, (*columns, labels == predictions), strict=True)))
-    return pd.concat([facts, pd.DataFrame(probabilities, columns=class_columns(class_names))], axis=1)
-
-
-def class_columns(class_names: Sequence[str]) -> list[str]:
-    """Return the probability column of each class: its name, with ``_class`` added to a name that is taken."""
-    taken = {*PREDICTION_COLUMNS, *class_names}
-    columns = []
-    for name in class_names:
-        if name in PREDICTION_COLUMNS:
-            while name in taken:
-                name += "_class"
-            taken.add(name)
-        columns.append(name)
-    return columns
+    return pd.concat(
+        [facts, pd.DataFrame(probabilities, columns=class_columns(class_names, PREDICTION_COLUMNS))], axis=1
+    )

@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 import pipeline
+from pipeline.class_columns import class_columns
 
 NAME = "model"
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
@@ -29,7 +30,7 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
     if logged := _logged(run_id):
         return logged
     columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
-    columns += [ColSpec("double", name) for name in class_names]
+    columns += [ColSpec("double", name) for name in class_columns(class_names)]
     columns += [ColSpec("string", "error", required=False)]
     package = Path(pipeline.__file__).parent
     with _open(run_id):
