@@ -13,5 +13,7 @@ fix:
 MLproject: pipeline/config/groups.py pipeline/flags.py pipeline/mlproject.py
 	python -m pipeline.mlproject > MLproject
 
-requirements:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.txt
+PINS = uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+requirements: # what a model's environment and conda get; and, for pip, the same with every extra
+	$(PINS) --output-file requirements.txt
+	$(PINS) --all-extras --constraint requirements.txt --output-file constraints.txt

@@ -59,7 +59,7 @@ def packages() -> Iterator[Finding]:
         if not need.specifier.contains(found[need.name] or "0", prereleases=True)
     ]
     for text in wrong:
-        yield Finding("wrong", "packages", f"{text} (pip install -c requirements.txt -e .)")
+        yield Finding("wrong", "packages", f"{text} (pip install -c constraints.txt -e .)")
     if not wrong:
         yield Finding("ok", "packages", f"{len(wanted)} packages on Python {sys.version.split()[0]}")
 

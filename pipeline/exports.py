@@ -77,7 +77,7 @@ def check_formats(names: tuple[str, ...]) -> None:
             raise UserError(f"formats must be among {', '.join(FORMATS)}, got {name!r}")
         if missing := [package for package in FORMATS[name].packages if not importlib.util.find_spec(package)]:
             raise UserError(
-                f"format {name} needs {', '.join(missing)}, got none (pip install -c requirements.txt -e '.[export]')"
+                f"format {name} needs {', '.join(missing)}, got none (pip install -c constraints.txt -e '.[export]')"
             )
 
 

@@ -33,6 +33,7 @@ MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJECT["dependencies"])}
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+ALL_PINS = [line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
 OPTIONAL = {
     "sqlalchemy_dlock": "postgres",
     "ray": "ray",
@@ -88,8 +89,8 @@ def test_the_file_is_what_the_module_writes() -> None:
     assert written.stdout == (ROOT / "MLproject").read_text()
 
 
-@pytest.mark.parametrize("line", PINS)
-def test_every_line_of_requirements_pins_one_version(line: str) -> None:
+@pytest.mark.parametrize("line", ALL_PINS)
+def test_every_line_of_constraints_pins_one_version(line: str) -> None:
     assert "://" not in line
     assert "--" not in line
     need = Requirement(line)
@@ -104,6 +105,13 @@ def test_every_dependency_is_pinned_inside_its_range(name: str) -> None:
     pins = [pin for pin in map(Requirement, PINS) if canonicalize_name(pin.name) == name]
     assert pins
     assert [str(pin) for pin in pins if not CORE[name].specifier.contains(next(iter(pin.specifier)).version)] == []
+
+
+def test_constraints_are_the_requirements_and_those_of_every_extra() -> None:
+    assert {line.partition(" ;")[0] for line in PINS} <= {line.partition(" ;")[0] for line in ALL_PINS}
+    pinned = {canonicalize_name(Requirement(line).name) for line in ALL_PINS}
+    extras = [Requirement(line) for lines in PYPROJECT["optional-dependencies"].values() for line in lines]
+    assert {canonicalize_name(need.name) for need in extras} - {"photo-pipeline"} <= pinned
 
 
 def test_conda_brings_python_and_pip_and_pip_the_rest() -> None:

@@ -14,7 +14,7 @@ from pipeline.config import UserError
 def run(config: CONFIG) -> None:
     """Serve the page until interrupted."""
     if not importlib.util.find_spec("streamlit"):
-        raise UserError("demo needs Streamlit, got none (pip install -c requirements.txt -e '.[demo]')")
+        raise UserError("demo needs Streamlit, got none (pip install -c constraints.txt -e '.[demo]')")
     from pipeline import demo, registry, tracking
     from pipeline.server import check_is_free
 
