@@ -86,7 +86,5 @@ def sleeping_trial(config: TuneConfig, seconds: float, number: int) -> None:
     replaced: Any = trials
     replaced.tracked_fit, replaced.log_store = fit, nothing
     replaced.prepared_store = lambda *_: SimpleNamespace(digest="photos")
-    replaced.tracking = SimpleNamespace(
-        run=nothing, set_tags=nothing, close=tracking.close, StoreGone=tracking.StoreGone
-    )
+    replaced.tracking = SimpleNamespace(**vars(tracking) | {"run": nothing, "set_tags": nothing})
     trials.run_trial(config, "", math.inf, number)

@@ -13,9 +13,11 @@ from pipeline.interrupts import SIGNALS, held_back
 
 @pytest.fixture(autouse=True)
 def _handlers_stay() -> object:
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
     before = [signal.getsignal(number) for number in SIGNALS]
     yield
     assert [signal.getsignal(number) for number in SIGNALS] == before
+    signal.signal(signal.SIGINT, found)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -44,5 +44,5 @@ def test_a_short_training_beats_chance(real_photos: Path, data_root: Path) -> No
     store = prepared_store(config, data_root)
     result = fit(config, store)
     majority = store.class_counts()["validation"].max() / len(store.labels("validation"))
-    assert majority < 0.55
-    assert result.best.val_accuracy > 0.65
+    assert majority < 0.6
+    assert result.best.val_accuracy > majority + 0.08

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -25,32 +26,46 @@ mlflow.models.set_model(Nothing())
 
 
 @pytest.fixture
-def model_uri(tracking_store: MlflowClient, tmp_path: Path) -> str:
-    """A logged model whose classifier folder holds one file."""
+def log_model(tracking_store: MlflowClient, tmp_path: Path) -> Callable[[], str]:
+    """A function that logs a model whose classifier folder holds one file, and returns its address."""
     code, folder = tmp_path / "model_code.py", tmp_path / "classifier"
     code.write_text(MODEL_CODE)
     folder.mkdir()
     (folder / "classifier.json").write_text("{}")
-    with mlflow.start_run():
-        info = mlflow.pyfunc.log_model(
-            name="model", python_model=str(code), artifacts={"classifier": str(folder)}, pip_requirements=["mlflow"]
-        )
-    return str(info.model_uri)
+
+    def log() -> str:
+        with mlflow.start_run():
+            info = mlflow.pyfunc.log_model(
+                name="model", python_model=str(code), artifacts={"classifier": str(folder)}, pip_requirements=["mlflow"]
+            )
+        return str(info.model_uri)
+
+    return log
+
+
+@pytest.fixture
+def model_uri(log_model: Callable[[], str]) -> str:
+    return log_model()
 
 
 def _aliases(client: MlflowClient) -> dict[str, str]:
     return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
 
 
-def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, model_uri: str) -> None:
-    assert registry.register(model_uri, NAME) == Version(NAME, "1")
+def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, log_model: Callable[[], str]) -> None:
+    first = log_model()
+    assert registry.register(first, NAME) == Version(NAME, "1")
     assert _aliases(tracking_store) == {CHALLENGER: "1"}
-    assert registry.register(model_uri, NAME) == Version(NAME, "2")
+    assert registry.register(log_model(), NAME) == Version(NAME, "2")
     assert _aliases(tracking_store) == {CHALLENGER: "2"}
+    assert registry.register(first, NAME) == Version(NAME, "1"), "a model becomes a version once"
+    assert _aliases(tracking_store) == {CHALLENGER: "1"}
 
 
-def test_a_champion_is_replaced_only_by_who_knows_it(tracking_store: MlflowClient, model_uri: str) -> None:
-    first, second = registry.register(model_uri, NAME), registry.register(model_uri, NAME)
+def test_a_champion_is_replaced_only_by_who_knows_it(
+    tracking_store: MlflowClient, log_model: Callable[[], str]
+) -> None:
+    first, second = registry.register(log_model(), NAME), registry.register(log_model(), NAME)
     registry.promote(first, None)
     assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
     for compared_with in (None, second):
@@ -61,10 +76,10 @@ def test_a_champion_is_replaced_only_by_who_knows_it(tracking_store: MlflowClien
 
 
 def test_an_alias_that_another_machine_moves_meanwhile_is_noticed(
-    tracking_store: MlflowClient, model_uri: str, monkeypatch: pytest.MonkeyPatch
+    tracking_store: MlflowClient, log_model: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the setting of the alias and the look after; a lock of this machine does not reach that far."""
-    first, second = registry.register(model_uri, NAME), registry.register(model_uri, NAME)
+    first, second = registry.register(log_model(), NAME), registry.register(log_model(), NAME)
     set_alias = MlflowClient.set_registered_model_alias
 
     def set_and_lose(client: MlflowClient, name: str, alias: str, number: str) -> None:
