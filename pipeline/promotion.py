@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline import evaluation, registry
 from pipeline.assessment import TestPhotos
+from pipeline.class_columns import class_columns
 from pipeline.config import DataConfig, PromotionConfig, UserError
 from pipeline.parity import check_parity
 from pipeline.photos import open_store
@@ -114,7 +115,7 @@ def _champion_answers(champion: Version, about: About, photos: TestPhotos, data:
         return f"the champion, version {champion.number}, cannot be compared: {error}"
     if table["error"].notna().any():
         return f"the champion, version {champion.number}, cannot read {int(table['error'].notna().sum())} test photos"
-    return table[list(about.class_names)].to_numpy(np.float64)
+    return table[class_columns(about.class_names)].to_numpy(np.float64)
 
 
 def _has_seen(about: About, photos: TestPhotos, data: str) -> str:
