@@ -133,7 +133,7 @@ def _without_assistant(page: Page) -> None:
 def _unfolded_trials(site: Site, page: Page) -> Locator:
     """Open the list of runs and return the rows of the two trials below their search."""
     page.goto(f"{site.ui}/#/experiments/0/runs")
-    searches = page.get_by_role("row").filter(has_text=re.compile(r"^.*2 trials"))
+    searches = page.get_by_role("row").filter(has_text=", 2 trials")
     parent = searches.filter(has=page.get_by_role("button")).first  # the same search again has nothing to unfold
     parent.wait_for()
     _without_assistant(page)
