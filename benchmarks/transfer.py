@@ -35,9 +35,13 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure ours in full and the others in part; ``quick`` does so at 64 px."""
     size = 64 if quick else SIZE
     folder = prepared_store(DataConfig(data=data, image_size=size)).source.resolve()
-    seconds = {"ours": _ours(folder, size), "plain fit": _plain(folder, size)}
+    contenders = {"ours": _ours, "plain fit": _plain}
     if importlib.util.find_spec("keras_tuner"):
-        seconds["KerasTuner"] = _keras_tuner(folder, size)
+        contenders["KerasTuner"] = _keras_tuner
+    seconds: dict[str, float] = {}
+    for name, contender in contenders.items():
+        seconds[name] = contender(folder, size)
+        print(f"{name}: {seconds[name]:.0f} s", flush=True)
     case = f"{TRIALS} heads on a frozen ResNet-50, {size} px"
     rows = [
         (case, name, "seconds", value, value, value, *[seconds["ours"] / value] * 3) for name, value in seconds.items()
