@@ -96,7 +96,7 @@ def _draw(table: pd.DataFrame, name: str) -> Figure:
         whiskers = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
         axes.barh(rows["contender"], rows["median"], xerr=whiskers, color=colours, capsize=3)
         for place, (value, high) in enumerate(zip(rows["median"], rows["high"], strict=True)):
-            text = "never" if math.isnan(value) else f"{value:.3g}"
+            text = "never" if math.isnan(value) else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
             axes.text(np.nan_to_num(high), place, f"  {text}", va="center", fontsize=style.SMALL)
         axes.set_xlabel(rows["unit"].iloc[0], fontsize=style.NORMAL)
         axes.set_title(case, fontsize=style.NORMAL)
