@@ -45,4 +45,4 @@ def test_a_short_training_beats_chance(real_photos: Path, data_root: Path) -> No
     result = fit(config, store)
     majority = store.class_counts()["validation"].max() / len(store.labels("validation"))
     assert majority < 0.6
-    assert result.best.val_accuracy > majority + 0.08
+    assert result.best.val_accuracy > max(0.65, majority + 0.08)
