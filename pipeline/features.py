@@ -26,13 +26,13 @@ from pipeline.data.store import Store
 from pipeline.data.whole import file_when_whole
 from pipeline.models.backend import policy_of
 from pipeline.models.builder import build_classifier
-from pipeline.models.predict import BATCH
+from pipeline.models.predict import BATCH, compiled_forward
 from pipeline.models.structure import architecture_name
 
 if TYPE_CHECKING:
     import keras
 
-FORMAT = 2  # raise when the same backbone and photos would give other features
+FORMAT = 3  # raise when the same backbone and photos would give other features
 
 
 class FeatureCache:
@@ -123,10 +123,10 @@ class FeatureCache:
             for start in tqdm(range(0, len(images), BATCH), desc=f"features of {split}", leave=False, disable=None):
                 rows = np.arange(start, min(start + BATCH, len(images)))
                 pixels = augmented(images, rows, self._config, view) if view else images[rows]
-                array[rows] = extractor.predict_on_batch(pixels)
+                array[rows] = extractor(pixels)
             array.flush()
 
-    def _extractor(self, precision: str) -> keras.Model:
+    def _extractor(self, precision: str) -> Callable[[np.ndarray], np.ndarray]:
         import keras
 
         classifier = self.classifier
@@ -136,7 +136,7 @@ class FeatureCache:
                 self._config, classes, policy_of(precision), load_weights=False, start_from=self.classifier
             )
             classifier.set_weights(self.classifier.get_weights())
-        return keras.Model(classifier.inputs[0], classifier.get_layer("pool").output)
+        return compiled_forward(keras.Model(classifier.inputs[0], classifier.get_layer("pool").output))
 
 
 def _about(classifier: keras.Model) -> tuple[str, int]:

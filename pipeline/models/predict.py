@@ -28,9 +28,13 @@ def compiled_forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Return the model's forward pass as one graph for any number of photos: uint8 -> float32 logits.
 
     A call has nothing around it; `predict_on_batch` has a data set's worth of checks, which one photo would pay for.
+    The graph computes with the weights of this moment, batch normalisation folded into the convolutions.
     """
     import tensorflow as tf
 
+    from pipeline.models.folding import folded
+
+    model = folded(model)
     signature = tf.TensorSpec((None, *model.input_shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda images: model(images, training=False), input_signature=[signature])
     return lambda images: graph(images).numpy()
