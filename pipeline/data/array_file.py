@@ -1,10 +1,10 @@
-"""A .npy file that grows row by row, so that a store larger than memory can be written.
-
-NumPy's format pads its header for exactly this: the row count may be rewritten in place.
-"""
+"""A .npy file written row by row, so that a store larger than memory can be, and summed by another thread meanwhile."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -12,35 +12,39 @@ import numpy as np
 
 
 class ArrayFile:
-    """Append uint8 rows of one ``shape``; the file is valid once `close` has returned."""
+    """Write ``rows`` uint8 rows of one ``shape``; the file is valid once all are appended and `close` has returned."""
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.count = 0
+    def __init__(self, path: Path, rows: int, shape: tuple[int, ...]) -> None:
+        self._missing = rows
         self._shape = shape
+        self._sum = hashlib.sha256()
+        self._summing = ThreadPoolExecutor(max_workers=1)  # in order, beside the writing: neither holds the GIL
         self._file = path.open("wb")
-        self._write_header()
-        self._header_bytes = self._file.tell()
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, *shape)})
+        self._write(header.getbuffer())
 
     def append(self, row: np.ndarray) -> None:
-        """Append one row: uint8 of the file's shape."""
+        """Append one row: uint8 of the file's shape, which is not to change until `close`."""
         assert row.shape == self._shape
         assert row.dtype == np.uint8
-        self._file.write(row.tobytes())
-        self.count += 1
+        self._write(memoryview(np.ascontiguousarray(row)))
+        self._missing -= 1
 
-    def close(self) -> None:
-        """Write the final row count and close the file; the end of a ``with`` does so, too, unless an error ends it."""
-        with self._file:
-            self._file.seek(0)
-            self._write_header()
-            assert self._file.tell() == self._header_bytes
+    def close(self) -> str:
+        """Close the file and return its SHA-256, hexadecimal."""
+        self._file.close()
+        self._summing.shutdown()
+        assert self._missing == 0
+        return self._sum.hexdigest()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._file.close() if error else self.close()
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._summing.shutdown(cancel_futures=True)
 
-    def _write_header(self) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
+    def _write(self, content: memoryview) -> None:
+        self._summing.submit(self._sum.update, content)
+        self._file.write(content)

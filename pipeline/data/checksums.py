@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 SUMS, SIZES = "SHA256SUMS", "sizes.json"
 LARGE_BYTES = 64 << 20
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the sizes and sums of all files of a folder, which is to change no more."""
+def write_checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write the sizes and sums of all files of a folder, which is to change no more; ``known`` are sums by name."""
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name not in (SUMS, SIZES)}
     (folder / SIZES).write_text(json.dumps(sizes, indent=2))
     names = [*sizes, SIZES]
     with ThreadPoolExecutor() as pool:
-        sums = pool.map(_sha256, [folder / name for name in names])
+        sums = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
     (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True)))
 
 

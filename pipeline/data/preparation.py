@@ -59,13 +59,13 @@ def write_store(draft: Path, config: DataConfig, source: Path, candidates: Seque
     accepted["class_index"] = accepted["label"].map(class_names.index)
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names)
-    _join_shards(draft, accepted, config.image_size)
+    sums = _join_shards(draft, accepted, config.image_size)
     accepted.drop(columns=["shard", "place", "mirrored_phash"]).to_parquet(draft / "manifest.parquet")
     quarantined.to_parquet(draft / "quarantined.parquet")
     duplicates.to_parquet(draft / "duplicates.parquet")
     about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
     (draft / "store.json").write_text(json.dumps(about_store, indent=2))
-    write_checksums(draft)
+    write_checksums(draft, sums)
 
 
 def _decoded(
@@ -102,18 +102,26 @@ def _reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[in
     return lambda row: shard(int(places[row, 0]))[places[row, 1]]
 
 
-def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> None:
-    """Write each split's pixels into one array; a shard goes as soon as it is copied: no second copy is kept."""
+def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> dict[str, str]:
+    """Write each split's pixels into one array, and return the sums of these files by their names.
+
+    A shard goes as soon as it is copied: no second copy is kept.
+    """
     with contextlib.ExitStack() as files:
         shape = (image_size, image_size, 3)
-        arrays = {split: files.enter_context(ArrayFile(draft / f"{split}.npy", shape)) for split in SPLITS}
+        rows = accepted["split"].value_counts()
+        arrays = {
+            split: files.enter_context(ArrayFile(draft / f"{split}.npy", int(rows[split]), shape)) for split in SPLITS
+        }
         rows_of = accepted.groupby("shard").indices
         for shard in written_shards(draft / SHARDS):
             images = shard.photos(image_size)["image"]
             for split, place in accepted.loc[rows_of.get(shard.number, ()), ["split", "place"]].itertuples(index=False):
                 arrays[split].append(images[place])
             shard.remove()
+        sums = {f"{split}.npy": array.close() for split, array in arrays.items()}
     shutil.rmtree(draft / SHARDS)
+    return sums
 
 
 def _check_every_split_has_every_class(manifest: pd.DataFrame, class_names: Sequence[str]) -> None:

@@ -110,17 +110,19 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
     cv2.setNumThreads(1)  # the processes share the cores
     done = shard.records_so_far()
     pixels_file = shard.unfinished(shard.pixels_file)
-    with pixels_file.open("ab") as pixels:
+    with pixels_file.open("a+b") as pixels:
         pixels.truncate(sum(not record["reason"] for record in done) * photo_type(config.image_size).itemsize)
+        pixels.seek(0)
+        pixels_sum = hashlib.file_digest(pixels, SHA256)
         for photo in photos[len(done) :]:
             with _ends_the_process_after(DECODE_LIMIT_S):
                 record, bytes_of_photo = examined(photo, config)
             if bytes_of_photo:
                 pixels.write(bytes_of_photo)
                 pixels.flush()
+                pixels_sum.update(bytes_of_photo)
             shard.add(record)
-    with pixels_file.open("rb") as written:
-        shard.add({SHA256: hashlib.file_digest(written, SHA256).hexdigest()})
+    shard.add({SHA256: pixels_sum.hexdigest()})
     pixels_file.replace(shard.pixels_file)
     shard.unfinished(shard.records_file).replace(shard.records_file)
 
