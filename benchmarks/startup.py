@@ -49,6 +49,7 @@ def _seconds(folder: str, command: list[str], until: str = "") -> Callable[[], f
             assert process.stdout is not None
             found = any(until and until in line for line in process.stdout)
             seconds = time.perf_counter() - start
+            process.terminate()
             process.communicate()
         if until and not found:
             raise RuntimeError(f"{command} must print {until!r}")
