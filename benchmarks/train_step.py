@@ -143,7 +143,7 @@ def _keras_default(config: TrainConfig, store: Store, steps: int) -> Callable[[]
     network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     steps = min(steps, len(photos) - 1)  # the last batch is a smaller one
     ends: list[float] = []
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: ends.append(time.perf_counter()))
+    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: ends.append(time.perf_counter()))
 
     def measure() -> float:
         ends.clear()
