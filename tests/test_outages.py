@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import optuna
 import pytest
@@ -24,6 +25,14 @@ MIB = 2**20
 pytestmark = pytest.mark.slow
 
 
+class Server(NamedTuple):
+    """Where an MLflow server is to answer, and a client of it."""
+
+    port: int
+    uri: str
+    client: MlflowClient
+
+
 @pytest.fixture
 def train(photo_folder: Path) -> list[str]:
     return [
@@ -35,6 +44,15 @@ def train(photo_folder: Path) -> list[str]:
 @pytest.fixture
 def client(project: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Server:
+    """An address that commands of the test's environment log to; `mlflow_server` makes a server answer there."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    return Server(port, uri, MlflowClient(uri))
 
 
 def _runs(client: MlflowClient) -> list[Run]:
@@ -66,13 +84,10 @@ def _ended(process: subprocess.Popen[str], exit_code: int) -> str:
 
 
 def test_the_tracking_server_goes_away_and_comes_back(
-    project: Path, train: list[str], environment: dict[str, str]
+    project: Path, train: list[str], environment: dict[str, str], server: Server
 ) -> None:
     """The training ends all the same, but cannot register its model; the same command does only that."""
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    client = MlflowClient(uri)
+    port, uri, client = server
     with mlflow_server(project, port, environment):
         training = _start(train, project, environment)
         wait_while_running(lambda: any(len(_steps(client, run)) > 2 for run in _runs(client)), training)
@@ -89,12 +104,9 @@ def test_the_tracking_server_goes_away_and_comes_back(
 
 
 def test_the_tracking_server_goes_away_under_a_search(
-    project: Path, train: list[str], environment: dict[str, str]
+    project: Path, train: list[str], environment: dict[str, str], server: Server
 ) -> None:
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    client = MlflowClient(uri)
+    port, _, client = server
     search = ["tune" if word == "train" else word for word in train]
     search += ["--n_trials=2", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
 
