@@ -80,7 +80,7 @@ class Shard:
     def add(self, record: Record) -> None:
         """Append a record to an unfinished shard."""
         with self.unfinished(self.records_file).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(_as_line(record))
 
     def photos(self, image_size: int) -> np.ndarray:
         """Return the memory-mapped usable photos of a whole shard, a structured array of `photo_type`."""
@@ -110,7 +110,8 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
     cv2.setNumThreads(1)  # the processes share the cores
     done = shard.records_so_far()
     pixels_file = shard.unfinished(shard.pixels_file)
-    with pixels_file.open("a+b") as pixels:
+    records_file = shard.unfinished(shard.records_file)
+    with pixels_file.open("a+b") as pixels, records_file.open("a", buffering=1) as records:  # a line at a time
         pixels.truncate(sum(not record["reason"] for record in done) * photo_type(config.image_size).itemsize)
         pixels.seek(0)
         pixels_sum = hashlib.file_digest(pixels, SHA256)
@@ -121,10 +122,10 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
                 pixels.write(bytes_of_photo)
                 pixels.flush()
                 pixels_sum.update(bytes_of_photo)
-            shard.add(record)
-    shard.add({SHA256: pixels_sum.hexdigest()})
+            records.write(_as_line(record))
+        records.write(_as_line({SHA256: pixels_sum.hexdigest()}))
     pixels_file.replace(shard.pixels_file)
-    shard.unfinished(shard.records_file).replace(shard.records_file)
+    records_file.replace(shard.records_file)
 
 
 def examined(photo: Candidate, config: DataConfig) -> tuple[Record, bytes]:
@@ -173,6 +174,10 @@ def _read(path: Path, most_bytes: int) -> bytes:
         if (size := os.fstat(file.fileno()).st_size) > most_bytes:
             raise BadImage(by_rule("too many bytes", size))
         return file.read()
+
+
+def _as_line(record: Record) -> str:
+    return json.dumps(record) + "\n"
 
 
 def _lines(file: Path) -> list[Record]:
