@@ -28,7 +28,7 @@ class ArrayFile:
         """Append one row: uint8 of the file's shape, which is not to change until `close`."""
         assert row.shape == self._shape
         assert row.dtype == np.uint8
-        self._write(memoryview(np.ascontiguousarray(row)))
+        self._write(np.ascontiguousarray(row).data)
         self._missing -= 1
 
     def close(self) -> str:
