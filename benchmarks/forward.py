@@ -6,13 +6,12 @@ on batches in memory, the pixels' scaling and the head included.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import in_turns
+from benchmarks.measure import in_turns, per_second
 from pipeline.config import TrainConfig
 from pipeline.models.backend import load_backend, policy_of
 from pipeline.models.builder import build_classifier
@@ -41,14 +40,5 @@ def _compare(variant: str, size: int, precision: str, rounds: int) -> pd.DataFra
     photos = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), np.uint8)
     as_built = tf.function(lambda images: model(images, training=False))
     forwards = {"folded": compiled_forward(model), "as built": lambda images: as_built(images).numpy()}
-    timed = {name: _timed(forward, photos) for name, forward in forwards.items()}
+    timed = {name: partial(per_second, BATCH, partial(forward, photos)) for name, forward in forwards.items()}
     return in_turns(f"{variant}, {size} px, {precision}", "photos/s", timed, rounds)
-
-
-def _timed(forward: Callable[[np.ndarray], np.ndarray], photos: np.ndarray) -> Callable[[], float]:
-    def measure() -> float:
-        start = time.perf_counter()
-        forward(photos)
-        return len(photos) / (time.perf_counter() - start)
-
-    return measure

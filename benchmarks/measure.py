@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def in_turns(case: str, unit: str, contenders: Mapping[str, Callable[[], float]]
             if number:
                 measured[name].append(value)
     return compared(case, unit, measured)
+
+
+def per_second(count: float, work: Callable[[], object]) -> float:
+    """Do the work, which is ``count`` of something, and return how many of it were done in a second."""
+    start = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - start)
 
 
 def compared(case: str, unit: str, measured: Mapping[str, Sequence[float]]) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import compared, in_turns
+from benchmarks.measure import compared, in_turns, per_second
 from pipeline.config import TrainConfig
 from pipeline.data.batches import TrainingBatches
 from pipeline.data.store import Store, prepared_store
@@ -100,22 +100,16 @@ def _pytorch(config: TrainConfig, precision: str, steps: int) -> Iterator[dict[s
         ask.close()
 
 
-def _timed(images: int, work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return images / (time.perf_counter() - start)
-
-
 def _ours(trainer: Trainer, steps: int) -> Callable[[], float]:
     epochs = itertools.count(1)
-    return lambda: _timed(trainer.images(steps), lambda: trainer.train(next(epochs), trainer.steps - steps))
+    return lambda: per_second(trainer.images(steps), lambda: trainer.train(next(epochs), trainer.steps - steps))
 
 
 def _our_step(trainer: Trainer, steps: int, images: np.ndarray, targets: np.ndarray) -> Callable[[], float]:
     import tensorflow as tf
 
     batch = tf.constant(images), tf.constant(targets)
-    return lambda: _timed(trainer.images(steps), lambda: [trainer.step(*batch) for _ in range(steps)])
+    return lambda: per_second(trainer.images(steps), lambda: [trainer.step(*batch) for _ in range(steps)])
 
 
 def _keras_resident(
@@ -129,7 +123,7 @@ def _keras_resident(
     options = tf.data.Options()
     options.autotune.enabled = False  # else it may sleep for seconds at the end
     batches = tf.data.Dataset.from_tensors((images, targets)).repeat(steps).with_options(options)
-    return lambda: _timed(trainer.images(steps), lambda: network.fit(batches, shuffle=False, verbose=0))
+    return lambda: per_second(trainer.images(steps), lambda: network.fit(batches, shuffle=False, verbose=0))
 
 
 def _keras_default(config: TrainConfig, store: Store, steps: int) -> Callable[[], float]:
@@ -167,4 +161,4 @@ def _matrix_product_rate(precision: str) -> float:
     matrix = tf.cast(tf.random.stateless_normal((MATRIX_SIDE, MATRIX_SIDE), (0, 0)), precision)
     product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     product()
-    return max(_timed(2 * MATRIX_SIDE**3, lambda: product().numpy()) for _ in range(ROUNDS))
+    return max(per_second(2 * MATRIX_SIDE**3, lambda: product().numpy()) for _ in range(ROUNDS))

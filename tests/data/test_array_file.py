@@ -52,6 +52,16 @@ def test_a_view_with_gaps_is_stored_like_its_copy(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy")[0], wide)
 
 
+def test_the_header_holds_a_billion_rows(tmp_path: Path) -> None:
+    with ArrayFile(tmp_path / "rows.npy", 1_000_000_000, (2,)) as file:
+        file.append(np.zeros(2, np.uint8))
+    with (tmp_path / "rows.npy").open("rb") as written:
+        assert np.lib.format.read_magic(written) == (1, 0)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(written)
+        assert (shape, dtype) == ((1_000_000_000, 2), np.uint8)
+        assert written.read() == b"\0\0"
+
+
 def test_a_file_that_lacks_rows_is_our_own_mistake(tmp_path: Path) -> None:
     file = ArrayFile(tmp_path / "rows.npy", 2, (3, 2))
     file.append(np.zeros((3, 2), np.uint8))
