@@ -85,7 +85,7 @@ def settle(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
         if RESULT in trial.user_attrs:
             close_run(trial.user_attrs[RUN_ID])
             study.add_trial(_finished(trial))  # what is marked as failed stays so
-    orphans = [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if _is_orphan(trial)]
+    orphans = _orphans(study)
     for trial in orphans:
         if RESULT in trial.user_attrs:
             close_run(trial.user_attrs[RUN_ID])
@@ -133,6 +133,12 @@ def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) ->
         study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
 
 
-def _is_orphan(trial: FrozenTrial) -> bool:
-    # Under the lock no living process has a trial of which it has not yet said that it is its own.
-    return OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])
+def _orphans(study: Study) -> list[FrozenTrial]:
+    """Return the running trials whose process is gone.
+
+    Under the lock no living process has a trial of which it has not yet said that it is its own. They are read a
+    second time, because a process may end its trial, and itself, between the first reading and the look at it.
+    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    gone = {trial.number for trial in running if OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])}
+    return [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if trial.number in gone]

@@ -350,6 +350,23 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     assert orphans.settle(study, _no_run) == []
 
 
+def test_a_trial_that_ends_as_it_is_looked_at_is_nobodys_orphan(
+    config: Callable[..., TuneConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = search.open_study(config(), "digest")
+    trial = study.ask()
+    trial.set_user_attr(orphans.OWNER, owner_mark())
+    trial.set_user_attr(orphans.RESULT, {"value": 0.7, "pruned": False})
+
+    def ends_now(_: str) -> bool:
+        study.tell(trial, 0.7)
+        return True
+
+    monkeypatch.setattr(orphans, "is_gone", ends_now)
+    assert orphans.settle(study, _no_run) == []
+    assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE]
+
+
 def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
     study = search.open_study(config(), "digest")
     wanted, gone = config(), _owner_that_is_gone()

@@ -19,6 +19,7 @@ from pipeline import tracking
 from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
 from pipeline.flags import config_text
 from pipeline.processes import owner
+from pipeline.tracking import runs
 
 CONFIG = TrainConfig(data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True)
 
@@ -226,3 +227,17 @@ def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: Mlflow
         tracking.end_below(parent)
     assert {run_id: tracking_store.get_run(run_id).info.status for run_id in below} == below
     assert tracking_store.get_run(other).info.status == "RUNNING"
+
+
+def test_a_run_that_ends_as_it_is_looked_at_is_not_killed(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = tracking_store.create_run("0", tags={"process": owner()}).info.run_id
+
+    def ends_now(_: str) -> bool:
+        tracking_store.set_terminated(run_id, "FINISHED")
+        return True
+
+    monkeypatch.setattr(runs, "is_gone", ends_now)
+    assert tracking.connect() == 0
+    assert tracking_store.get_run(run_id).info.status == "FINISHED"

@@ -51,7 +51,9 @@ def _heal() -> int:
     """Send what waits, and mark as KILLED the runs of this host whose process could not close them; return how many."""
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
-    dead = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
+    gone = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
+    # Asked a second time: a process may have closed its run, and ended, between the first time and the look at it.
+    dead = [run_id for run_id in gone if MlflowClient().get_run(run_id).info.status == "RUNNING"]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
         MlflowClient().set_terminated(run_id, "KILLED")
