@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.batches import TrainingBatches
+from pipeline.data.mixing import is_mixed
 from pipeline.data.store import Store
 from pipeline.features import FeatureCache
 from pipeline.models.backend import load_backend, on_gpu, policy_of, strategy_for
@@ -213,5 +214,5 @@ class Trainer:
 
 
 def takes_features(config: TrainConfig) -> bool:
-    """Return whether the head can be trained by itself: nothing before it changes, and mixup blends pixels."""
-    return config.freeze_backbone and not config.mixup
+    """Return whether the head can be trained by itself: nothing before it changes, and no photo is mixed."""
+    return config.freeze_backbone and not is_mixed(config)

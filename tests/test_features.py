@@ -115,8 +115,9 @@ def test_an_interrupted_computation_leaves_nothing_that_counts(
     assert np.isfinite(cache.validation()).all()
 
 
-def test_mixup_blends_pixels_and_so_takes_no_features(config: TrainConfig, store: Store) -> None:
-    fit(_changed(config, mixup=0.2, epochs=1, warmup_epochs=0), store)
+@pytest.mark.parametrize("flag", ["mixup", "cutmix"])
+def test_a_mix_is_of_pixels_and_so_takes_no_features(flag: str, config: TrainConfig, store: Store) -> None:
+    fit(_changed(config, epochs=1, warmup_epochs=0, **{flag: 0.2}), store)
     assert not (store.folder / "features").exists()
 
 

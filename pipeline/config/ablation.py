@@ -10,7 +10,7 @@ from pipeline.config.base import Config
 
 # What a ResNet on small photos could owe its accuracy to; what needs a download (weights=imagenet) is left out.
 DEFAULT_FACTORS = (
-    "depth=34;block=v2,vd;skip_connections=false;stem=deep;width=0.5;augment=none,light,strong;mixup=0.2;"
+    "depth=34;block=v2,vd;skip_connections=false;stem=deep;width=0.5;augment=none,light,strong;mixup=0.2;cutmix=1;"
     "label_smoothing=0.1;ema=0.99;image_ops=opening,closing,erosion,dilation,gradient,top_hat,black_hat,clahe,grey;"
     "image_size=32,96;optimizer=sgd&learning_rate=0.1&weight_decay=0.0005;lr_schedule=constant,step;head_units=512"
 )

@@ -25,7 +25,7 @@ VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1)
 WEIGHTS: Any = Field(
     "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
 )
-SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixup.")
+SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixes.")
 
 
 class RecipeConfig(Config):
@@ -96,6 +96,9 @@ class TrainingConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
     augment: Augment = Field("medium", description="Random changes to photos (see pipeline/data/augmentation.py).")
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
+    cutmix: float = Field(
+        0.0, ge=0, description="Alpha of CutMix's Beta distribution; 0 for none; beside mixup, each batch draws one."
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
     optimizer: OptimizerName = Field("adamw", description="sgd has Nesterov momentum 0.9; adam no weight decay.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate, after warm-up.")

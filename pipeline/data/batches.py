@@ -1,4 +1,4 @@
-"""Training batches from the prepared store: order, augmentation and mixup of an epoch, all from its seed.
+"""Training batches from the prepared store: order, augmentation and mixes of an epoch, all from its seed.
 
 Nothing here remembers anything: the batches of epoch 7 are the same whether or not epochs 1 to 6 were drawn.
 """
@@ -13,12 +13,13 @@ import numpy as np
 
 from pipeline.config import TrainingConfig
 from pipeline.data.augmentation import augment
+from pipeline.data.mixing import mixed
 from pipeline.data.store import Store
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-ORDER, AUGMENT, MIXUP = 1, 2, 3  # what a random stream is for: the first part of its key, so that none is shared
+ORDER, AUGMENT, MIX = 1, 2, 3  # what a random stream is for: the first part of its key, so that none is shared
 PREFETCH_BATCHES = 4
 
 
@@ -53,7 +54,7 @@ class TrainingBatches:
         if self._features:
             return self._features(epoch)[rows], targets
         images = _resized(augmented(self._images, rows, self._config, epoch), self._side)
-        return self._mixed(images, targets, epoch, step) if self._config.mixup else (images, targets)
+        return mixed(images, targets, self._config, (MIX, self._config.seed, epoch, step))
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the row numbers of the training split in the order in which this epoch takes them."""
@@ -82,14 +83,6 @@ class TrainingBatches:
         if device:
             return batches.apply(tf.data.experimental.prefetch_to_device(device, PREFETCH_BATCHES))
         return batches.prefetch(PREFETCH_BATCHES)
-
-    def _mixed(self, images: np.ndarray, targets: np.ndarray, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Blend the batch with itself in reverse order (mixup, Zhang et al. 2018)."""
-        rng = np.random.default_rng((MIXUP, self._config.seed, epoch, step))
-        share = float(rng.beta(self._config.mixup, self._config.mixup))
-        flat = images.reshape(len(images), -1)
-        blended = cv2.addWeighted(flat, share, np.ascontiguousarray(flat[::-1]), 1 - share, 0).reshape(images.shape)
-        return blended, share * targets + (1 - share) * targets[::-1]
 
 
 def augmented(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:

@@ -69,7 +69,9 @@ def test_orders_differ_between_epochs_and_between_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [{}, {"augment": "strong"}, {"mixup": 0.4}, {"augment": "medium", "mixup": 0.2}], ids=repr
+    "flags",
+    [{}, {"augment": "strong"}, {"mixup": 0.4}, {"cutmix": 1.0}, {"augment": "medium", "mixup": 0.2, "cutmix": 1.0}],
+    ids=repr,
 )
 def test_a_batch_depends_on_seed_epoch_and_step_alone(flags: dict[str, object]) -> None:
     first = _batches(seed=3, **flags)
@@ -127,6 +129,33 @@ def test_mixup_blends_photos_and_targets_in_the_same_shares(alpha: float, seed: 
     share = (targets * own).sum(axis=1)[differ][0]
     np.testing.assert_allclose(targets, share * own + (1 - share) * others, atol=1e-5)
     np.testing.assert_allclose(images[:, 0, 0, 0], share * rows + (1 - share) * rows[::-1], atol=0.51)
+
+
+@given(alpha=st.floats(0.1, 10), seed=st.integers(0, 2**32 - 1), step=st.integers(0, 3))
+@settings(deadline=None, max_examples=50)
+def test_cutmix_pastes_a_rectangle_and_shares_targets_by_area(alpha: float, seed: int, step: int) -> None:
+    batches = _batches(cutmix=alpha, seed=seed)
+    order = batches.order(1)
+    images, targets = batches.batch(1, step, order)
+    rows = order[5 * step : 5 * step + 5]
+    others = rows[::-1]
+    mine = images == rows[:, None, None, None]
+    assert (mine | (images == others[:, None, None, None])).all()
+    place = mine[rows != others][0, :, :, 0]  # the same in every photo
+    assert (mine[rows != others] == place[..., None]).all()
+    share = place.mean()
+    pasted = ~place
+    assert pasted.sum() == pasted.any(axis=0).sum() * pasted.any(axis=1).sum()  # a rectangle
+    wanted = share * np.eye(CLASSES)[rows % CLASSES] + (1 - share) * np.eye(CLASSES)[others % CLASSES]
+    np.testing.assert_allclose(targets, wanted, atol=1e-6)
+    assert (images.dtype, targets.dtype) == (np.uint8, np.float32)
+
+
+def test_of_two_mixes_every_batch_draws_one() -> None:
+    batches = _batches(count=80, mixup=0.4, cutmix=1.0)
+    images = np.concatenate([_epoch(batches, epoch)[0] for epoch in range(1, 6)])
+    even = (images == images[:, :, :1, :1]).all(axis=(1, 2, 3, 4))  # photos are of one colour, until one is cut
+    assert 20 < even.sum() < 60  # of 80 batches
 
 
 def test_mixup_draws_another_share_for_every_batch() -> None:
