@@ -28,14 +28,14 @@ from pipeline.experiment import Trained
 from pipeline.trainer import Epoch
 from pipeline.workers import run_tasks, warm_up
 
-WORKERS = (1, 2, 4, 8, 16, 32)
-TRIAL_S, EPOCHS = 30, 16
-TRIALS_PER_WORKER = 2
+WORKERS = (1, 4, 16, 32)
+TRIAL_S, EPOCHS = 60, 16
+TRIALS_PER_WORKER = 3
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure every number of workers; ``quick`` two of them with short trials. ``data`` is not used."""
-    warm_up("pipeline.trials")
+    warm_up("pipeline.preload_stores")
     workers, seconds = ((1, 4), 3.0) if quick else (WORKERS, TRIAL_S)
     with _postgres() as url:
         shares = {f"{count} workers": [_share(url, count, seconds)] for count in workers}

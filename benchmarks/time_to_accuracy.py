@@ -29,8 +29,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "start_size=32": {"start_size": 32},
     "batch_size=32": {"batch_size": 32},
     "resnet18_vd, light, 3e-3": {"variant": "resnet18_vd", "augment": "light", "learning_rate": 3e-3},
-    "128 px": {"image_size": 128},
-    "128 px, start_size=64": {"image_size": 128, "start_size": 64},
 }
 
 

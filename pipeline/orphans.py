@@ -141,4 +141,5 @@ def _orphans(study: Study) -> list[FrozenTrial]:
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     gone = {trial.number for trial in running if OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])}
-    return [trial for trial in study.get_trials(states=(TrialState.RUNNING,)) if trial.number in gone]
+    now = study.get_trials(states=(TrialState.RUNNING,)) if gone else []
+    return [trial for trial in now if trial.number in gone]

@@ -82,10 +82,14 @@ def known_good(config: TuneConfig) -> list[dict[str, Any]]:
 
 def line_up_start(study: Study, config: TuneConfig) -> None:
     """Line up the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    begun = [trial.system_attrs.get("fixed_params") for trial in trials]
     for start in known_good(config):
-        if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if start not in begun:
+            study.enqueue_trial(start)
             return
-        study.enqueue_trial(start, skip_if_exists=True)
 
 
 def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
