@@ -99,14 +99,18 @@ def _draw(table: pd.DataFrame, name: str) -> Figure:
     figure = style.new_figure(9, 0.4 * sum(bars) + 0.9 * len(cases) + 0.4, name.replace("_", " "))
     panels = figure.subplots(len(cases), squeeze=False, height_ratios=bars)[:, 0]
     for axes, case in zip(panels, cases, strict=True):
-        rows = table[table["case"] == case][::-1].replace(math.inf, math.nan)
-        colours = [style.GREY] * (len(rows) - 1) + [style.BLUE]
-        whiskers = [rows["median"] - rows["low"], rows["high"] - rows["median"]]
-        axes.barh(rows["contender"], rows["median"], xerr=whiskers, color=colours, capsize=3)
-        for place, (value, high) in enumerate(zip(rows["median"], rows["high"], strict=True)):
+        rows = table[table["case"] == case][::-1]
+        numbers = rows[["median", "low", "high"]].replace(math.inf, math.nan)
+        edge = 1.15 * float(numbers.max(axis=None)) if numbers.notna().any(axis=None) else 1.0
+        places, high = np.arange(len(rows)), numbers["high"].fillna(edge)  # what was never reached lies beyond the edge
+        axes.barh(places, numbers["median"].fillna(0), color=[style.GREY] * (len(rows) - 1) + [style.BLUE])
+        axes.hlines(places, numbers["low"].fillna(edge), high, color="black")
+        axes.plot(numbers["low"], places, "|", numbers["high"], places, "|", color="black")
+        for place, value, end in zip(places, numbers["median"], high, strict=True):
             text = "never" if math.isnan(value) else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
-            axes.text(np.nan_to_num(high), place, f"  {text}", va="center", fontsize=style.SMALL)
+            axes.text(end, place, f"  {text}", va="center", fontsize=style.SMALL)
+        axes.set_yticks(places, rows["contender"])
         axes.set_xlabel(rows["unit"].iloc[0], fontsize=style.NORMAL)
         axes.set_title(case, fontsize=style.NORMAL)
-        axes.set_xlim(0, 1.15 * float(np.nan_to_num(rows["high"].max())) or 1)
+        axes.set_xlim(0, edge)
     return figure

@@ -116,7 +116,7 @@ def _confirmation(again: Again, trial: FrozenTrial) -> Confirmation:
 def train_again(config: TuneConfig, parent: str, again: Again) -> Done | None:
     """Train a config again, in a run of its own under the run ``parent``, unless that is done or under way."""
     store = open_store_once(config.data_config())
-    study = search.open_study(config, store.digest)
+    study = search.open_study(config, store.digest, worker=0)
     second = search.open_second_study(config, study)
 
     def wanted() -> bool:

@@ -8,6 +8,7 @@ beat nor the last one of a study, and a process of this host is known to be gone
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import TuneConfig, with_variables
-from pipeline.processes import is_gone
+from pipeline.processes import is_gone, is_here
 from pipeline.study_lock import Lock, study_lock
 
 HEARTBEAT_S, GRACE_S = 30, 120
@@ -32,16 +33,22 @@ RESULT = "result"  # user attribute: what a trial came to, kept before its run i
 CloseRun = Callable[[str], None]
 
 
-def storage_of(url: str) -> optuna.storages.RDBStorage:
+def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage:
     """Open an Optuna storage in which running trials say now and then that they live.
+
+    Args:
+        url: of the database.
+        has_tables: whether they are known to be there and of this version, which takes a tenth of a second to find out.
 
     Raises:
         UserError: the address names a variable that is not set.
     """
     address = with_variables(url)
-    with study_lock(address, "tables"):  # two that make them at once fail
+    with contextlib.nullcontext() if has_tables else study_lock(address, "tables"):  # two that make them at once fail
         return optuna.storages.RDBStorage(
             address,
+            skip_table_creation=has_tables,
+            skip_compatibility_check=has_tables,
             engine_kwargs={"pool_pre_ping": True},  # a server may have been restarted between two trials
             heartbeat_interval=HEARTBEAT_S,
             grace_period=GRACE_S,
@@ -77,10 +84,7 @@ def settle(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
     One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
     and lined up again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
     """
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    optuna.storages.fail_stale_trials(study)  # and lines them up, by `_retry`
-    now = study.get_trials(deepcopy=False)
-    silent = [trial for trial in running if now[trial.number].state == TrialState.FAIL]
+    silent = _silent(study)
     for trial in silent:
         if RESULT in trial.user_attrs:
             close_run(trial.user_attrs[RUN_ID])
@@ -131,6 +135,16 @@ def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) ->
     params = {**lined_up, **trial.params}
     if params and all(other.user_attrs.get(RETRY_OF) != trial.number for other in waiting):
         study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
+
+
+def _silent(study: Study) -> list[FrozenTrial]:
+    """Fail the running trials of other hosts that are silent, line them up again by `_retry`, and return them."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
+        return []  # Optuna asks for every trial's last beat by itself
+    optuna.storages.fail_stale_trials(study)
+    now = study.get_trials(deepcopy=False)
+    return [trial for trial in running if now[trial.number].state == TrialState.FAIL]
 
 
 def _orphans(study: Study) -> list[FrozenTrial]:

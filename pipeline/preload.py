@@ -4,7 +4,6 @@ It takes seven seconds, which every trial would otherwise begin with. That proce
 interrupted: what is meant is the trials.
 """
 
-import gc
 import signal
 
 for number in (signal.SIGINT, signal.SIGTERM):
@@ -18,5 +17,3 @@ import_backend()
 import keras_hub  # noqa: E402, F401
 
 import pipeline.preload_stores  # noqa: E402, F401
-
-gc.freeze()  # no trial looks for garbage among what is imported, nor copies its memory by doing so

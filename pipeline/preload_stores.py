@@ -5,6 +5,7 @@ in memory is opened and left, because only that imports and configures Optuna's 
 """
 
 import contextlib
+import gc
 
 import git  # noqa: F401
 import mlflow.data.pandas_dataset
@@ -18,10 +19,11 @@ import sqlalchemy.orm
 
 with contextlib.suppress(ImportError):  # the extra postgres
     import psycopg  # noqa: F401
-    import sqlalchemy_dlock.factory  # noqa: F401
+    import sqlalchemy_dlock.lock.postgresql  # noqa: F401
 
 PIL.Image.init()
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 optuna.create_study(storage=(storage := optuna.storages.RDBStorage("sqlite://"))).ask()
 storage.engine.dispose()
 sqlalchemy.orm.configure_mappers()
+gc.freeze()  # no trial looks for garbage among what is imported by now, nor copies its memory by doing so

@@ -92,13 +92,13 @@ def line_up_start(study: Study, config: TuneConfig) -> None:
             return
 
 
-def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
+def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) -> Study:
     """Open or create the study of this search.
 
     Args:
         config: the search.
         data_digest: of the prepared photos; part of the study's default name.
-        worker: number of the worker, so that no two draw the same random trials.
+        worker: its number, so that no two draw the same random trials; None for who opens the study first.
 
     Raises:
         UserError: the storage cannot be opened.
@@ -109,7 +109,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
     try:
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
-            storage=storage_of(config.storage),
+            storage=storage_of(config.storage, has_tables=worker is not None),
             pruner=pruner_of(config),
             direction="maximize",
             load_if_exists=True,
@@ -119,7 +119,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int = 0) -> Study:
             f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
             f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
         ) from error
-    study.sampler = _sampler(config, f"{config.seed} {worker} {len(study.get_trials(deepcopy=False))}")
+    study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
     return study
 
 
@@ -127,7 +127,7 @@ def open_second_study(config: TuneConfig, study: Study) -> Study:
     """Open or create the study of the trainings that follow a search; nothing is sampled in it, and nothing pruned."""
     return optuna.create_study(
         study_name=f"{study.study_name}-again",
-        storage=storage_of(config.storage),
+        storage=storage_of(config.storage, has_tables=True),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
         direction="maximize",

@@ -1,8 +1,8 @@
 """The trials of a search, each as a task that a worker process can take.
 
 Joins `search` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
-trial is finished once: it is suggested, and says whose it is, under the study's lock; its result is kept in the study
-before its MLflow run is closed, and the run is closed before the study is told.
+trial is finished once: under the study's lock it is counted, begun, and says whose it is; its result is kept in the
+study before its MLflow run is closed, and the run is closed before the study is told.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
 
     def suggest(trial: Trial) -> Training:
         training = search.suggest(trial, config)
-        _refuse_a_repetition(trial, training)
+        with orphans.start_lock(study, config.storage):  # of two that come to the same config, one must see the other
+            _refuse_a_repetition(trial, training)
         name = f"trial-{trial.number:03d} {describe(training)}"
         return Training("trial", name, training, lambda best: _is_record(study, best), prunes=True)
 
@@ -111,10 +112,9 @@ def run_next(
 
     def objective(trial: Trial) -> float:
         trial.set_user_attr(orphans.OWNER, owner())
+        start.release()  # as soon as others can see that it runs, and whose it is
         training = suggest(trial)
         trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
-        trial.set_user_attr(TRAINING, training_key(training.config))
-        start.release()  # as soon as others can see what is running
         try:
             done.append(_train(trial, training, parent, store))
         except (KeyboardInterrupt, tracking.StoreGone):
@@ -140,6 +140,7 @@ def _refuse_a_repetition(trial: Trial, wanted: TrainConfig) -> None:
         if other.number != trial.number and other.user_attrs.get(TRAINING) == key:
             trial.set_user_attr(search.REPEAT_OF, other.number)
             raise Repeated(other.number)
+    trial.set_user_attr(TRAINING, key)
 
 
 def _line_up_another(study: Study, config: TuneConfig) -> bool:

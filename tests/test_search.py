@@ -118,6 +118,7 @@ def test_workers_try_different_things_and_a_seed_repeats_itself(
 ) -> None:
     def first(number: int, **flags: int) -> TrainConfig:
         wanted = config(storage=f"sqlite:///{tmp_path}/{number}.db", sampler="random", seed=flags.get("seed", 0))
+        search.open_study(wanted, "digest")  # as the parent does
         return search.suggest(search.open_study(wanted, "digest", flags.get("worker", 0)).ask(), wanted)
 
     assert first(1) == first(2)
