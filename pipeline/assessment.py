@@ -63,6 +63,8 @@ class Assessment:
 def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_photos: int) -> Assessment:
     """Judge a classifier, which was read from ``folder``, by its test photos.
 
+    All is of the model as it is served, but for ``accuracy_tta``, that of `mean_with_mirrored`.
+
     Raises:
         DamagedModel: the network gives numbers that are not finite.
     """
@@ -80,6 +82,8 @@ def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_
     for name in evaluation.METRICS:
         metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
     metrics |= {f"{name}_uncalibrated": evaluation.METRICS[name](labels, before) for name in ("ece", "log_loss")}
+    averaged = mean_with_mirrored(classifier, photos.images, probabilities)
+    metrics["accuracy_tta"] = evaluation.METRICS["accuracy"](labels, averaged)
     tables = _tables(photos, before, probabilities, names, intervals)
     metrics["coverage_at_95"] = evaluation.coverage_at(tables["coverage.csv"], SURE)
     if corruption_photos:
@@ -92,6 +96,11 @@ def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_
     found = Assessment(probabilities, metrics, intervals, tables, {}, cost)
     found.figures.update(_figures(found, classifier, photos))
     return found
+
+
+def mean_with_mirrored(classifier: Classifier, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the mean of photos' ``probabilities`` and those of their mirror images (test-time augmentation)."""
+    return (probabilities + classifier.probabilities(images[:, :, ::-1])) / 2
 
 
 def _tables(

@@ -7,7 +7,6 @@ in memory is opened and left, because only that imports and configures Optuna's 
 import contextlib
 import gc
 
-import git  # noqa: F401
 import mlflow.data.pandas_dataset
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import optuna
@@ -17,7 +16,10 @@ import pyarrow.parquet  # noqa: F401
 import seaborn  # noqa: F401
 import sqlalchemy.orm
 
-with contextlib.suppress(ImportError):  # the extra postgres
+with contextlib.suppress(ImportError):  # without the program git
+    import git  # noqa: F401
+
+with contextlib.suppress(ImportError):  # without the extra postgres
     import psycopg  # noqa: F401
     import sqlalchemy_dlock.lock.postgresql  # noqa: F401
 

@@ -47,7 +47,7 @@ EPOCH_METRICS = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "le
 END_METRICS = {"best_epoch", "best_val_accuracy", "best_val_loss", "val_macro_f1"}
 TEST_METRICS = {
     *("test_accuracy", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_balanced_accuracy", "test_macro_f1"),
-    *("test_log_loss", "test_roc_auc", "test_ece", *(f"test_recall_{name}" for name in CLASSES)),
+    *("test_accuracy_tta", "test_log_loss", "test_roc_auc", "test_ece", *(f"test_recall_{name}" for name in CLASSES)),
 }
 RUN_ARTIFACTS = {"confusion_matrix.json", "confusion_matrix.png", "history.png", "config.json"}
 STUDY_PICTURES = {

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.assessment import mean_with_mirrored
 from pipeline.config import TrainConfig
 from pipeline.data.decode import decode
 from pipeline.data.store import Store, prepared_store
@@ -48,6 +49,15 @@ def classifier(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Classi
 @pytest.fixture
 def photo(photo_folder: Path) -> Path:
     return photo_folder / "green" / "green1.jpg"
+
+
+def test_a_photo_and_its_mirror_image_have_the_same_mean(classifier: Classifier, store: Store) -> None:
+    images = np.asarray(store.images("validation"))
+    mirrored = images[:, :, ::-1]
+    mean = mean_with_mirrored(classifier, images, classifier.probabilities(images))
+    other = mean_with_mirrored(classifier, mirrored, classifier.probabilities(mirrored))
+    np.testing.assert_allclose(mean, other, atol=1e-6)
+    assert not np.allclose(mean, classifier.probabilities(images))
 
 
 def test_classes_may_be_called_like_what_is_said_of_a_photo(classifier: Classifier, photo: Path) -> None:
