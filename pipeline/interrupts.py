@@ -9,11 +9,21 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_raised: list[int] = []  # signals that have interrupted this process
+
+
+def interrupt_once(signum: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt: a handler. From then on the signal is ignored, so as not to interrupt the closing."""
+    signal.signal(signum, signal.SIG_IGN)
+    _raised.append(signum)
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether an interruption is waiting; the second one is not held back.
+
+    One that `interrupt_once` has raised before waits, too: TensorFlow has places that catch whatever is raised.
 
     The block asks and ends in its own way; what still waits at its end is raised as KeyboardInterrupt. Outside the main
     thread, where Python sees no signals, nothing is held back.
@@ -32,9 +42,9 @@ def held_back() -> Iterator[Callable[[], bool]]:
     for number in SIGNALS:
         signal.signal(number, note)
     try:
-        yield lambda: bool(waiting)
+        yield lambda: bool(waiting or _raised)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if waiting:
+    if waiting or _raised:
         raise KeyboardInterrupt

@@ -21,12 +21,12 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import forkserver
-from types import FrameType
 from typing import Any
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from pipeline.config import first_line
+from pipeline.interrupts import interrupt_once
 from pipeline.ray_workers import SECONDS_TO_END, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
 
 FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
@@ -153,15 +153,10 @@ def _begin_process(threads: int, environment: dict[str, str]) -> None:
 
 def _interruptible(task: Callable[..., object], job: tuple[object, ...]) -> object:
     """Run the task so that SIGTERM lets it close what it has open."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt_once)
     try:
         return task(*job)
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not interrupt the closing
-    raise KeyboardInterrupt

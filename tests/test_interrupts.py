@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from pipeline.interrupts import SIGNALS, held_back
+from pipeline import interrupts
+from pipeline.interrupts import SIGNALS, held_back, interrupt_once
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,18 @@ def test_the_block_is_told_and_the_interruption_comes_at_its_end(number: int) ->
     with pytest.raises(KeyboardInterrupt):
         work()
     assert told == [False, True]
+
+
+def test_an_interruption_that_something_has_caught_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_raised", [])
+    before = signal.signal(signal.SIGTERM, interrupt_once)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), held_back() as interrupted:
+            assert interrupted()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_second_interruption_is_not_held_back() -> None:
