@@ -33,7 +33,7 @@ from pipeline.data.synthetic import write_synthetic
 
 ROOT = Path(__file__).parents[1]
 PER_CLASS, EPOCHS = 200, 8
-TARGETS, LIMIT_S = (0.5, 0.54, 0.58, 0.62), 150
+TARGETS, LIMIT_S = (0.5, 0.58, 0.62), 150
 SEEDS = (0, 1, 2)
 BEST = "SELECT max(value) FROM metrics WHERE key = 'val_accuracy'"
 FLAGS = {"data": "photos", "image_size": 64, "val_fraction": 0.3, "epochs": EPOCHS, "n_trials": 1000}

@@ -29,8 +29,8 @@ from pipeline.trainer import Epoch
 from pipeline.workers import run_tasks, warm_up
 
 WORKERS = (1, 4, 16, 32)
-TRIAL_S, EPOCHS = 60, 16
-TRIALS_PER_WORKER = 3
+TRIAL_S, EPOCHS = 120, 16  # as long as a training with the default flags takes on two cores
+TRIALS_PER_WORKER = 2
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
