@@ -35,6 +35,7 @@ CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJEC
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
 ALL_PINS = [line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
 OPTIONAL = {
+    "psycopg": "postgres",
     "sqlalchemy_dlock": "postgres",
     "ray": "ray",
     "streamlit": "demo",
