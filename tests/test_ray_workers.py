@@ -142,10 +142,10 @@ def test_an_interruption_lets_tasks_on_nodes_close(cluster: Any, tasks: Any, tmp
     assert len(list(tmp_path.glob("closed *"))) == 2
 
 
-def test_a_cluster_that_is_not_there_is_named() -> None:
+def test_a_cluster_that_is_not_there_is_named(tasks: Any) -> None:
     pytest.importorskip("ray", reason="needs the extra ray")
     with pytest.raises(UserError, match=r"ray_address must be local or a running cluster, got '127.0.0.1:9'") as error:
-        list(run_tasks(print, [], 1, "127.0.0.1:9"))
+        list(run_tasks(tasks.surroundings, [], 1, "127.0.0.1:9"))
     assert "\n" not in str(error.value)
 
 
