@@ -141,7 +141,7 @@ def _silent(study: Study) -> list[FrozenTrial]:
     """Fail the running trials of other hosts that are silent, line them up again by `_retry`, and return them."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
-        return []  # Optuna asks for every trial's last beat by itself
+        return []  # a query for every running trial is saved
     optuna.storages.fail_stale_trials(study)
     now = study.get_trials(deepcopy=False)
     return [trial for trial in running if now[trial.number].state == TrialState.FAIL]

@@ -40,6 +40,13 @@ def _batches(count: int = 23, **flags: object) -> TrainingBatches:
     return TrainingBatches(PhotosInMemory(count), config)  # type: ignore[arg-type]
 
 
+def _batch(step: int, **flags: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images and targets of a batch of the first epoch, and the rows that it is of."""
+    batches = _batches(**flags)
+    order = batches.order(1)
+    return *batches.batch(1, step, order), order[5 * step : 5 * step + 5]
+
+
 def _epoch(batches: TrainingBatches, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     order = batches.order(epoch)
     drawn = [batches.batch(epoch, step, order) for step in range(batches.steps)]
@@ -115,10 +122,7 @@ def test_equal_photos_of_a_batch_are_changed_in_different_ways() -> None:
 @given(alpha=st.floats(0.01, 10), seed=st.integers(0, 2**32 - 1), step=st.integers(0, 3))
 @settings(deadline=None, max_examples=50)
 def test_mixup_blends_photos_and_targets_in_the_same_shares(alpha: float, seed: int, step: int) -> None:
-    batches = _batches(mixup=alpha, seed=seed)
-    order = batches.order(1)
-    images, targets = batches.batch(1, step, order)
-    rows = order[5 * step : 5 * step + 5]
+    images, targets, rows = _batch(step, mixup=alpha, seed=seed)
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-5)
     assert (targets >= 0).all()
     assert (images.dtype, targets.dtype) == (np.uint8, np.float32)
@@ -134,10 +138,7 @@ def test_mixup_blends_photos_and_targets_in_the_same_shares(alpha: float, seed: 
 @given(alpha=st.floats(0.1, 10), seed=st.integers(0, 2**32 - 1), step=st.integers(0, 3))
 @settings(deadline=None, max_examples=50)
 def test_cutmix_pastes_a_rectangle_and_shares_targets_by_area(alpha: float, seed: int, step: int) -> None:
-    batches = _batches(cutmix=alpha, seed=seed)
-    order = batches.order(1)
-    images, targets = batches.batch(1, step, order)
-    rows = order[5 * step : 5 * step + 5]
+    images, targets, rows = _batch(step, cutmix=alpha, seed=seed)
     others = rows[::-1]
     mine = images == rows[:, None, None, None]
     assert (mine | (images == others[:, None, None, None])).all()
