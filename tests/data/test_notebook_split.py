@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import DataConfig
 from pipeline.data.notebook_split import notebook_table
 from pipeline.data.sources import photo_source
+from pipeline.data.store import prepared_store
 
 
 def test_the_test_photos_are_those_that_keras_would_validate_on(photo_folder: Path) -> None:
@@ -41,8 +43,26 @@ def test_the_source_is_a_table_beside_the_photos(photo_folder: Path, tmp_path: P
     assert table.stat().st_mtime_ns == before
 
 
+def test_a_training_photo_that_is_also_among_the_test_photos_is_left_out(photo_folder: Path) -> None:
+    before = notebook_table(photo_folder)
+    tested, *others = (before[before["split"] == split]["path"].tolist() for split in ("test", "validation", "train"))
+    for copies, of in zip(others, tested, strict=False):
+        shutil.copyfile(photo_folder.parent / of, photo_folder.parent / copies[0])
+    shutil.copyfile(photo_folder.parent / tested[2], photo_folder.parent / tested[3])
+    after = notebook_table(photo_folder)
+    assert sorted(set(before["path"]) - set(after["path"])) == sorted(copies[0] for copies in others)
+    assert after["path"].tolist() == [path for path in before["path"] if path in set(after["path"])]
+
+
 @pytest.mark.photos
-def test_flower_photos_have_the_published_counts(real_photos: Path) -> None:
-    counts = notebook_table(real_photos)["split"].value_counts()
+def test_flower_photos_have_the_published_counts_and_can_be_prepared(
+    real_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/flower_photos").symlink_to(real_photos)
+    store = prepared_store(DataConfig(data="flower_photos_notebook", image_size=32))
+    counts = store.manifest["split"].value_counts()
     assert counts["test"] == 734
-    assert counts["train"] + counts["validation"] == 2936
+    assert notebook_table(real_photos)["split"].value_counts()[["train", "validation"]].sum() == 2936 - 3
+    assert 2900 < counts["train"] + counts["validation"] < 2936 - 3  # without those that look like a test photo
