@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 ROOT = Path(__file__).parents[1]
 N_TRIALS, EPOCHS, SEEDS = 3, 2, 1
 KILLS = 8
+MANY_TRIALS = 10  # which take several times as long as the moments of KILLS are apart
 CONFIRM_EPOCHS = 3
 MOST_LIVES = 30
 LONG = 5000  # epochs of a trial that does not end by itself
@@ -69,13 +70,13 @@ def live(driver: subprocess.Popen[str], tracking_store: MlflowClient, photo_fold
     return run
 
 
-def _check_that_all_is_done_once(client: MlflowClient, folder: Path) -> None:
+def _check_that_all_is_done_once(client: MlflowClient, folder: Path, n_trials: int = N_TRIALS) -> None:
     storage = f"sqlite:///{folder / 'mlruns/optuna.db'}"
     names = sorted(optuna.get_all_study_names(storage))
     search, again = (optuna.load_study(study_name=name, storage=storage) for name in names)
     runs = [run for run in client.search_runs(["0"]) if run.data.tags["stage"] != "tune"]
     assert "RUNNING" not in {run.info.status for run in client.search_runs(["0"])}
-    for study, stage, count in ((search, "trial", N_TRIALS), (again, "confirm", SEEDS)):
+    for study, stage, count in ((search, "trial", n_trials), (again, "confirm", SEEDS)):
         states = Counter(trial.state for trial in study.trials)
         assert states[TrialState.RUNNING] == 0
         assert states[TrialState.COMPLETE] + states[TrialState.PRUNED] == count, states
@@ -117,14 +118,14 @@ def test_killed_at_random_moments_a_search_ends_with_its_trials(
     for _ in range(MOST_LIVES):
         victims = [*rng.choices(["worker"], k=rng.randint(0, 2)), "parent"]
         kills = [(usual_s * rng.random() ** 3, victim) for victim in victims] if killed < KILLS else []
-        life = live(kills, seed=killed)
+        life = live(kills, seed=killed, n_trials=MANY_TRIALS)
         killed += life["killed"]
         ended = life["code"] == 0
         if ended:
             break
     assert ended, (tmp_path / "printed.txt").read_text()[-3000:]
     assert killed >= 3, "the search was too quick to be killed"
-    _check_that_all_is_done_once(tracking_store, tmp_path)
+    _check_that_all_is_done_once(tracking_store, tmp_path, MANY_TRIALS)
 
 
 POINTS = [
