@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline import plots  # noqa: E402
+from pipeline.config import TrainConfig  # noqa: E402
+from pipeline.flags import config_text, parse_flags  # noqa: E402
 from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, dress, new_figure, percent_ticks  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
@@ -44,14 +46,17 @@ class Seed(NamedTuple):
 
 
 def seeds_of(recipe: str) -> list[Seed]:
-    """Return the newest evaluated training of every seed, by seed."""
+    """Return the newest evaluated training of every seed, by seed, whether the recipe or its flags were given."""
     client = MlflowClient()
+    free = {"recipe", "seed", "model_name", "resume"}
+    wanted = config_text(parse_flags(TrainConfig, "train", [f"--recipe={recipe}"])).items()
+    fixed = {flag: text for flag, text in wanted if flag not in free}
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found: dict[int, Seed] = {}
     for evaluation in client.search_runs(experiments, "tags.stage = 'evaluate' and attributes.status = 'FINISHED'"):
         tags = evaluation.data.tags
         training = client.get_run(str(client.get_model_version(tags["model_name"], tags["model_version"]).run_id))
-        if training.data.params.get("recipe") == recipe:  # the newest comes first
+        if fixed.items() <= training.data.params.items():  # the newest comes first
             seed = int(training.data.params["seed"])
             found.setdefault(seed, Seed(seed, training, evaluation))
     return [found[seed] for seed in sorted(found)]

@@ -32,6 +32,8 @@ from pipeline.ray_workers import SECONDS_TO_END, TASKS_PER_PROCESS, THREAD_VARIA
 FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
 # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
+# Pebble begins a process for the task after the last, too; where it is slow, its pool's locks must not be gone by then.
+_ended: list[ProcessPool] = []
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
         raise
     finally:
         pool.join()
+        _ended.append(pool)
 
 
 def _begin_process(threads: int, environment: dict[str, str]) -> None:
