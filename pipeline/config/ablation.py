@@ -12,7 +12,8 @@ from pipeline.config.base import Config
 DEFAULT_FACTORS = (
     "depth=34;block=v2,vd;skip_connections=false;stem=deep;width=0.5;augment=none,light,strong;mixup=0.2;cutmix=1;"
     "label_smoothing=0.1;ema=0.99;image_ops=opening,closing,erosion,dilation,gradient,top_hat,black_hat,clahe,grey;"
-    "image_size=32,96;optimizer=sgd&learning_rate=0.1&weight_decay=0.0005;lr_schedule=constant,step;head_units=512"
+    "image_size=32,96;start_size=32;optimizer=sgd&learning_rate=0.1&weight_decay=0.0005;lr_schedule=constant,step;"
+    "head_units=512"
 )
 
 
