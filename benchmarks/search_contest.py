@@ -1,7 +1,7 @@
 """Seconds from the command until a search has seen an accuracy: ours, and KerasTuner's Hyperband and random search.
 
 All search the same space on the same photos, prepared beforehand, with the same split, augmentation, batches, epochs
-and model function, one trial at a time, for `LIMIT_S` each. Ours is the command ``tune`` with its defaults, which
+and model function, one trial at a time, for `LIMIT_S` at most. Ours is the command ``tune`` with its defaults, which
 begins with known good flags, trains with this project's step, and logs to MLflow; KerasTuner trains by Keras' ``fit``
 in float32 (faster at this size than bfloat16) and begins at random, as it does. What has not come by then counts as
 never.

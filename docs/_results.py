@@ -6,6 +6,7 @@ prints the rows and writes ``docs/images/results_RECIPE.png`` and ``results_RECI
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,7 @@ class Seed(NamedTuple):
 
     @property
     def minutes(self) -> float:
-        """From the first line of the command to its last."""
+        """From the start of its run to the end."""
         return (self.training.info.end_time - self.training.info.start_time) / 60_000
 
 
@@ -59,6 +60,8 @@ def seeds_of(recipe: str) -> list[Seed]:
         if fixed.items() <= training.data.params.items():  # the newest comes first
             seed = int(training.data.params["seed"])
             found.setdefault(seed, Seed(seed, training, evaluation))
+    if not found:
+        sys.exit(f"trainings of recipe={recipe} must have been evaluated, got none in {mlflow.get_tracking_uri()}")
     return [found[seed] for seed in sorted(found)]
 
 
@@ -85,7 +88,7 @@ def draw_curves(seeds: list[Seed], recipe: str) -> None:
     """Draw val_accuracy against the minutes of every seed's training."""
     figure = new_figure(9, 4.6, f"{recipe}: accuracy on the validation photos against time")
     axes = figure.subplots()
-    for seed, colour in zip(seeds, (BLUE, VERMILLION, GREEN), strict=False):
+    for seed, colour in zip(seeds, itertools.cycle((BLUE, VERMILLION, GREEN))):
         history = MlflowClient().get_metric_history(seed.training.info.run_id, "val_accuracy")
         minutes = [(point.timestamp - seed.training.info.start_time) / 60_000 for point in history]
         axes.plot(minutes, [point.value for point in history], color=colour, label=f"seed {seed.seed}")

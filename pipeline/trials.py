@@ -113,9 +113,9 @@ def run_next(
     def objective(trial: Trial) -> float:
         trial.set_user_attr(orphans.OWNER, owner())
         start.release()  # as soon as others can see that it runs, and whose it is
-        training = suggest(trial)
-        trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
         try:
+            training = suggest(trial)
+            trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
             done.append(_train(trial, training, parent, store))
         except (KeyboardInterrupt, tracking.StoreGone):
             if RESULT not in trial.user_attrs:

@@ -21,7 +21,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import forkserver
-from typing import Any
+from multiprocessing.context import ForkServerContext
+from typing import Any, ClassVar
 
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
@@ -32,8 +33,6 @@ from pipeline.ray_workers import SECONDS_TO_END, TASKS_PER_PROCESS, THREAD_VARIA
 FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
 # Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
-# Pebble begins a process for the task after the last, too; where it is slow, its pool's locks must not be gone by then.
-_ended: list[ProcessPool] = []
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,21 @@ def _outcome(future: Future[Any]) -> Outcome:
         return Outcome(error=first_line(cause), kind=type(cause).__name__)
 
 
+class _ForkServer(ForkServerContext):
+    """Keeps the locks of its pools until this process ends.
+
+    Pebble begins a process for the task after the last one, too, which opens them by name; it may come to that after
+    the pool has ended.
+    """
+
+    locks: ClassVar[list[Any]] = []
+
+    def RLock(self) -> Any:  # noqa: N802  # multiprocessing's name
+        """Return a new lock."""
+        self.locks.append(super().RLock())
+        return self.locks[-1]
+
+
 @contextlib.contextmanager
 def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
@@ -121,7 +135,7 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
         max_tasks=1 if FORKS else TASKS_PER_PROCESS,
         initializer=_begin_process,
         initargs=(threads, dict(os.environ)),
-        context=multiprocessing.get_context("forkserver" if FORKS else "spawn"),
+        context=_ForkServer() if FORKS else multiprocessing.get_context("spawn"),
     )
     try:
         yield lambda job: pool.schedule(_interruptible, args=(task, job))
@@ -131,7 +145,6 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
         raise
     finally:
         pool.join()
-        _ended.append(pool)
 
 
 def _begin_process(threads: int, environment: dict[str, str]) -> None:

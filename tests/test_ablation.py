@@ -86,8 +86,17 @@ def test_what_equals_the_base_is_left_out(capsys: pytest.CaptureFixture[str]) ->
 def test_the_default_factors_are_the_promised_ones() -> None:
     cells = planned(AblateConfig())
     factors = {setting.factor for cell in cells for setting in cell.settings}
-    assert factors >= {"depth", "block", "skip_connections", "stem", "width", "augment", "mixup", "label_smoothing"}
-    assert factors >= {"ema", "image_ops", "image_size", "start_size", "optimizer", "lr_schedule", "head_units"}
+    assert factors >= {"depth", "block", "skip_connections", "stem", "width", "augment", "mixup", "cutmix"}
+    assert factors >= {
+        "label_smoothing",
+        "ema",
+        "image_ops",
+        "image_size",
+        "start_size",
+        "optimizer",
+        "lr_schedule",
+        "head_units",
+    }
     assert {cell.training.seed for cell in cells} == {0, 1, 2}
     assert not {cell.training.weights for cell in cells} - {"none"}  # nothing is downloaded
     assert len(settings_of(AblateConfig().factors)) * 3 + 3 == len(cells)

@@ -128,8 +128,9 @@ def test_killed_at_random_moments_a_search_ends_with_its_trials(
     _check_that_all_is_done_once(tracking_store, tmp_path, MANY_TRIALS)
 
 
+TOLD = ("process", "training", "config", "run_id", "model_uri", "result")  # to the study, of a trial
 POINTS = [
-    *(f"{when} {what}" for what in ("process", "config", "run_id", "result") for when in ("before", "after")),
+    *(f"{when} {what}" for what in TOLD for when in ("before", "after")),
     "run closed",
 ]
 

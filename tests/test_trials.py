@@ -152,3 +152,22 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
     assert search.trial_counts(study) == (2, 0, 0)
     stages = [run.data.tags["stage"] for run in tracking_store.search_runs(["0"])]
     assert sorted(stages) == ["trial", "trial", "tune"]
+
+
+def test_a_trial_that_is_interrupted_as_it_is_sampled_is_tried_again(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TuneConfig(data=str(photo_folder), image_size=32, storage=f"sqlite:///{tmp_path}/optuna.db")
+    study = search.open_study(config, prepared_store(config.data_config()).digest)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, "_refuse_a_repetition", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trials.run_trial(config, "", math.inf, 0)
+    interrupted, waiting = study.trials
+    assert (interrupted.state.name, waiting.state.name) == ("FAIL", "WAITING")
+    assert waiting.user_attrs["retry_of"] == interrupted.number
+    assert interrupted.params
+    assert waiting.system_attrs["fixed_params"] == interrupted.params

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipeline.config import UserError
-from pipeline.workers import THREAD_VARIABLES, Outcome, run_tasks
+from pipeline.workers import FORKS, THREAD_VARIABLES, Outcome, _ForkServer, run_tasks
 
 # What the workers run. A file of its own, because a started process imports it by name.
 TASKS = """
@@ -103,6 +103,15 @@ def test_tasks_run_in_processes_of_their_own_with_a_share_of_the_cores(tasks, no
     assert str(os.getpid()) not in {pid for pid, *_ in written.values()}
     assert [threads for _, *threads in written.values()] == [["4"] * 3] * 4
     assert dict(os.environ) == before
+
+
+@pytest.mark.skipif(not FORKS, reason="elsewhere processes do not fork")
+def test_a_process_that_begins_late_finds_the_locks_of_its_pool(tasks, notes: Path) -> None:
+    known = len(_ForkServer.locks)
+    assert _outcomes(tasks.note, notes, 1, workers=1) == [Outcome(0)]
+    locks = _ForkServer.locks[known:]
+    assert locks
+    assert all(Path("/dev/shm", f"sem.{lock._semlock.name.strip('/')}").exists() for lock in locks)
 
 
 def test_more_workers_than_cores_get_one_thread_and_a_value_of_the_user_stays(

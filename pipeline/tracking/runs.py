@@ -141,7 +141,8 @@ def _say_how_it_ended(error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
             mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
             mlflow.end_run("KILLED")
-            _heal()  # a process below it may have been stopped as it opened its run, or before it could close it
+            with contextlib.suppress(*ERRORS):  # this run is closed already
+                _heal()  # a process below it may have been stopped as it opened its run, or before it could close it
             return
         mlflow.set_tag("error", first_line(error))
         with contextlib.suppress(OSError):  # the disk may be full

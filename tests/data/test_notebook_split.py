@@ -34,7 +34,7 @@ def test_the_test_photos_are_those_that_keras_would_validate_on(photo_folder: Pa
 def test_the_source_is_a_table_beside_the_photos(photo_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(photo_folder, tmp_path / "flower_photos")
     folder, table = photo_source("flower_photos_notebook", tmp_path)
-    assert table == tmp_path / "flower_photos_notebook.csv"
+    assert table == tmp_path / "flower_photos_notebook-v2.csv"
     rows = table.read_text().splitlines()
     assert rows[0] == "path,label,split"
     assert all((folder / row.split(",")[0]).is_file() for row in rows[1:])
@@ -43,13 +43,14 @@ def test_the_source_is_a_table_beside_the_photos(photo_folder: Path, tmp_path: P
     assert table.stat().st_mtime_ns == before
 
 
-def test_a_training_photo_that_is_also_among_the_test_photos_is_left_out(photo_folder: Path) -> None:
-    before = notebook_table(photo_folder)
+def test_a_training_photo_that_is_also_among_the_test_photos_is_left_out(photo_folder: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(photo_folder, tmp_path / "colours"))
+    before = notebook_table(photos)
     tested, *others = (before[before["split"] == split]["path"].tolist() for split in ("test", "validation", "train"))
     for copies, of in zip(others, tested, strict=False):
-        shutil.copyfile(photo_folder.parent / of, photo_folder.parent / copies[0])
-    shutil.copyfile(photo_folder.parent / tested[2], photo_folder.parent / tested[3])
-    after = notebook_table(photo_folder)
+        shutil.copyfile(tmp_path / of, tmp_path / copies[0])
+    shutil.copyfile(tmp_path / tested[2], tmp_path / tested[3])
+    after = notebook_table(photos)
     assert sorted(set(before["path"]) - set(after["path"])) == sorted(copies[0] for copies in others)
     assert after["path"].tolist() == [path for path in before["path"] if path in set(after["path"])]
 
