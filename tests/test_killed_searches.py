@@ -172,14 +172,17 @@ def test_a_finished_search_has_read_no_test_photo_has_nothing_left_to_do_and_the
 def test_time_that_is_up_stops_in_mid_trial_and_the_same_command_goes_on(
     live: Live, tracking_store: MlflowClient, tmp_path: Path
 ) -> None:
-    long: dict[str, object] = {"epochs": LONG, "workers": 1, "timeout_s": round(_seconds_of_a_short_search(live))}
+    long: dict[str, object] = {"epochs": LONG, "workers": 1, "timeout_s": 2 * round(_seconds_of_a_short_search(live))}
     assert live([], **long)["code"] == 2  # no trial is complete
     assert re.search(rf"time is up after \d+ s: 0/{N_TRIALS} trials", (tmp_path / "printed.txt").read_text())
     before = _only_trial(tracking_store)
-    live([], **long)
-    after = _only_trial(tracking_store)
-    assert after[0] == before[0]
-    assert len(after[1]) > len(before[1])
+    for _ in range(3):  # a machine that has become busy may need the time for the start
+        live([], **long)
+        after = _only_trial(tracking_store)
+        assert after[0] == before[0]
+        if len(after[1]) > len(before[1]):
+            return
+    pytest.fail("the trial did not go on")
 
 
 def _only_trial(client: MlflowClient) -> tuple[str, list[int]]:
