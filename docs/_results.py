@@ -66,7 +66,7 @@ def seeds_of(recipe: str) -> list[Seed]:
 
 
 def rows(seeds: list[Seed]) -> str:
-    """Return a table in Markdown: a row per seed, and their mean and standard deviation."""
+    """Return a table in Markdown: a row per seed and, of several, their mean and standard deviation."""
     table = pd.DataFrame(
         [
             [100 * {**seed.training.data.metrics, **seed.evaluation.data.metrics}[name] for name in COLUMNS]
@@ -79,6 +79,8 @@ def rows(seeds: list[Seed]) -> str:
     for seed, values in table.iterrows():
         texts = [f"{value:.1f} %" for value in values[:-1]]
         lines.append(f"| {seed} | " + " | ".join([*texts, f"{values.iloc[-1]:.0f}"]) + " |")
+    if len(table) == 1:
+        return "\n".join(lines)
     means = [f"**{mean:.1f} ± {spread:.1f} %**" for mean, spread in zip(table.mean(), table.std(), strict=True)][:-1]
     lines.append("| mean ± standard deviation | " + " | ".join([*means, f"{table.iloc[:, -1].mean():.0f}"]) + " |")
     return "\n".join(lines)
@@ -86,7 +88,7 @@ def rows(seeds: list[Seed]) -> str:
 
 def draw_curves(seeds: list[Seed], recipe: str) -> None:
     """Draw val_accuracy against the minutes of every seed's training."""
-    figure = new_figure(9, 4.6, f"{recipe}: accuracy on the validation photos against time")
+    figure = new_figure(9, 4.6, f"{recipe}: val_accuracy against time")
     axes = figure.subplots()
     for seed, colour in zip(seeds, itertools.cycle((BLUE, VERMILLION, GREEN))):
         history = MlflowClient().get_metric_history(seed.training.info.run_id, "val_accuracy")
@@ -104,7 +106,11 @@ def draw_confusion(seeds: list[Seed], recipe: str) -> None:
         mlflow.artifacts.load_dict(f"runs:/{seed.evaluation.info.run_id}/confusion_matrix.json") for seed in seeds
     ]
     frames = [pd.DataFrame(table["data"], table["index"], table["columns"]) for table in tables]
-    title = f"{recipe}: test photos, {len(seeds)} seeds together"
+    title = (
+        f"{recipe}: test photos, {len(seeds)} seeds together"
+        if len(seeds) > 1
+        else f"{recipe}: test photos, seed {seeds[0].seed}"
+    )
     plots.draw_confusion(sum(frames[1:], frames[0]), title).savefig(IMAGES / f"results_{recipe}_confusion.png")
 
 
