@@ -51,7 +51,12 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def peak_megabytes(command: list[str], scale: int) -> float:
-    """Run a command of the pipeline on drawn photos and return what its processes allocated at most."""
+    """Return the most of `sampled_megabytes`."""
+    return max(sampled_megabytes(command, scale))
+
+
+def sampled_megabytes(command: list[str], scale: int) -> list[float]:
+    """Run a command of the pipeline on drawn photos; return what its processes have allocated, every `EVERY_S`."""
     with tempfile.TemporaryDirectory() as folder:
         write_synthetic(Path(folder, "photos"), PHOTOS_PER_CLASS * scale)
         process = subprocess.Popen(
@@ -60,13 +65,13 @@ def peak_megabytes(command: list[str], scale: int) -> float:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
         )
-        peak = 0.0
+        samples = []
         while process.poll() is None:
-            peak = max(peak, _allocated_megabytes(process.pid))
+            samples.append(_allocated_megabytes(process.pid))
             time.sleep(EVERY_S)
         if process.returncode:
             raise RuntimeError(f"{command} ended with exit code {process.returncode}")
-        return peak
+        return samples
 
 
 def _allocated_megabytes(pid: int) -> float:
