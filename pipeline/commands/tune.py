@@ -117,6 +117,7 @@ def _run_trials(study: Study, config: CONFIG, parent: str, say: Say) -> None:
         say(progress.line_of(done, study, config))
 
     if not run_missing(trials.run_trial, missing, tell, study, config, say, deadline):
+        tracking.heal()  # a process that did not end in time could not close its run
         where = progress.summary(study, config)
         say(f"time is up after {config.timeout_s:g} s: {where}; what was running is kept (the same command goes on)")
         tracking.set_tags({tracking.STOPPED: "true"})

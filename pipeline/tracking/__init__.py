@@ -22,7 +22,7 @@ from pipeline.tracking.contents import (
     set_note,
     set_tags,
 )
-from pipeline.tracking.runs import STOPPED, STUDY, close, connect, end_below, environment, run, training_states
+from pipeline.tracking.runs import STOPPED, STUDY, close, connect, end_below, environment, heal, run, training_states
 from pipeline.tracking.store import StoreGone, ui_command, unsent
 
 __all__ = [

@@ -44,10 +44,10 @@ def connect(many_machines: bool = False) -> int:
         UserError: one of them cannot be reached, or not by other machines.
     """
     open_stores(many_machines)
-    return _heal()
+    return heal()
 
 
-def _heal() -> int:
+def heal() -> int:
     """Send what waits, and mark as KILLED the runs of this host whose process could not close them; return how many."""
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
@@ -142,7 +142,7 @@ def _say_how_it_ended(error: BaseException) -> None:
             mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
             mlflow.end_run("KILLED")
             with contextlib.suppress(*ERRORS):  # this run is closed already
-                _heal()  # a process below it may have been stopped as it opened its run, or before it could close it
+                heal()  # a process below it may have been stopped as it opened its run, or before it could close it
             return
         mlflow.set_tag("error", first_line(error))
         with contextlib.suppress(OSError):  # the disk may be full
@@ -177,7 +177,7 @@ def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
     """Return the run of the same training, and the same study, that was stopped, if any."""
     if TRAINING not in tags or config_text(config).get("resume") == "never":
         return None
-    _heal()  # a worker may have been killed since
+    heal()  # a worker may have been killed since
     mine = f"tags.stage = '{tags['stage']}' and tags.{TRAINING} = '{tags[TRAINING]}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
     same = [run for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))]
