@@ -5,14 +5,17 @@ Owns what is said of a data set on the console and in a run; making the store is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from pipeline import plots, review, tracking
+from pipeline import review, tracking
 from pipeline.config import DataConfig, IntakeConfig, UserError
 from pipeline.data import report
 from pipeline.data.store import Store, prepared_store
+from pipeline.data.whole import folder_when_whole
 
 
 def open_store(config: DataConfig, thorough: bool = False) -> Store:
@@ -54,17 +57,34 @@ def _log_report(store: Store, strict: bool) -> None:
 
 
 def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "training") -> None:
-    """Log which data set the open run reads and, for ``sample_splits``, its class counts and sample pictures."""
+    """Log which data set the open run reads and, for ``sample_splits``, tables of it and pictures."""
     tracking.log_data(store.manifest, store.source, store.digest, context)
-    if not sample_splits:
-        return
-    review.log_duplicates(store, sample_splits)
-    counts = store.class_counts()
-    tracking.log_table(counts, "class_counts.json")
-    tracking.log_figure(plots.draw_class_counts(counts, "Photos per class and split"), "class_counts.png")
-    tracking.log_figure(
-        plots.draw_samples(_samples(store, sample_splits), "Photos as the network sees them"), "samples.png"
-    )
+    if sample_splits:
+        tracking.log_table(store.duplicates, "duplicates.csv")
+        tracking.log_table(store.class_counts(), "class_counts.json")
+        tracking.log_folder(_pictures(store, sample_splits))
+
+
+def _pictures(store: Store, splits: Sequence[str]) -> Path:
+    """Return the folder of pictures that show the photos of some splits: a cache, for drawing takes seconds."""
+    folder = store.folder.parents[1] / "pictures" / "-".join([store.digest[:12], *splits])
+    if not folder.is_dir():
+        with contextlib.suppress(FileExistsError), folder_when_whole(folder) as draft:  # another process was faster
+            _draw(store, splits, draft)
+    return folder
+
+
+def _draw(store: Store, splits: Sequence[str], folder: Path) -> None:
+    from pipeline import plots
+
+    pictures = {
+        "class_counts.png": plots.draw_class_counts(store.class_counts(), "Photos per class and split"),
+        "samples.png": plots.draw_samples(_samples(store, splits), "Photos as the network sees them"),
+        "duplicates.png": review.duplicates_sheet(store, splits),
+    }
+    for name, figure in pictures.items():
+        if figure is not None:
+            tracking.save_figure(figure, folder / name)
 
 
 def _samples(store: Store, splits: Sequence[str], count: int = 4) -> dict[tuple[str, str], np.ndarray]:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import label_suspects, plots, tracking
+from pipeline import label_suspects, tracking
 from pipeline.config import first_line
 from pipeline.data.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SUSPECTS_TABLE = "label_suspects.csv"
 MOST_GROUPS, MOST_SUSPECTS = 40, 48  # on a contact sheet
@@ -35,23 +39,21 @@ def duplicates_line(store: Store) -> str:
     )
 
 
-def log_duplicates(store: Store, splits: Sequence[str]) -> None:
-    """Log the pairs as a table and, of groups in ``splits`` or quarantine, a contact sheet."""
-    pairs = store.duplicates
-    tracking.log_table(pairs, "duplicates.csv")
-    seen = [*splits, ""]
+def duplicates_sheet(store: Store, splits: Sequence[str]) -> Figure | None:
+    """Return a contact sheet of the groups in ``splits`` or quarantine, None where there are none."""
+    from pipeline import plots
+
+    pairs, seen = store.duplicates, [*splits, ""]
     shown = pairs[pairs["split"].isin(seen) & pairs["other_split"].isin(seen)]
     if shown.empty:
-        return
+        return None
     largest_first = _sizes(shown).sort_values(ascending=False, kind="stable").index[:MOST_GROUPS]
     groups = {key: shown[shown["group"] == key] for key in largest_first}
     photos = [[_picture(store, path) for path in _paths(group)] for group in groups.values()]
     title = f"{shown['group'].nunique()} groups of photos that show one picture"
     if len(groups) < shown["group"].nunique():
         title += f", the largest {len(groups)}"
-    tracking.log_figure(
-        plots.draw_groups(photos, [_caption(group) for group in groups.values()], title), "duplicates.png"
-    )
+    return plots.draw_groups(photos, [_caption(group) for group in groups.values()], title)
 
 
 def log_suspects(store: Store, split: str, probabilities: np.ndarray) -> str:
@@ -74,6 +76,8 @@ def log_suspects(store: Store, split: str, probabilities: np.ndarray) -> str:
 
 def log_suspect_table(store: Store, suspects: pd.DataFrame, judged: str) -> str:
     """Log a table of suspects with its contact sheet; return how many of the photos that were ``judged`` they are."""
+    from pipeline import plots
+
     tracking.log_table(suspects, SUSPECTS_TABLE)
     shown = suspects.head(MOST_SUSPECTS)
     captions = [f"{row.label}; or {row.suggested}, {row.suggested_probability:.2f}?" for row in shown.itertuples()]

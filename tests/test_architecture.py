@@ -85,6 +85,7 @@ ONLY_IN = {
         "pipeline.assessment",
         "pipeline.plots",
         "pipeline.report",
+        "pipeline.review",
         "pipeline.study_plots",
         "pipeline.tracking",
     },

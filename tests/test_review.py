@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline import label_suspects, plots, review, tracking
+from pipeline import photos as photos_of_commands
 from pipeline.config import PreprocessConfig
 from pipeline.data.decode import decode
 from pipeline.data.store import Store, prepared_store
@@ -58,12 +59,15 @@ def test_duplicates_are_logged_with_their_pictures(
     store: Store, tracking_store: MlflowClient, sheets: list[tuple[list[list[np.ndarray]], list[str], str]]
 ) -> None:
     tracking.connect()
-    with tracking.run("preprocess", "pictures", PreprocessConfig()) as run_id:
-        review.log_duplicates(store, ("train", "validation", "test"))
-    assert {file.path for file in tracking_store.list_artifacts(run_id)} >= {"duplicates.csv", "duplicates.png"}
+    for _ in range(2):
+        with tracking.run("preprocess", "pictures", PreprocessConfig()) as run_id:
+            photos_of_commands.log_store(store, ("train", "validation", "test"))
+        names = {file.path for file in tracking_store.list_artifacts(run_id)}
+        assert names >= {"duplicates.csv", "duplicates.png", "samples.png", "class_counts.png", "class_counts.json"}
     table = pd.read_csv(tracking_store.download_artifacts(run_id, "duplicates.csv"), keep_default_na=False)
     assert table["path"].tolist() == store.duplicates["path"].tolist()
-    photos, captions, title = sheets[0]
+    (sheet,) = sheets  # the second run has the pictures of the first
+    photos, captions, title = sheet
     assert [len(group) for group in photos] == [3, 2]
     assert captions[1] == "same pixels (quarantined): a and b"
     assert title == "2 groups of photos that show one picture"
@@ -74,13 +78,12 @@ def test_duplicates_are_logged_with_their_pictures(
 
 
 def test_groups_of_splits_that_are_not_to_be_seen_are_not_drawn(
-    store: Store, tracking_store: MlflowClient, sheets: list[tuple[list[list[np.ndarray]], list[str], str]]
+    store: Store, sheets: list[tuple[list[list[np.ndarray]], list[str], str]]
 ) -> None:
-    tracking.connect()
     split = store.manifest.set_index("path").loc["a/0.png", "split"]
-    with tracking.run("train", "pictures", PreprocessConfig()):
-        review.log_duplicates(store, {"train", "validation", "test"} - {split})
-    assert [captions for _, captions, _ in sheets] == [["same pixels (quarantined): a and b"]]
+    assert review.duplicates_sheet(store, ("train", "validation", "test")) is not None
+    assert review.duplicates_sheet(store, sorted({"train", "validation", "test"} - {split})) is not None
+    assert [captions for _, captions, _ in sheets][1] == ["same pixels (quarantined): a and b"]
 
 
 def test_label_suspects_are_logged_with_their_pictures(

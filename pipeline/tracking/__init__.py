@@ -19,6 +19,7 @@ from pipeline.tracking.contents import (
     read_table,
     rename,
     run_facts,
+    save_figure,
     set_note,
     set_tags,
 )
@@ -30,5 +31,5 @@ __all__ = [
     "copy_artifacts", "end_below", "environment", "heal", "last_epoch", "log_classifier", "log_data", "log_figure",
     "log_file",
     "log_folder", "log_json", "log_metrics", "log_table", "log_text", "open_run", "read_table", "rename", "run",
-    "run_facts", "set_note", "set_tags", "training_states", "ui_command", "unsent",
+    "run_facts", "save_figure", "set_note", "set_tags", "training_states", "ui_command", "unsent",
 ]  # fmt: skip

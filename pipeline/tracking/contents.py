@@ -12,16 +12,19 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
-from matplotlib.figure import Figure
 from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from pipeline.tracking import outbox
 from pipeline.tracking.model import NAME
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VAL_PREDICTIONS = (
     "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
@@ -39,7 +42,12 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 def log_figure(figure: Figure, file: str) -> None:
     """Store a figure of the open run as PNG."""
-    _log_file(file, lambda path: figure.savefig(path, dpi=110, bbox_inches="tight"))
+    _log_file(file, lambda path: save_figure(figure, path))
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as all runs have them."""
+    figure.savefig(file, dpi=110, bbox_inches="tight")
 
 
 def log_table(table: pd.DataFrame, file: str) -> None:
