@@ -47,11 +47,14 @@ class Seed(NamedTuple):
 
 
 def seeds_of(recipe: str) -> list[Seed]:
-    """Return the newest evaluated training of every seed, by seed, whether the recipe or its flags were given."""
+    """Return the newest evaluated training of every seed, by seed, whether the recipe or its flags were given.
+
+    Where a recipe starts from a model of the registry, every seed may have started from another version.
+    """
     client = MlflowClient()
     free = {"recipe", "seed", "model_name", "resume"}
     wanted = config_text(parse_flags(TrainConfig, "train", [f"--recipe={recipe}"])).items()
-    fixed = {flag: text for flag, text in wanted if flag not in free}
+    fixed = {flag: text for flag, text in wanted if flag not in free and not text.startswith("models:/")}
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found: dict[int, Seed] = {}
     for evaluation in client.search_runs(experiments, "tags.stage = 'evaluate' and attributes.status = 'FINISHED'"):

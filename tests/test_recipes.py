@@ -15,6 +15,7 @@ from pipeline.recipes import FOLDER, names, read_recipe
 from tests.conftest import RunIn
 
 PROMISED = (
+    "daisy_roses_finetuned",
     "daisy_roses_resnet18",
     "flower_photos_imagenet",
     "flower_photos_notebook",
