@@ -20,9 +20,12 @@ def folder_when_whole(folder: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        if folder.is_dir() and any(folder.iterdir()):
-            raise FileExistsError(f"the folder must be new or empty, got {folder} (move it away)")
-        unfinished.replace(folder)
+        try:
+            unfinished.replace(folder)  # where a folder is that holds something, the system refuses
+        except OSError as error:
+            if folder.is_dir() and any(folder.iterdir()):
+                raise FileExistsError(f"the folder must be new or empty, got {folder} (move it away)") from error
+            raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
