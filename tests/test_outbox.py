@@ -45,6 +45,10 @@ def test_an_outage_in_a_run_loses_and_doubles_nothing(
         epoch(2)
         tracking.set_tags({"trial_state": "complete"})
         tracking.log_table(pd.DataFrame({"a": [1]}), "tables/history.csv")
+        pictures = tmp_path / "shown" / "pictures"
+        pictures.mkdir(parents=True)
+        (pictures / "samples.png").touch()
+        tracking.log_folder(pictures.parent)
         assert tracking.unsent() == 1
         with mlflow_server(tmp_path, port, environment):
             epoch(3)
@@ -65,6 +69,7 @@ def test_an_outage_in_a_run_loses_and_doubles_nothing(
             assert run.info.end_time < away_until_ms
             assert run.data.tags.items() >= {"trial_state": "complete", "stopped": "false"}.items()
             assert [file.path for file in client.list_artifacts(run_id, "tables")] == ["tables/history.csv"]
+            assert [file.path for file in client.list_artifacts(run_id, "pictures")] == ["pictures/samples.png"]
             shutil.copytree(tmp_path / "copy", outbox.UNSENT, dirs_exist_ok=True)
         client.delete_run(run_id)
         shutil.rmtree(outbox.UNSENT)
