@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.measure import compared, in_turns
-from pipeline.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
-from pipeline.data.store import Store, prepared_store
-from pipeline.training import fit
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.training.fit import fit
 
 VARIANTS = ("resnet18", "resnet50")
 EPOCHS = 5

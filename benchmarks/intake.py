@@ -27,8 +27,8 @@ import pandas as pd
 from benchmarks.measure import COLUMNS, compared, in_turns
 from benchmarks.memory import COMMANDS, peak_megabytes
 from pipeline.config import DataConfig
-from pipeline.data.sources import photo_source
-from pipeline.data.store import DATA_ROOT, prepared_store
+from pipeline.data.sources.resolve import photo_source
+from pipeline.data.store.store import DATA_ROOT, prepared_store
 
 ROOT = Path(__file__).parents[1]
 SIZES = (64, 224)

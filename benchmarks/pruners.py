@@ -19,7 +19,7 @@ import optuna
 import pandas as pd
 
 from benchmarks.measure import compared
-from pipeline import search
+from pipeline.search import study as search
 from pipeline.config import TuneConfig
 
 ROOT = Path(__file__).parents[1]

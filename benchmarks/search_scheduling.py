@@ -22,11 +22,12 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.measure import compared
-from pipeline import search, tracking, trials
+from pipeline.search import study as search, trials
+from pipeline import tracking
 from pipeline.config import TuneConfig
-from pipeline.experiment import Trained
-from pipeline.trainer import Epoch
-from pipeline.workers import run_tasks, warm_up
+from pipeline.experiment.training_run import Trained
+from pipeline.training.trainer import Epoch
+from pipeline.processes.pool import run_tasks, warm_up
 
 WORKERS = (1, 4, 16, 32)
 TRIAL_S, EPOCHS = 120, 16  # as long as a training with the default flags takes on two cores
@@ -35,7 +36,7 @@ TRIALS_PER_WORKER = 2
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure every number of workers; ``quick`` two of them with short trials. ``data`` is not used."""
-    warm_up("pipeline.preload_stores")
+    warm_up("pipeline.experiment.preload_stores")
     workers, seconds = ((1, 4), 3.0) if quick else (WORKERS, TRIAL_S)
     with _postgres() as url:
         shares = {f"{count} workers": [_share(url, count, seconds)] for count in workers}

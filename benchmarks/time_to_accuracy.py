@@ -16,10 +16,10 @@ import pandas as pd
 
 from benchmarks.measure import compared
 from pipeline.config import TrainConfig
-from pipeline.data.store import Store, prepared_store
-from pipeline.phases import phases_of
-from pipeline.trainer import Epoch, Trainer
-from pipeline.training import fit
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.training.phases import phases_of
+from pipeline.training.trainer import Epoch, Trainer
+from pipeline.training.fit import fit
 
 TARGET = 0.72
 SEEDS = (0, 1, 2)

@@ -31,12 +31,12 @@ import pandas as pd
 
 from benchmarks.measure import compared, in_turns, per_second
 from pipeline.config import TrainConfig
-from pipeline.data.batches import TrainingBatches
-from pipeline.data.store import Store, prepared_store
+from pipeline.training.batches import TrainingBatches
+from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend, policy_of
 from pipeline.models.builder import build_classifier
-from pipeline.phases import phases_of
-from pipeline.trainer import Trainer
+from pipeline.training.phases import phases_of
+from pipeline.training.trainer import Trainer
 
 CASES = [  # variant, image size, batch size, steps of a measurement: the last ones of an epoch
     ("resnet18", 64, 64, 24),

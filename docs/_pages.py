@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.config import Config  # noqa: E402
-from pipeline.flags import as_text, groups_of  # noqa: E402
+from pipeline.config.command_line import as_text, groups_of  # noqa: E402
 from pipeline.mlproject import ENTRY_POINTS  # noqa: E402
 from tests.test_architecture import LEVELS, PACKAGES, imports_of_units  # noqa: E402
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline import plots  # noqa: E402
 from pipeline.config import TrainConfig  # noqa: E402
-from pipeline.flags import config_text, parse_flags  # noqa: E402
+from pipeline.config.command_line import config_text, parse_flags  # noqa: E402
 from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, dress, new_figure, percent_ticks  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"

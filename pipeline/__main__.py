@@ -13,7 +13,7 @@ from types import FrameType
 
 import pipeline.commands
 from pipeline.config import UserError, first_line
-from pipeline.flags import parse_flags
+from pipeline.config.command_line import parse_flags
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
 # What the system says, whoever repeats it, and what SQLite makes of it.

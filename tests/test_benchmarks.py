@@ -106,7 +106,7 @@ def test_a_search_costs_little_and_keeps_its_workers_busy(run_in: RunIn, tmp_pat
 def test_the_search_space_is_the_same_for_keras_tuner() -> None:
     keras_tuner = pytest.importorskip("keras_tuner", reason="needs the extra bench")
     from benchmarks.search_contest import _Choices
-    from pipeline import search
+    from pipeline.search import study as search
     from pipeline.config import TuneConfig
 
     config, parameters = TuneConfig(), keras_tuner.HyperParameters()

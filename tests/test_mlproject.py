@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 import pipeline.commands
 from pipeline.config import Config
-from pipeline.flags import as_text, fields_of, make_config
+from pipeline.config.command_line import as_text, fields_of, make_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {

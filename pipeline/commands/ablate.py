@@ -11,9 +11,9 @@ from pipeline.config import AblateConfig as CONFIG
 from pipeline.config import UserError
 
 if TYPE_CHECKING:
-    from pipeline.ablation import Cell
-    from pipeline.data.store import Store
-    from pipeline.effects import Measured
+    from pipeline.ablation.plan import Cell
+    from pipeline.data.store.store import Store
+    from pipeline.ablation.effects import Measured
 
 ROUNDS = 3  # a training whose process is killed is given to another so often
 SHOWN_FACTORS = 4  # in the run's name
@@ -21,13 +21,14 @@ SHOWN_FACTORS = 4  # in the run's name
 
 def run(config: CONFIG) -> None:
     """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
-    from pipeline import ablation, tracking
-    from pipeline.experiment import training_key
-    from pipeline.workers import warm_up
+    from pipeline.ablation import plan as ablation
+    from pipeline import tracking
+    from pipeline.experiment.training_run import training_key
+    from pipeline.processes.pool import warm_up
 
     cells = ablation.planned(config)
     if not config.ray_address:
-        warm_up("pipeline.preload")
+        warm_up("pipeline.search.preload")
     tracking.connect(many_machines=config.many_machines)
     with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
         store = _opened_stores(cells)
@@ -45,7 +46,7 @@ def _name(cells: Sequence[Cell]) -> str:
 
 def _opened_stores(cells: Sequence[Cell]) -> Store:
     """Prepare all photos here, where it shows its progress, and not in every worker; return those of the base."""
-    from pipeline.photos import log_store, open_store
+    from pipeline.experiment.photos import log_store, open_store
 
     base, *_ = [open_store(data) for data in dict.fromkeys(cell.training.data_config() for cell in cells)]
     log_store(base, sample_splits=("train", "validation"))
@@ -54,8 +55,9 @@ def _opened_stores(cells: Sequence[Cell]) -> Store:
 
 def _train(config: CONFIG, cells: Sequence[Cell], known: Sequence[Measured], parent: str) -> list[Measured]:
     """Return what came of every cell; one whose process dies is given to another."""
-    from pipeline import ablation, tracking
-    from pipeline.workers import run_tasks
+    from pipeline.ablation import plan as ablation
+    from pipeline import tracking
+    from pipeline.processes.pool import run_tasks
 
     measured = {run.place: run for run in known}
     for _ in range(ROUNDS):
@@ -79,7 +81,8 @@ def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
     """Log and print what the accuracies say."""
     import pandas as pd
 
-    from pipeline import effects, plots, tracking
+    from pipeline.ablation import effects
+    from pipeline import plots, tracking
 
     base = [run for run in measured if not run.settings and not math.isnan(run.val_accuracy)]
     if not base:

@@ -15,8 +15,10 @@ def run(config: CONFIG) -> None:
     """Serve the page until interrupted."""
     if not importlib.util.find_spec("streamlit"):
         raise UserError("demo needs Streamlit, got none (pip install -c constraints.txt -e '.[demo]')")
-    from pipeline import demo, registry, tracking
-    from pipeline.server import check_is_free
+    from pipeline.demo import demo
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.serving.server import check_is_free
 
     tracking.connect()
     registry.classifier_folder(config.model_uri)  # a model that is not there is better told of here than on the page

@@ -8,7 +8,7 @@ from pipeline.config import UserError
 
 def run(config: CONFIG) -> None:
     """Print every finding as it comes; end with an error where something must be mended by hand."""
-    from pipeline import doctor
+    from pipeline.commands import doctor_checks as doctor
 
     wrong = 0
     for finding in doctor.findings():

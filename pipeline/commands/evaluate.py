@@ -8,21 +8,22 @@ from pipeline.config import DataConfig, UserError
 from pipeline.config import EvaluateConfig as CONFIG
 
 if TYPE_CHECKING:
-    from pipeline.assessment import Assessment, TestPhotos
-    from pipeline.data.store import Store
-    from pipeline.promotion import Decision
-    from pipeline.registry import Version
-    from pipeline.serving import About
+    from pipeline.promotion.assessment import Assessment, TestPhotos
+    from pipeline.data.store.store import Store
+    from pipeline.promotion.decision import Decision
+    from pipeline.tracking.registry import Version
+    from pipeline.serving.classifier import About
 
 PLACES = ("data", "exclude")  # what is there must be the same, not where it is
 
 
 def run(config: CONFIG) -> None:
     """Report on a model's test photos; make it champion if it is proven better than the present one."""
-    from pipeline import registry, tracking
-    from pipeline.assessment import TestPhotos, assess
-    from pipeline.photos import log_store, open_store
-    from pipeline.serving import Classifier
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.promotion.assessment import TestPhotos, assess
+    from pipeline.experiment.photos import log_store, open_store
+    from pipeline.serving.classifier import Classifier
 
     tracking.connect()
     with tracking.run("evaluate", f"evaluate {config.model_uri}", config):
@@ -45,7 +46,7 @@ def run(config: CONFIG) -> None:
 
 def _data_config(config: CONFIG, about: About) -> DataConfig:
     """Return the model's own data flags; the place of the photos may have changed."""
-    from pipeline.promotion import data_config_of
+    from pipeline.promotion.decision import data_config_of
 
     own = data_config_of(about)
     given = {name: getattr(config, name) for name in DataConfig.model_fields if getattr(config, name, None) is not None}
@@ -69,7 +70,8 @@ def _check_same_photos(store: Store, about: About) -> None:
 
 def _name_run(config: CONFIG, version: Version | None) -> None:
     """Name the run after the version, and count that the test split is read."""
-    from pipeline import registry, tracking
+    from pipeline.tracking import registry
+    from pipeline import tracking
 
     if version is None:
         return
@@ -98,7 +100,8 @@ def _judge(
     config: CONFIG, version: Version | None, about: About, photos: TestPhotos, found: Assessment, data: str
 ) -> Decision:
     """Compare with the champion, promote if that is earned, and log both."""
-    from pipeline import promotion, tracking
+    from pipeline.promotion import decision as promotion
+    from pipeline import tracking
 
     if version is None:
         return promotion.Decision(False, "it is no version of a registered model")
@@ -135,8 +138,9 @@ def _publish(
     config: CONFIG, version: Version | None, about: About, photos: TestPhotos, found: Assessment, decision: Decision
 ) -> None:
     """Write the page that shows all, and the model card: also as the run's note and the version's description."""
-    from pipeline import registry, tracking
-    from pipeline.model_card import evaluation_card
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.experiment.model_card import evaluation_card
     from pipeline.report import TestReport, test_report
 
     name = f"{version.name} version {version.number}" if version else config.model_uri

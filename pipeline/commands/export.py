@@ -15,9 +15,11 @@ def run(config: CONFIG) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from pipeline import registry, serving, tracking
-    from pipeline.exports import check_formats, export
-    from pipeline.own_photos import store_of
+    from pipeline.tracking import registry
+    from pipeline.serving import classifier as serving
+    from pipeline import tracking
+    from pipeline.serving.exports import check_formats, export
+    from pipeline.experiment.own_photos import store_of
 
     check_formats(config.formats)
     tracking.connect()

@@ -8,12 +8,13 @@ from pipeline.config import MainConfig as CONFIG
 
 def run(config: CONFIG) -> None:
     """Run the three commands in turn; the winner becomes champion if it earns it."""
-    from pipeline import registry, tracking
+    from pipeline.tracking import registry
+    from pipeline import tracking
     from pipeline.commands import evaluate, preprocess, tune
-    from pipeline.workers import warm_up
+    from pipeline.processes.pool import warm_up
 
     if not config.ray_address:
-        warm_up("pipeline.preload")  # before anything else starts processes, which would then be what trials fork from
+        warm_up("pipeline.search.preload")  # before anything else starts processes, which would then be what trials fork from
     tracking.connect()
     with tracking.run("main", f"main {config.data}", config):
         preprocess.run(PreprocessConfig(**config.data_config().model_dump(), strict=config.strict))

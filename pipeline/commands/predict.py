@@ -15,9 +15,10 @@ def run(config: CONFIG) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from pipeline import registry, tracking
-    from pipeline.data.intake import printable
-    from pipeline.serving import Classifier
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.data.intake.candidates import printable
+    from pipeline.serving.classifier import Classifier
 
     paths = photo_paths(config.photos)
     tracking.connect()

@@ -8,9 +8,9 @@ from pipeline.config import PreprocessConfig as CONFIG
 def run(config: CONFIG) -> None:
     """Prepare the photos, or find them prepared; log samples, class counts, the data set, and what operations do."""
     from pipeline import tracking
-    from pipeline.data.splits import SPLITS
-    from pipeline.data.stages import stages_of_photos
-    from pipeline.photos import log_store, open_store
+    from pipeline.data.splits.assignment import SPLITS
+    from pipeline.data.store.stages import stages_of_photos
+    from pipeline.experiment.photos import log_store, open_store
 
     tracking.connect()
     with tracking.run("preprocess", f"preprocess {config.data}", config):

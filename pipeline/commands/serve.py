@@ -9,8 +9,9 @@ def run(config: CONFIG) -> None:
     """Answer requests until interrupted."""
     import uvicorn
 
-    from pipeline import registry, tracking
-    from pipeline.server import check_is_free, limited_app
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.serving.server import check_is_free, limited_app
 
     tracking.connect()
     folder = registry.classifier_folder(config.model_uri).parents[1]

@@ -10,7 +10,7 @@ from pipeline.config import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.data.store import Store
+    from pipeline.data.store.store import Store
 
 JUDGED = ("train", "validation")  # a test photo is nobody's to look at before evaluate has
 
@@ -20,8 +20,9 @@ def run(config: CONFIG) -> None:
     import numpy as np
     import pandas as pd
 
-    from pipeline import label_suspects, review, tracking
-    from pipeline.photos import log_store, open_store
+    from pipeline.experiment import label_suspects, review
+    from pipeline import tracking
+    from pipeline.experiment.photos import log_store, open_store
 
     if not label_suspects.can_look():
         raise UserError(label_suspects.MISSING)
@@ -49,11 +50,11 @@ def run(config: CONFIG) -> None:
 def _features(store: Store, config: CONFIG) -> np.ndarray:
     import numpy as np
 
-    from pipeline.experiment import saved_weights
-    from pipeline.features import FeatureCache
+    from pipeline.experiment.training_run import saved_weights
+    from pipeline.training.features import FeatureCache
     from pipeline.models.backend import load_backend
     from pipeline.models.builder import build_classifier
-    from pipeline.models.files import load_classifier
+    from pipeline.models.saved import load_classifier
 
     load_backend()
     wanted = config.train_config(freeze_backbone=True, augment="none")

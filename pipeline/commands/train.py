@@ -7,9 +7,10 @@ from pipeline.config import TrainConfig as CONFIG
 
 def run(config: CONFIG) -> None:
     """Train, log, and register the best epoch's model."""
-    from pipeline import registry, tracking
-    from pipeline.experiment import describe, print_epoch, print_model, tracked_fit, training_key
-    from pipeline.photos import log_store, open_store
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.experiment.training_run import describe, print_epoch, print_model, tracked_fit, training_key
+    from pipeline.experiment.photos import log_store, open_store
 
     tracking.connect()
     with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):

@@ -17,25 +17,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna.study import Study
 
-    from pipeline.confirmations import Again, Confirmation, Winner
-    from pipeline.data.store import Store
-    from pipeline.progress import Say
-    from pipeline.registry import Version
-    from pipeline.space import Space
+    from pipeline.search.confirmations import Again, Confirmation, Winner
+    from pipeline.data.store.store import Store
+    from pipeline.search.progress import Say
+    from pipeline.tracking.registry import Version
+    from pipeline.search.space import Space
 
 
 def run(config: CONFIG) -> None:
     """Run the search to its end and register the winner."""
-    from pipeline import confirmations, progress, registry, search, tracking
-    from pipeline.experiment import print_model, training_key
-    from pipeline.photos import log_store, open_store
-    from pipeline.space_file import space_of, with_space_read
-    from pipeline.workers import warm_up
+    from pipeline.search import confirmations, progress, study as search
+    from pipeline.tracking import registry
+    from pipeline import tracking
+    from pipeline.experiment.training_run import print_model, training_key
+    from pipeline.experiment.photos import log_store, open_store
+    from pipeline.search.space_file import space_of, with_space_read
+    from pipeline.processes.pool import warm_up
 
     config = _with_known_weights(with_space_read(config))
     space = space_of(config)
     if not config.ray_address:
-        warm_up("pipeline.preload")
+        warm_up("pipeline.search.preload")
     tracking.connect(many_machines=config.many_machines)
     name = f"tune {config.data}, {config.n_trials} trials"
     with tracking.run("tune", name, config, training=training_key(config)) as parent:
@@ -64,7 +66,7 @@ def run(config: CONFIG) -> None:
 
 
 def _on_suspects() -> str:
-    from pipeline import label_suspects
+    from pipeline.experiment import label_suspects
 
     found = "doubtful labels, by the winner: label_suspects.csv of the run"
     return found if label_suspects.can_look() else label_suspects.MISSING
@@ -86,8 +88,9 @@ def _with_known_weights(config: CONFIG) -> CONFIG:
 
 
 def _prepare(study: Study, config: CONFIG, space: Space, say: Say) -> None:
-    from pipeline import orphans, search, tracking
-    from pipeline.space_file import unsearched
+    from pipeline.search import recovery as orphans, study as search
+    from pipeline import tracking
+    from pipeline.search.space_file import unsearched
 
     with orphans.start_lock(study, config.storage):
         for orphan in orphans.settle(study, tracking.close):
@@ -102,8 +105,9 @@ def _prepare(study: Study, config: CONFIG, space: Space, say: Say) -> None:
 
 def _run_trials(study: Study, config: CONFIG, parent: str, say: Say) -> None:
     """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
-    from pipeline import progress, search, tracking, trials
-    from pipeline.crew import run_missing
+    from pipeline.search import progress, study as search, trials
+    from pipeline import tracking
+    from pipeline.search.dispatch import run_missing
 
     deadline = time.time() + config.timeout_s if config.timeout_s else math.inf
 
@@ -125,8 +129,8 @@ def _run_trials(study: Study, config: CONFIG, parent: str, say: Say) -> None:
 
 def _train_again(study: Study, config: CONFIG, parent: str, say: Say) -> dict[Again, Confirmation]:
     """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again."""
-    from pipeline import confirmations, search, trials
-    from pipeline.crew import run_missing
+    from pipeline.search import confirmations, study as search, trials
+    from pipeline.search.dispatch import run_missing
 
     wanted = [*confirmations.to_confirm(config, study), *confirmations.to_audit(config, study)]
     if not wanted:
@@ -146,7 +150,8 @@ def _train_again(study: Study, config: CONFIG, parent: str, say: Say) -> dict[Ag
 
 def _log_winner(study: Study, again: dict[Again, Confirmation], say: Say) -> Winner:
     """Log and print who won, by how much that is to be trusted, and what pruning has cost."""
-    from pipeline import confirmations, search, tracking
+    from pipeline.search import confirmations, study as search
+    from pipeline import tracking
 
     confirmed = confirmations.confirmed(again)
     audited = [done for wanted, done in again.items() if wanted.stage == confirmations.AUDIT]
@@ -169,8 +174,8 @@ def _log_winner(study: Study, again: dict[Again, Confirmation], say: Say) -> Win
 
 def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
     from pipeline import tracking
-    from pipeline.model_card import search_card
-    from pipeline.study_plots import draw_study, trial_table
+    from pipeline.experiment.model_card import search_card
+    from pipeline.search.study_plots import draw_study, trial_table
 
     table = trial_table(study)
     tracking.log_table(table, "trials.csv")
@@ -187,7 +192,7 @@ def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
 def _name_borders(params: Mapping[str, object], space: Space) -> None:
     """Call out what of the winner lies on the border of its range, and say what to try next."""
     from pipeline import tracking
-    from pipeline.space import at_border
+    from pipeline.search.space import at_border
 
     borders = at_border(space, params)
     for border in borders:
@@ -211,9 +216,9 @@ def _log_report(
     import pandas as pd
 
     from pipeline import tracking
-    from pipeline.confirmations import Confirmation
+    from pipeline.search.confirmations import Confirmation
     from pipeline.report import SearchReport, interactive_page, search_report
-    from pipeline.study_plots import curve_table, study_figures, trial_table
+    from pipeline.search.study_plots import curve_table, study_figures, trial_table
 
     photos = store.rows("validation")
     report = SearchReport(

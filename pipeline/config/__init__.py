@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from pipeline.config.ablation import AblationConfig
+from pipeline.config.ablation_flags import AblationConfig
 from pipeline.config.base import (
     IMAGE_SIZE_STEP,
     MAX_PIXELS,
@@ -29,7 +29,7 @@ from pipeline.config.base import (
     with_variables,
     without_passwords,
 )
-from pipeline.config.groups import (
+from pipeline.config.training_flags import (
     DataConfig,
     ModelConfig,
     ModelDataConfig,
@@ -38,10 +38,10 @@ from pipeline.config.groups import (
     RegistryConfig,
     TrainingConfig,
 )
-from pipeline.config.judging import PromotionConfig, ReportConfig
-from pipeline.config.search_groups import SearchConfig, WorkersConfig
-from pipeline.config.structure import StructureConfig
-from pipeline.config.use_groups import (
+from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
+from pipeline.config.search_flags import SearchConfig, WorkersConfig
+from pipeline.config.structure_flags import StructureConfig
+from pipeline.config.serving_flags import (
     AddressConfig,
     ExportFormatsConfig,
     IntakeConfig,

@@ -12,8 +12,8 @@ import numpy as np
 import streamlit as st
 
 from pipeline.config import UserError
-from pipeline.data.decode import BadImage, decode
-from pipeline.demo import Demo
+from pipeline.data.pixels.decode import BadImage, decode
+from pipeline.demo.demo import Demo
 
 NEIGHBOURS = 6
 

@@ -21,12 +21,7 @@ from pipeline.evaluation.corruptions import CORRUPTIONS, corrupted, corruption_t
 from pipeline.evaluation.coverage import coverage_at, coverage_table
 from pipeline.evaluation.intervals import bootstrap_interval, interval_table
 from pipeline.evaluation.metrics import METRICS, classification_metrics, metric_name, per_class_table
-from pipeline.evaluation.tables import (
-    PREDICTION_COLUMNS,
-    confusion_rates,
-    confusion_table,
-    prediction_table,
-)
+from pipeline.evaluation.tables import PREDICTION_COLUMNS, confusion_rates, confusion_table, prediction_table
 
 __all__ = [
     "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.class_columns import class_columns
+from pipeline.data.class_columns import class_columns
 from pipeline.evaluation.checks import checked_indices, checked_predictions
 
 PREDICTION_COLUMNS = ("path", "label", "predicted", "probability", "correct")

@@ -10,13 +10,7 @@ from pipeline.plots.confidence import draw_coverage, draw_reliability
 from pipeline.plots.forest import draw_ablation
 from pipeline.plots.galleries import draw_errors, draw_groups, draw_heat_maps, draw_samples, draw_stages, overlay
 from pipeline.plots.matrices import draw_confusion, draw_confusion_difference
-from pipeline.plots.search import (
-    Parameter,
-    draw_importance,
-    draw_parallel_coordinates,
-    draw_slices,
-    draw_timeline,
-)
+from pipeline.plots.search import Parameter, draw_importance, draw_parallel_coordinates, draw_slices, draw_timeline
 from pipeline.plots.verdicts import draw_corruptions, draw_per_class
 
 __all__ = [

@@ -5,8 +5,8 @@
 """
 
 from pipeline.report.interactive import interactive_page
-from pipeline.report.of_search import SearchReport, search_report
-from pipeline.report.of_test import TestReport, test_report
+from pipeline.report.search_report import SearchReport, search_report
+from pipeline.report.evaluation_report import TestReport, test_report
 from pipeline.report.page import Page, Photo, Picture, Section, Table, render
 
 __all__ = [

@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 import pipeline
-from pipeline.class_columns import class_columns
+from pipeline.data.class_columns import class_columns
 
 NAME = "model"
 PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
@@ -36,7 +36,7 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
     with _open(run_id):
         info = mlflow.pyfunc.log_model(
             name=NAME,
-            python_model=str(package / "served_model.py"),
+            python_model=str(package / "serving" / "served_model.py"),
             artifacts={"classifier": str(folder)},
             code_paths=[str(package)],
             signature=ModelSignature(

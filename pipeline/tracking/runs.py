@@ -16,8 +16,8 @@ import mlflow
 from mlflow import MlflowClient
 
 from pipeline.config import Config, first_line, without_passwords
-from pipeline.flags import config_text
-from pipeline.processes import is_gone, is_here, owner
+from pipeline.config.command_line import config_text
+from pipeline.processes.owners import is_gone, is_here, owner
 from pipeline.tracking import outbox
 from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores, quieten, retries
 

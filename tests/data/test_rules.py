@@ -19,13 +19,13 @@ import pytest
 from PIL import Image, features
 
 from pipeline.config import DataConfig
-from pipeline.data import shards
-from pipeline.data.decode import BadImage, decode, prepare
-from pipeline.data.intake import Candidate
-from pipeline.data.report import PAGE, TABLE, count_rules, report_table, write_report
+from pipeline.data.pixels import shards
+from pipeline.data.pixels.decode import BadImage, decode, prepare
+from pipeline.data.intake.candidates import Candidate
+from pipeline.data.store.report import PAGE, TABLE, count_rules, report_table, write_report
 from pipeline.data.rules import RULES, rule_of
-from pipeline.data.shards import examined
-from pipeline.data.store import Store, prepared_store
+from pipeline.data.pixels.shards import examined
+from pipeline.data.store.store import Store, prepared_store
 
 ROOT = Path(__file__).parents[2]
 RED = (220, 30, 40)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config import TrainConfig, UserError
 from pipeline.models.builder import build_classifier
-from pipeline.models.files import load_classifier
+from pipeline.models.saved import load_classifier
 from pipeline.models.variants import DEPTHS, VARIANTS
 
 if TYPE_CHECKING:

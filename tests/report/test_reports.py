@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.evaluation import classification_metrics, prediction_table
 from pipeline.report import SearchReport, TestReport, interactive_page, search_report, test_report
-from pipeline.report.of_search import NOT_FLAGS, searched_flags
-from pipeline.report.trials import draw_curves, draw_parameter, draw_progress
-from pipeline.study_plots import COLUMNS
+from pipeline.report.search_report import NOT_FLAGS, searched_flags
+from pipeline.report.trial_drawings import draw_curves, draw_parameter, draw_progress
+from pipeline.search.study_plots import COLUMNS
 
 NAMES = ("daisy", "rose", "tulip")
 LABELS = np.repeat([0, 1, 2], [4, 4, 2])

@@ -1,0 +1,186 @@
+"""Ablations: what the ``factors`` flag means, and every training of one as a task that a worker process can take.
+
+What the accuracies say about the factors is computed in `effects`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from pipeline import tracking
+from pipeline.config import AblateConfig, TrainConfig, UserError
+from pipeline.data.store.store import prepared_store
+from pipeline.ablation.effects import Measured, Place
+from pipeline.experiment.training_run import tracked_fit, training_key
+from pipeline.config.command_line import config_text, make_config
+from pipeline.experiment.photos import log_store
+from pipeline.training.trainer import Diverged, Epoch
+
+ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
+
+# Factors that are parts of a flag: (the flag, its value, the factor's value) -> the flag's new value.
+PARTS: dict[str, tuple[str, Callable[[str, str], str]]] = {
+    "depth": ("variant", lambda variant, depth: "_".join([f"resnet{depth}", *variant.split("_")[1:]])),
+    "block": ("variant", lambda variant, block: "_".join([variant.split("_")[0], *([block] if block != "v1" else [])])),
+}
+
+
+class Setting(NamedTuple):
+    """A factor's value, and further flags that go with it, as in ``optimizer=sgd&learning_rate=0.1``."""
+
+    factor: str
+    value: str
+    with_flags: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return "&".join(f"{name}={value}" for name, value in ((self.factor, self.value), *self.with_flags))
+
+    @property
+    def label(self) -> str:
+        """The value as people read it, with the further flags."""
+        others = ", ".join(f"{name}={value}" for name, value in self.with_flags)
+        return f"{self.value or 'none'} ({others})" if others else self.value or "none"
+
+    def applied(self, flags: dict[str, str]) -> dict[str, str]:
+        """Return the flags of a training as this setting changes them."""
+        changed = dict(flags)
+        for name, value in ((self.factor, self.value), *self.with_flags):
+            if name in PARTS:
+                flag, part = PARTS[name]
+                changed[flag] = part(changed[flag], value)
+            else:
+                is_list = isinstance(TrainConfig.model_fields[name].default, tuple)
+                changed[name] = value.replace("+", ",") if is_list else value
+        return changed
+
+
+class Cell(NamedTuple):
+    """One training of an ablation; the base's has no settings."""
+
+    settings: tuple[Setting, ...]
+    training: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """What tells it from the base."""
+        return " ".join(map(str, self.settings)) or "base"
+
+    @property
+    def place(self) -> Place:
+        """Its settings and its seed."""
+        return tuple((setting.factor, setting.label) for setting in self.settings), self.training.seed
+
+
+def settings_of(factors: str) -> list[Setting]:
+    """Return the settings that ``factor=value,value;factor=value`` names.
+
+    Raises:
+        UserError: it cannot be read, or names what is no training or data flag.
+    """
+    return [
+        _setting(factor, text.strip(), part)
+        for part in factors.split(";")
+        if part.strip()
+        for factor, _, texts in [part.partition("=")]
+        for text in texts.split(",")
+    ]
+
+
+def _setting(factor: str, text: str, part: str) -> Setting:
+    value, *others = text.split("&")
+    further = [other.partition("=") for other in others]
+    pairs = [(factor.strip(), value.strip()), *((name.strip(), value.strip()) for name, _, value in further)]
+    known = (TrainConfig.model_fields.keys() - {"seed", "recipe", "model_name", "resume"}) | PARTS.keys()
+    if wrong := [name for name, _ in pairs if name not in known]:
+        raise UserError(
+            "factors must read factor=value,value;factor=value with flags of train, depth or block as factors, "
+            f"got {wrong[0]!r} in {part!r} (flag=value&flag=value changes two at once; a + joins the items of a list)"
+        )
+    return Setting(pairs[0][0], pairs[0][1], tuple(pairs[1:]))
+
+
+def planned(config: AblateConfig) -> list[Cell]:
+    """Return every training: of each seed the base first, then each setting, or each combination of factors.
+
+    Raises:
+        UserError: the factors cannot be read, hold a value out of range, or change nothing.
+    """
+    base = config_text(config.train_config())
+    wanted = [setting for setting in settings_of(config.factors) if _changes(setting, base)]
+    if not wanted:
+        raise UserError(f"factors must change something, got factors={config.factors!r} (the base has these values)")
+    by_factor: dict[str, list[Setting]] = {}
+    for setting in wanted:
+        by_factor.setdefault(setting.factor, []).append(setting)
+    grid = itertools.product(*([None, *settings] for settings in by_factor.values()))
+    combinations = {
+        "one_at_a_time": [(), *((setting,) for setting in wanted)],
+        "grid": [tuple(setting for setting in row if setting) for row in grid],
+    }[config.design]
+    cells = [
+        Cell(settings, _training(settings, base | {"seed": str(seed)}))
+        for seed in range(config.seed, config.seed + config.seeds)
+        for settings in combinations
+    ]
+    _refuse_equal_ones(cells)
+    return cells
+
+
+def _refuse_equal_ones(cells: Sequence[Cell]) -> None:
+    first: dict[TrainConfig, Cell] = {}
+    for cell in cells:
+        if (other := first.setdefault(cell.training, cell)) is not cell:
+            raise UserError(f"factors must differ, got the same training by {other.name!r} and {cell.name!r}")
+
+
+def _changes(setting: Setting, base: dict[str, str]) -> bool:
+    changes = _training((setting,), base) != make_config(TrainConfig, base)
+    if not changes:
+        print(f"{setting} is the base itself, and is left out", flush=True)
+    return changes
+
+
+def _training(settings: Sequence[Setting], flags: dict[str, str]) -> TrainConfig:
+    for setting in settings:
+        flags = setting.applied(flags)
+    try:
+        return make_config(TrainConfig, flags)
+    except UserError as error:
+        raise UserError(f"factors: {' '.join(map(str, settings))}: {error}") from None
+
+
+def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:
+    """Return what an earlier, unfinished run of the same ablation has measured; these runs go under ``parent``."""
+    if config.resume == "never":
+        return []
+    known = tracking.adopt_children(ABLATION, training_key(config), parent)
+    digests = {cell.training.data_config(): "" for cell in cells}
+    for data in digests if known else ():
+        digests[data] = prepared_store(data).digest
+    return [
+        Measured(*cell.place, child.metrics["best_val_accuracy"], child.metrics["images_per_second"], child.run_id)
+        for cell in cells
+        if (child := known.get(training_key(cell.training)))
+        if child.tags["data_digest"] == digests[cell.training.data_config()]
+    ]
+
+
+def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
+    """Train a cell in a run of its own under the run ``parent``; nothing of its model is kept."""
+    wanted = cell.training
+    tags = {ABLATION: training_key(config), SETTINGS: cell.name, SEED: str(wanted.seed)}
+    tags |= {"factor": " ".join(setting.factor for setting in cell.settings) or "base"}
+    tags |= {"value": " ".join(setting.label for setting in cell.settings)}
+    name = f"{cell.name} seed={wanted.seed}"
+    try:
+        with tracking.run("ablate", name, wanted, tags, parent, training_key(wanted)) as run_id:
+            store = prepared_store(wanted)
+            log_store(store)
+            epochs: list[Epoch] = []
+            best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
+            return Measured(*cell.place, best.val_accuracy, epochs[-1].images_per_second, run_id)
+    except Diverged:  # which says something of the setting; its run says it, too
+        return Measured(*cell.place, math.nan, math.nan, run_id)

@@ -1,0 +1,51 @@
+"""Recipes: flags under a name, each a YAML file of this folder that says what they reproduce and what to expect.
+
+A recipe fills in the flags that are left at their defaults. ``mlflow run`` gives every flag, most of them with their
+defaults, so "left" cannot be told from "given with the default's value": a flag overrides a recipe if its value differs
+from the default, and a recipe of one's own (``recipe=my.yaml``) does what remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from pipeline.config import UserError, first_line
+
+FOLDER = Path(__file__).parents[1] / "recipes"
+SUFFIX = ".yaml"
+
+
+class Recipe(NamedTuple):
+    """Flags by name, as text or as YAML's own values, and per metric the least and the most to expect."""
+
+    flags: Mapping[str, Any]
+    expected: Mapping[str, tuple[float, float]]
+
+
+def names() -> list[str]:
+    """Return the names of the recipes that come with the project."""
+    return sorted(file.stem for file in FOLDER.glob(f"*{SUFFIX}"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """Return a recipe by its name, or by the path of a file that ends with .yaml.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    file = Path(name) if name.endswith(SUFFIX) else FOLDER / f"{name}{SUFFIX}"
+    if not name.endswith(SUFFIX) and name not in names():
+        raise UserError(f"recipe must be one of {', '.join(names())}, or a {SUFFIX} file, got {name!r}")
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"recipe={name} must be a YAML file, got {first_line(error)}") from error
+    known = {"flags", "expected"}
+    if not isinstance(content, dict) or not isinstance(content.get("flags"), dict) or set(content) - known:
+        raise UserError(f"recipe={name} must have flags, a mapping, and may have expected, got {str(content)[:100]!r}")
+    expected = {metric: (float(low), float(high)) for metric, (low, high) in (content.get("expected") or {}).items()}
+    return Recipe(content["flags"], expected)

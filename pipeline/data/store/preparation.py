@@ -1,0 +1,133 @@
+"""Candidate photos -> the files of a prepared store: decoded, split, and written. Reading them is `store.py`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline.config import DataConfig, UserError
+from pipeline.data.store.array_file import ArrayFile
+from pipeline.data.store.integrity import write_checksums
+from pipeline.data.intake.candidates import Candidate, name_in
+from pipeline.data.rules import BETWEEN
+from pipeline.data.splits.separation import separated
+from pipeline.data.pixels.shard_processes import write_shards
+from pipeline.data.pixels.shards import Shard, written_shards
+from pipeline.data.splits.assignment import SPLITS
+from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
+
+FORMAT = 4  # raise when the same photos and flags would give other pixels or another manifest
+QUARANTINED = ("path", "label", "reason", "thumbnail")
+SHARDS = "shards"  # the folder of a draft in which they lie until they are joined
+
+
+def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
+    """Return the digest that names the store of these photos and data flags."""
+    options = config.data_config().model_dump(exclude={"data", "exclude"})  # places: what is there counts
+    # Why a file cannot be read is no part of it: systems word that differently.
+    photos = [
+        (name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
+    ]
+    return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
+
+
+def write_store(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+    """Write the whole store into ``draft``, with what an interrupted command has left there already.
+
+    Raises:
+        UserError: the photos cannot be split into three parts with every class in each.
+        OSError: the disk is full, or may not be written.
+    """
+    usable, quarantined = _decoded(draft / SHARDS, config, source, candidates)
+    class_names = sorted({photo.label for photo in candidates})
+    photo_of = _reader(draft / SHARDS, usable, config.image_size)
+    photos, duplicates = separated(usable, lambda place: photo_of(place)["grey"], config)
+    leaks = photos[photos["reason"] != ""]
+    thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
+    leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINED)]
+    quarantined = pd.concat([quarantined, leaks], ignore_index=True)
+    accepted = photos[photos["reason"] == ""].drop(columns="reason").reset_index(drop=True)
+    accepted["class_index"] = accepted["label"].map(class_names.index)
+    accepted["row"] = accepted.groupby("split").cumcount()
+    _check_every_split_has_every_class(accepted, class_names)
+    sums = _join_shards(draft, accepted, config.image_size)
+    accepted.drop(columns=["shard", "place", "mirrored_phash"]).to_parquet(draft / "manifest.parquet")
+    quarantined.to_parquet(draft / "quarantined.parquet")
+    duplicates.to_parquet(draft / "duplicates.parquet")
+    about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
+    (draft / "store.json").write_text(json.dumps(about_store, indent=2))
+    write_checksums(draft, sums)
+
+
+def _decoded(
+    folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write all shards; return the table of the usable photos, with their place in their shard, and of the others."""
+    folder.mkdir(exist_ok=True)
+    tables: dict[int, pd.DataFrame] = {}
+    with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
+        for shard in write_shards(folder, candidates, config):
+            tables[shard.number] = pd.DataFrame(shard.records()).assign(shard=shard.number)
+            bar.update(len(tables[shard.number]))
+    about = pd.DataFrame(
+        [(name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates],
+        columns=["path", "label", "sha256", "split", "group"],
+    )
+    records = pd.concat([tables[number] for number in sorted(tables)], ignore_index=True)
+    table = pd.concat([about, records], axis=1)
+    table["notes"] = [BETWEEN.join(notes) for notes in table["notes"]]
+    usable = table["reason"] == ""
+    accepted = table[usable].drop(columns=["reason", "thumbnail"]).reset_index(drop=True)
+    accepted["place"] = accepted.groupby("shard").cumcount()
+    return accepted, table.loc[~usable, list(QUARANTINED)].reset_index(drop=True)
+
+
+def _reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[int], np.void]:
+    """Return what reads the photo of a row from its shard, as `shards.photo_type`."""
+
+    @lru_cache(maxsize=64)  # each holds a file open
+    def shard(number: int) -> np.ndarray:
+        return Shard(folder, number, token="").photos(image_size)
+
+    places = photos[["shard", "place"]].to_numpy()
+    return lambda row: shard(int(places[row, 0]))[places[row, 1]]
+
+
+def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> dict[str, str]:
+    """Write each split's pixels into one array, and return the sums of these files by their names.
+
+    A shard goes as soon as it is copied: no second copy is kept.
+    """
+    with contextlib.ExitStack() as files:
+        shape = (image_size, image_size, 3)
+        rows = accepted["split"].value_counts()
+        arrays = {
+            split: files.enter_context(ArrayFile(draft / f"{split}.npy", int(rows[split]), shape)) for split in SPLITS
+        }
+        rows_of = accepted.groupby("shard").indices
+        for shard in written_shards(draft / SHARDS):
+            images = shard.photos(image_size)["image"]
+            for split, place in accepted.loc[rows_of.get(shard.number, ()), ["split", "place"]].itertuples(index=False):
+                arrays[split].append(images[place])
+            shard.remove()
+        sums = {f"{split}.npy": array.close() for split, array in arrays.items()}
+    shutil.rmtree(draft / SHARDS)
+    return sums
+
+
+def _check_every_split_has_every_class(manifest: pd.DataFrame, class_names: Sequence[str]) -> None:
+    for split in SPLITS:
+        if missing := sorted(set(class_names) - set(manifest.loc[manifest["split"] == split, "label"])):
+            raise UserError(
+                f"every class needs a readable photo in every split, got none of {', '.join(missing)} in {split} "
+                "(add photos, raise the split's fraction, or try another split_seed)"
+            )

@@ -1,0 +1,159 @@
+"""The prepared store: photos decoded once into uint8 arrays on disk, one file per split, and a manifest.
+
+A store lies in ``prepared/<digest>``, where the digest covers the photos' names, labels and bytes, the data
+flags, and the format; equal input therefore always finds the store that was made of it. It is written into a
+draft beside its place and renamed when whole, under a lock, so that a killed or second process harms nothing, and its
+checksums tell whether it is still what was written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from pipeline.config import DataConfig, UserError
+from pipeline.data.store.integrity import damaged_files
+from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.intake.exclusion import without_excluded
+from pipeline.data.pixels.image_ops import check_ops
+from pipeline.data.intake.candidates import Candidate, Ignored, find_photos, photos_in_table
+from pipeline.data.store.preparation import store_digest, write_store
+from pipeline.data.sources.resolve import photo_source
+from pipeline.data.splits.assignment import SPLITS
+from pipeline.data.intake.tables import read_table
+
+DATA_ROOT = Path("data")
+UNREAD = ("test.npy",)  # by any command that has no need to: not even for its checksum
+DRAFT = ".part"  # what ends the name of a store in the making
+MEMORY = "photo-digests.sqlite"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Prepared photos. Each split's arrays are opened when first asked for, and only then."""
+
+    folder: Path
+    source: Path
+    reused: bool
+    damaged: tuple[str, ...] = ()  # files of the store before, because of which this one has been made anew
+    ignored: tuple[Ignored, ...] = ()  # files and folders that were passed over when it was asked for
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 over the photos and the data flags."""
+        return self.folder.name
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per photo.
+
+        path, label, class_index, split, row, sha256, group, width, height, notes, and what `fingerprints.Fingerprint`
+        says of its pixels and its phash.
+        """
+        return pd.read_parquet(self.folder / "manifest.parquet")
+
+    @cached_property
+    def quarantined(self) -> pd.DataFrame:
+        """One row per file that is no usable photo: path, label, reason, thumbnail (base64 JPEG, or empty)."""
+        return pd.read_parquet(self.folder / "quarantined.parquet")
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """One row per pair of photos that show the same picture (see `separation.Separated`)."""
+        return pd.read_parquet(self.folder / "duplicates.parquet")
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of the network's outputs."""
+        return tuple(json.loads((self.folder / "store.json").read_text())["class_names"])
+
+    def images(self, split: str) -> np.ndarray:
+        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3), opened once."""
+        if split not in self._opened:
+            self._opened[split] = np.load(self.folder / f"{split}.npy", mmap_mode="r")
+        return self._opened[split]
+
+    @cached_property
+    def _opened(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def labels(self, split: str) -> np.ndarray:
+        """Class indices, int64 of shape (n,), in the order of `images`."""
+        return self.rows(split)["class_index"].to_numpy(np.int64)
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The manifest of one split, in the order of `images`."""
+        return self.manifest[self.manifest["split"] == split].sort_values("row").reset_index(drop=True)
+
+    def class_counts(self) -> pd.DataFrame:
+        """Photos per class (index) and split (columns)."""
+        counts = self.manifest.groupby(["label", "split"]).size().unstack(fill_value=0)
+        return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder of ``prepared`` holds a store without missing or changed files, large ones by size.
+
+    Raises OSError if the folder cannot be read.
+    """
+    return not damaged_files(folder, thorough=False, unread=UNREAD)
+
+
+def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bool = False) -> Store:
+    """Return the store for these data flags, making it if there is none yet, or if what there is has been damaged.
+
+    Args:
+        config: the data flags.
+        data_root: the folder of downloaded and prepared photos.
+        thorough: compare the checksums of large files and of the test split, too, before they are used again.
+
+    Raises:
+        UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
+    """
+    check_ops(config.image_ops)
+    source, table = photo_source(config.data, data_root / "raw")
+    found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
+    found = without_excluded(found, config.exclude, source)
+    candidates = with_digests(found.photos, data_root / MEMORY)
+    prepared = data_root / "prepared"
+    folder = prepared / store_digest(config, source, candidates)
+    try:
+        prepared.mkdir(parents=True, exist_ok=True)
+        with FileLock(prepared / f".{folder.name}.lock"):
+            damaged = tuple(damaged_files(folder, thorough, UNREAD)) if folder.is_dir() else ()
+            if folder.is_dir() and not damaged:
+                return Store(folder, source, reused=True, ignored=tuple(found.ignored))
+            _make(folder, config, source, candidates)
+    except OSError as error:
+        raise UserError(
+            f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
+            "and give the same command again: it goes on with what is there)"
+        ) from error
+    return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(found.ignored))
+
+
+def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+    """Write a store beside its place and rename it as the last step; what was there is replaced.
+
+    A draft stays where a kill, an interruption or a full disk ended the writing, and the next call goes on with it.
+    """
+    draft = folder.with_name(folder.name + DRAFT)
+    draft.mkdir(exist_ok=True)
+    try:
+        write_store(draft, config, source, candidates)
+    except (OSError, KeyboardInterrupt):
+        raise
+    except BaseException:
+        shutil.rmtree(draft)
+        raise
+    if folder.is_dir():
+        shutil.rmtree(folder)  # a cache: what is damaged is made anew
+    draft.replace(folder)

@@ -1,0 +1,205 @@
+"""One tracked training: the metrics of every epoch, plots, tables and, if wanted, the model, into the open run.
+
+`train`, the trials and confirmations of `tune`, and `ablate` all go through `tracked_fit`, so that every run of the
+project leaves the same things under the same names. The caller opens the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+
+from pipeline import plots, tracking
+from pipeline.tracking import registry
+from pipeline.experiment import review
+from pipeline.serving import classifier as serving
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.config import Config, TrainConfig, UserError, without_passwords
+from pipeline.data.store.store import Store
+from pipeline.evaluation import (
+    classification_metrics,
+    confusion_table,
+    fit_temperature,
+    metric_name,
+    prediction_table,
+)
+from pipeline.experiment.model_card import training_card
+from pipeline.training.trainer import Diverged, Epoch
+from pipeline.training.fit import FitResult, fit
+
+CHECKPOINTS = Path("mlruns/checkpoints")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its best epoch and, if its model was logged, its address and a line on label suspects."""
+
+    best: Epoch
+    model_uri: str
+    suspects: str = ""
+
+
+def tracked_fit(
+    config: TrainConfig,
+    store: Store,
+    on_epoch: Callable[[Epoch], bool | None] = lambda _: None,
+    wants_model: Callable[[Epoch], bool] = lambda _: True,
+) -> Trained:
+    """Train, and log into the open run what comes out.
+
+    Args:
+        config: what to train.
+        store: the prepared photos.
+        on_epoch: called after every epoch, once its metrics are logged; True ends the training there.
+        wants_model: asked with the best epoch whether the model shall be logged.
+    """
+    logged = tracking.last_epoch()  # of a run that goes on after a stop
+
+    def log_epoch(epoch: Epoch) -> bool | None:
+        metrics = asdict(epoch)
+        number = int(metrics.pop("epoch"))
+        if number > logged:
+            tracking.log_metrics(metrics, step=number)
+        return on_epoch(epoch)
+
+    start_from = saved_weights(config)
+    with _checkpoints(config, store, start_from) as checkpoints:
+        result = fit(config, store, log_epoch, start_from, checkpoints)
+        _log_result(result, store)
+        about = _about(result, config, store)
+        wanted = wants_model(result.best)
+        suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
+        uri = _log_model(result, about, store) if wanted else ""
+        card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
+        tracking.set_note(card)
+        return Trained(result.best, uri, suspects)
+
+
+def training_key(config: Config) -> str:
+    """Return what identifies a training or a search: a digest of the flags that its result depends on."""
+    exclude = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}
+    flags = config.model_dump(mode="json", exclude=exclude)
+    return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> Iterator[Checkpoints]:
+    """Lend the training's checkpoints; they are removed when it ends, but for an interruption or an accident.
+
+    Raises:
+        UserError: another process is at the same training.
+    """
+    folder = CHECKPOINTS / training_key(config)
+    identity = {"photos": store.digest, **{name: version(name) for name in ("tensorflow", "keras", "numpy")}}
+    if start_from:  # an alias may mean another version by now
+        identity["weights"] = hashlib.sha256(start_from.read_bytes()).hexdigest()
+    checkpoints = Checkpoints(folder, identity)
+    CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder.with_suffix(".lock")).acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"a training runs once at a time, got another process at the same one (its lock is {folder}.lock; wait for "
+            "it, or change a flag, such as seed)"
+        ) from None
+    with lock:
+        if config.resume == "never":
+            checkpoints.remove()
+        try:
+            yield checkpoints
+        except Diverged:  # it would again
+            checkpoints.remove()
+            raise
+        if not tracking.unsent():  # else a command that cannot end, because it cannot register, would begin anew
+            checkpoints.remove()
+
+
+def describe(config: TrainConfig) -> str:
+    """Return what tells one training from another, for run names and progress lines."""
+    rate = f"lr={config.learning_rate:.1e}"
+    return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
+
+
+def saved_weights(config: TrainConfig) -> Path | None:
+    """Return the file of the registered model that a training starts from, if it does."""
+    if not config.weights.startswith("models:/"):
+        return None
+    return registry.classifier_folder(config.weights) / serving.MODEL_FILE
+
+
+def _log_result(result: FitResult, store: Store) -> None:
+    names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
+    metrics = classification_metrics(labels, probabilities, names)
+    summary = {
+        "best_epoch": float(result.best.epoch),
+        "best_val_accuracy": metrics["accuracy"],
+        "best_val_loss": result.best.val_loss,
+        "val_macro_f1": metrics["macro_f1"],
+    }
+    recalls = {f"val_recall_{metric_name(name)}": metrics[f"recall_{metric_name(name)}"] for name in names}
+    tracking.log_metrics(summary | recalls)
+    tracking.set_tags({"precision": result.precision})
+    table = confusion_table(labels, probabilities.argmax(axis=1), names)
+    tracking.log_table(table, "confusion_matrix.json")
+    title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
+    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
+    tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
+    tracking.log_table(result.history, "history.csv")
+    paths = store.rows("validation")["path"].tolist()
+    tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
+
+
+def _about(result: FitResult, config: TrainConfig, store: Store) -> serving.About:
+    return serving.About(
+        class_names=store.class_names,
+        image_size=config.image_size,
+        resize=config.resize,
+        image_ops=config.image_ops,
+        data_digest=store.digest,
+        data_source=str(store.source.resolve()),
+        config=config.model_dump(mode="json"),
+        temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
+    )
+
+
+def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
+    lines: list[str] = []
+    result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
+    tracking.log_text("\n".join(lines), "model_summary.txt")
+    first = cv2.cvtColor(np.asarray(store.images("validation")[0]), cv2.COLOR_RGB2BGR)
+    example = cv2.imencode(".jpg", first)[1].tobytes()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "classifier")
+        serving.save_classifier(folder, result.model, about)
+        return tracking.log_classifier(folder, store.class_names, example)
+
+
+def print_epoch(epoch: Epoch) -> None:
+    """Print an epoch as one line."""
+    print(
+        f"epoch {epoch.epoch:>3}  train_loss {epoch.train_loss:.4f}  train_accuracy {epoch.train_accuracy:.4f}  "
+        f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:.4f}  {epoch.images_per_second:.0f} images/s",
+        flush=True,
+    )
+
+
+def print_model(version: registry.Version) -> None:
+    """Print how to look at the runs, how to test the model, and how to load it."""
+    uri = f"models:/{version.name}@{registry.CHALLENGER}"
+    print(
+        f"registered {version.name} version {version.number} as {registry.CHALLENGER}\n"
+        f"  compare the runs:  {tracking.ui_command()}\n"
+        f"  test the model:    python -m pipeline evaluate --model_uri={uri}\n"
+        f'  load the model:    mlflow.pyfunc.load_model("{uri}").predict(["photo.jpg"])',
+        flush=True,
+    )

@@ -1,0 +1,162 @@
+"""One model on the test photos: every metric, table and picture of `evaluation.contents` but for the comparison.
+
+Values in, values out: logging is the caller's, and so is the reading of the test split, which is handed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline import evaluation, plots
+from pipeline.config import DamagedModel
+from pipeline.serving.classifier import MODEL_FILE, Classifier
+
+GALLERY = 12  # photos with heat maps
+SURE = 0.95  # the accuracy for which the coverage is named
+
+
+@dataclass(frozen=True)
+class TestPhotos:
+    """The test split: prepared uint8 RGB (n, side, side, 3), class indices (n,), and the manifest's rows."""
+
+    __test__ = False  # pytest, this is no test
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: pd.DataFrame
+    source: Path
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Ids (n,), equal for near-duplicate photos."""
+        return self.rows["group"].to_numpy()
+
+    @property
+    def files(self) -> list[Path]:
+        """The original photos."""
+        return [self.source / path for path in self.rows["path"]]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is known of a model after its test photos: metrics, tables and pictures by file name."""
+
+    probabilities: np.ndarray
+    metrics: dict[str, float]
+    intervals: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    figures: dict[str, Figure]
+    cost: dict[str, float]
+
+    @property
+    def summary(self) -> str:
+        """The accuracy and its interval in words."""
+        value, low, high = 100 * self.intervals.loc["accuracy", ["value", "low", "high"]].to_numpy(np.float64)
+        return f"{value:.1f} % right (95 % interval {low:.1f} to {high:.1f} %)"
+
+
+def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_photos: int) -> Assessment:
+    """Judge a classifier, which was read from ``folder``, by its test photos.
+
+    All is of the model as it is served, but for ``accuracy_tta``, that of `mean_with_mirrored`.
+
+    Raises:
+        DamagedModel: the network gives numbers that are not finite.
+    """
+    from pipeline.models.cost import network_cost
+    from pipeline.models.predict import softmax
+
+    names, labels = classifier.about.class_names, photos.labels
+    logits = classifier.logits(photos.images)
+    if not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits).all(axis=1)).sum())
+        raise DamagedModel(f"a model's logits must be finite, got {bad} of {len(logits)} photos without")
+    before, probabilities = softmax(logits), softmax(logits / classifier.about.temperature)
+    intervals = evaluation.interval_table(labels, probabilities, photos.groups, names)
+    metrics = evaluation.classification_metrics(labels, probabilities, names)
+    for name in evaluation.METRICS:
+        metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
+    metrics |= {f"{name}_uncalibrated": evaluation.METRICS[name](labels, before) for name in ("ece", "log_loss")}
+    averaged = mean_with_mirrored(classifier, photos.images, probabilities)
+    metrics["accuracy_tta"] = evaluation.METRICS["accuracy"](labels, averaged)
+    tables = _tables(photos, before, probabilities, names, intervals)
+    metrics["coverage_at_95"] = evaluation.coverage_at(tables["coverage.csv"], SURE)
+    if corruption_photos:
+        shown = _sample(len(labels), corruption_photos)
+        tables["corruptions.csv"] = evaluation.corruption_table(
+            classifier.probabilities, photos.images[shown], labels[shown], photos.groups[shown]
+        )
+        metrics["corrupted_accuracy"] = evaluation.mean_corrupted_accuracy(tables["corruptions.csv"])
+    cost = network_cost(classifier.model, folder / MODEL_FILE)
+    found = Assessment(probabilities, metrics, intervals, tables, {}, cost)
+    found.figures.update(_figures(found, classifier, photos))
+    return found
+
+
+def mean_with_mirrored(classifier: Classifier, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the mean of photos' ``probabilities`` and those of their mirror images (test-time augmentation)."""
+    return (probabilities + classifier.probabilities(images[:, :, ::-1])) / 2
+
+
+def _tables(
+    photos: TestPhotos, before: np.ndarray, after: np.ndarray, names: tuple[str, ...], intervals: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    labels = photos.labels
+    confusion = evaluation.confusion_table(labels, after.argmax(axis=1), names)
+    return {
+        "metrics.csv": intervals.reset_index(),
+        "predictions.csv": evaluation.prediction_table(photos.rows["path"].tolist(), labels, after, names),
+        "per_class.json": evaluation.per_class_table(labels, after, names),
+        "confusion_matrix.json": confusion,
+        "confusion_rates.json": evaluation.confusion_rates(confusion),
+        "calibration.json": evaluation.reliability_table(labels, after),
+        "calibration_before.json": evaluation.reliability_table(labels, before),
+        "coverage.csv": evaluation.coverage_table(labels, after),
+    }
+
+
+def _figures(found: Assessment, classifier: Classifier, photos: TestPhotos) -> dict[str, Figure]:
+    tables, metrics, said = found.tables, found.metrics, f"{len(photos.labels)} test photos"
+    drawn = {
+        "confusion_matrix.png": plots.draw_confusion(tables["confusion_matrix.json"], f"{said}: {found.summary}"),
+        "per_class.png": plots.draw_per_class(found.intervals, tables["per_class.json"], f"Classes on {said}"),
+        "calibration.png": plots.draw_reliability(
+            tables["calibration.json"],
+            metrics["ece"],
+            f"Calibration on {said}, temperature {classifier.about.temperature:.2f}",
+            tables["calibration_before.json"] if classifier.about.temperature != 1 else None,
+        ),
+        "coverage.png": plots.draw_coverage(tables["coverage.csv"], f"Refusing unsure photos, {said}"),
+        "errors.png": plots.draw_errors(
+            photos.images, tables["predictions.csv"], "The most confident errors on test photos"
+        ),
+        "grad_cam.png": _draw_grad_cam(classifier, photos.images, tables["predictions.csv"]),
+    }
+    if "corruptions.csv" in tables:
+        table = tables["corruptions.csv"]
+        title = f"Accuracy on {table['photos'].iloc[0]} corrupted test photos, with 95 % intervals"
+        drawn["corruptions.png"] = plots.draw_corruptions(table, title)
+    return drawn
+
+
+def _draw_grad_cam(classifier: Classifier, images: np.ndarray, predictions: pd.DataFrame) -> Figure:
+    """Where the network looks: half of the photos its most confident errors, half right answers of all confidences."""
+    from pipeline.models.grad_cam import grad_cam
+
+    ranked = predictions.sort_values("probability", ascending=False, kind="stable")
+    wrong, right = ranked[~ranked["correct"]].head(GALLERY // 2), ranked[ranked["correct"]]
+    shown = pd.concat([wrong, right.iloc[:: max(1, len(right) // (GALLERY // 2))].head(GALLERY // 2)])
+    class_indices = np.array([classifier.about.class_names.index(name) for name in shown["predicted"]])
+    heat_maps = grad_cam(classifier.model, images[shown.index], class_indices)
+    captions = [f"{row.label} → {row.predicted} {100 * row.probability:.0f} %" for row in shown.itertuples()]
+    return plots.draw_heat_maps(images[shown.index], heat_maps, captions, "Grad-CAM of the predicted class")
+
+
+def _sample(count: int, most: int) -> np.ndarray:
+    """Return at most ``most`` of ``count`` row numbers, drawn once and for all, rising."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:most])

@@ -1,0 +1,132 @@
+"""Who is champion: the challenger against the champion on the same test photos, in the pixels of each.
+
+The rules are `evaluation.comparison`'s, the aliases `registry`'s. Before an alias moves, a fresh process must give the
+answers of the evaluation (`parity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from pipeline import evaluation
+from pipeline.tracking import registry
+from pipeline.promotion.assessment import TestPhotos
+from pipeline.data.class_columns import class_columns
+from pipeline.config import DataConfig, PromotionConfig, UserError
+from pipeline.promotion.parity import check_parity
+from pipeline.experiment.photos import open_store
+from pipeline.tracking.registry import Overtaken, Version
+from pipeline.serving.classifier import About, Classifier
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a version became champion and why, and how it compares with the champion, if they could be compared."""
+
+    promoted: bool
+    reason: str
+    champion: Version | None = None
+    comparison: evaluation.Comparison | None = None
+    champion_probabilities: np.ndarray | None = None
+    parity: float | None = None
+
+    def in_words(self) -> str:
+        """Return the decision and its reason."""
+        return f"{'is now champion' if self.promoted else 'does not become champion'}: {self.reason}"
+
+    def as_json(self) -> dict[str, object]:
+        """Return what ``promotion.json`` holds."""
+        return {
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "champion": self.champion and self.champion.number,
+            "comparison": self.comparison and asdict(self.comparison),
+            "largest_difference_after_a_fresh_load": self.parity,
+        }
+
+
+def data_config_of(about: About) -> DataConfig:
+    """Return the data flags of a model; those that are younger than it have their defaults."""
+    return DataConfig(**{name: about.config[name] for name in DataConfig.model_fields if name in about.config})
+
+
+def decide(
+    rule: PromotionConfig, version: Version, about: About, photos: TestPhotos, probabilities: np.ndarray, data: str
+) -> Decision:
+    """Compare a version with the champion, if there is one, and say whether it may take its place.
+
+    Args:
+        rule: the flags of promotion.
+        version: the challenger.
+        about: what its classifier remembers.
+        photos: the test photos.
+        probabilities: its answers (n, classes).
+        data: where the photos are.
+    """
+    champion = registry.with_alias(version.name, registry.CHAMPION)
+    if champion is None:
+        return Decision(rule.promotion != "never", "there is no champion yet")
+    if champion == version:
+        return Decision(False, "it is the champion", champion)
+    answers = _champion_answers(champion, about, photos, data)
+    if isinstance(answers, str):
+        return Decision(rule.promotion == "always", answers, champion)
+    comparison = evaluation.compare(photos.labels, probabilities, answers, photos.groups, about.class_names)
+    found = Decision(False, comparison.in_words(), champion, comparison, answers)
+    if rule.promotion in ("always", "never"):
+        return replace(found, promoted=rule.promotion == "always")
+    refusal = evaluation.why_not(comparison, rule.promotion, rule.recall_tolerance)
+    return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
+
+
+def carry_out(
+    decision: Decision, version: Version, about: About, photos: TestPhotos, probabilities: np.ndarray,
+    environment: Mapping[str, str],
+) -> Decision:  # fmt: skip
+    """Make the version champion if that was decided, once a fresh process has given the same answers.
+
+    Raises:
+        DamagedModel: it has not; no alias has moved.
+    """
+    if not decision.promoted:
+        return decision
+    difference = check_parity(version.uri, photos.files, probabilities, about.class_names, environment)
+    try:
+        registry.promote(version, decision.champion)
+    except Overtaken as error:
+        return replace(decision, promoted=False, reason=str(error), parity=difference)
+    return replace(decision, parity=difference)
+
+
+def _champion_answers(champion: Version, about: About, photos: TestPhotos, data: str) -> np.ndarray | str:
+    """Return the champion's probabilities (n, classes) of the test photos, or why they would prove nothing."""
+    try:
+        classifier = Classifier(registry.classifier_folder(champion.uri))
+        if classifier.about.class_names != about.class_names:
+            return f"the champion, version {champion.number}, has other classes"
+        if classifier.about.data_digest == about.data_digest:
+            return classifier.probabilities(photos.images)
+        if reason := _has_seen(classifier.about, photos, data):
+            return f"the champion, version {champion.number}, cannot be compared: {reason}"
+        table = classifier.predict(photos.files)
+    except UserError as error:
+        return f"the champion, version {champion.number}, cannot be compared: {error}"
+    if table["error"].notna().any():
+        return f"the champion, version {champion.number}, cannot read {int(table['error'].notna().sum())} test photos"
+    return table[class_columns(about.class_names)].to_numpy(np.float64)
+
+
+def _has_seen(about: About, photos: TestPhotos, data: str) -> str:
+    """Return why the test photos are not new to a model of other data flags; empty if they are.
+
+    Its own split is made again of the photos in ``data``; photos are known by the SHA-256 of their bytes.
+    """
+    store = open_store(data_config_of(about).model_copy(update={"data": data}))
+    if store.digest != about.data_digest:
+        return f"its split cannot be made again of the photos in {data}, which have changed since"
+    learned = store.manifest.loc[store.manifest["split"] != "test", "sha256"]
+    seen = int(photos.rows["sha256"].isin(learned).sum())
+    return f"it was trained or chosen by {seen} of the {len(photos.rows)} test photos" if seen else ""

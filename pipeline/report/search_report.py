@@ -1,0 +1,162 @@
+"""What a search says of itself: what was tried, what won, how sure that is, where the winner fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.evaluation import bootstrap_interval
+from pipeline.report import trial_drawings as drawings
+from pipeline.report.failures import on_which_photos, weakest, where_it_fails
+from pipeline.report.page import Page, Picture, Section, Table, render
+
+NOT_FLAGS = {  # what a table of trials says beside their configs
+    *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
+}
+FIGURE_ALTS = {
+    "optuna_importance.png": "How much of the differences between trials each parameter explains (fANOVA)",
+    "optuna_parallel_coordinates.png": "Each trial as a line through its parameters",
+    "optuna_timeline.png": "When each trial ran",
+}
+MOST_LINKED = 200  # trials that light up in all plots; each costs a line of CSS
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """All that the page is made of.
+
+    ``trials`` is `study_plots.trial_table`, ``curves`` has number, epoch and value, ``confirmations`` trial, seed and
+    val_accuracy (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
+    are ``images`` and whose leak groups are ``groups``; None where its run has none.
+    """
+
+    title: str
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    confirmations: pd.DataFrame
+    winner: int
+    val_accuracy: float
+    seeds: int
+    model_uri: str
+    class_names: Sequence[str]
+    images: np.ndarray
+    groups: np.ndarray
+    predictions: pd.DataFrame | None
+    figures: Mapping[str, Figure]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def search_report(search: SearchReport) -> str:
+    """Return the page of a search."""
+    trials = search.trials.assign(value=search.trials["value"].astype(float))
+    flags = searched_flags(trials)
+    trials["config"] = [", ".join(f"{name} {_short(row[name])}" for name in flags) for row in trials.to_dict("records")]
+    sections = [_tried(search, trials, flags), _mattered(search, trials, flags), _how_sure(search)]
+    if search.predictions is not None:
+        sections.append(where_it_fails(search.predictions, search.class_names, "validation"))
+        sections.append(on_which_photos(search.images, search.predictions))
+    sections.append(_how_to_use(search))
+    linked = [drawings.trial_class(number) for number in trials["number"]] if len(trials) <= MOST_LINKED else []
+    return render(Page(search.title, _answer(search, trials), _facts(search, trials), sections, linked))
+
+
+def searched_flags(trials: pd.DataFrame) -> list[str]:
+    """Return the columns of the trials' configs in which they differ."""
+    flags = [name for name in trials if name not in NOT_FLAGS]
+    return [name for name in flags if trials[name].astype(str).nunique() > 1]
+
+
+def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
+    config = trials.set_index("number")["config"].get(search.winner, "")
+    judged = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
+    photos = len(search.images)
+    won = f"Trial {search.winner} won{f' ({config})' if config else ''}: "
+    answer = [f"{won}right on {_percent(search.val_accuracy)} of {photos} validation photos ({judged})."]
+    if search.predictions is not None:
+        correct = search.predictions["correct"].to_numpy(bool)
+        low, high = bootstrap_interval(correct, search.groups)
+        interval = f"95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)}"
+        answer += [f"The registered model has {_percent(correct.mean())} ({interval})."]
+        answer += [weakest(search.predictions, search.class_names)]
+    return answer
+
+
+def _facts(search: SearchReport, trials: pd.DataFrame) -> dict[str, str]:
+    states = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
+    hours = trials["seconds"].sum() / 3600
+    spent = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    return {"Trials": states, "Time in trials": spent} | dict(search.facts)
+
+
+def _tried(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
+    order = np.lexsort((trials["number"], -trials["value"].fillna(-1), trials["number"] != search.winner))
+    shown = trials.iloc[order]
+    frame = shown[["number", "value", "state", "epochs_run", "seconds", *flags]]
+    classes = [_row_class(number, search.winner) for number in frame["number"]]
+    formats = {"val_accuracy": "{:.1%}", "seconds": "{:.0f}"}
+    frame = frame.rename(columns={"number": "trial", "value": "val_accuracy", "epochs_run": "epochs"})
+    return Section(
+        "What was tried",
+        "The winner is orange. A cross is a trial that was stopped early. Point at a trial to see what it tried, and "
+        "where it lies in the other drawings. val_accuracy is the share of validation photos it is right on.",
+        [
+            Picture(drawings.draw_progress(trials, search.winner), "val_accuracy of each trial, in their order"),
+            Picture(drawings.draw_curves(search.curves, trials, search.winner), "val_accuracy of each trial by epoch"),
+        ],
+        table=Table(frame, formats, classes),
+    )
+
+
+def _row_class(number: int, winner: int) -> str:
+    return drawings.trial_class(number) + (" winner" if number == winner else "")
+
+
+def _mattered(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
+    parameters = [
+        Picture(drawings.draw_parameter(trials, name, search.winner), f"val_accuracy by {name}, a mark per trial")
+        for name in flags
+    ]
+    figures = [Picture(search.figures[file], alt) for file, alt in FIGURE_ALTS.items() if file in search.figures]
+    text = (
+        "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread. "
+        "search.html, beside this file, has plots that can be brushed and zoomed."
+    )
+    return Section("What mattered", text, [*parameters, *figures])
+
+
+def _how_sure(search: SearchReport) -> Section:
+    text = (
+        "The best of many trials looks better than it is, because it was picked for looking good. "
+        "No figure here has seen the test photos; `evaluate` reads them, and its report has the figure to quote."
+    )
+    if search.confirmations.empty:
+        return Section("How sure we are", f"{text} No trial was trained again with a fresh seed (confirm_top_k=0).")
+    by_trial = search.confirmations.groupby("trial")["val_accuracy"].agg(["mean", "min", "max", "count"])
+    in_search = search.trials.set_index("number")["value"]
+    frame = by_trial.sort_values("mean", ascending=False, kind="stable").reset_index()
+    frame.insert(1, "in the search", frame["trial"].map(in_search).astype(float))
+    frame = frame.rename(columns={"count": "fresh seeds", "min": "lowest", "max": "highest"})
+    formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), "{:.1%}")
+    classes = ["winner" if number == search.winner else "" for number in frame["trial"]]
+    text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
+    return Section("How sure we are", text, table=Table(frame, formats, classes))
+
+
+def _how_to_use(search: SearchReport) -> Section:
+    code = (
+        f"python -m pipeline evaluate --model_uri={search.model_uri}\n"
+        f'python -c \'import mlflow; print(mlflow.pyfunc.load_model("{search.model_uri}").predict(["photo.jpg"]))\''
+    )
+    return Section("How to use it", "Test it once, then load it:", code=code)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,188 @@
+"""After the search: the best configs are trained again with fresh seeds, some pruned ones to their end; and who wins.
+
+These trainings are trials of a second study, ``<study>-again``, so that what holds for trials holds for them: whatever
+dies, each is done once, and a search that is finished has nothing left to do.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import pandas as pd
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.search import study as search
+from pipeline.config import TrainConfig, TuneConfig, UserError
+from pipeline.experiment.training_run import describe
+from pipeline.search.recovery import RUN_ID
+from pipeline.search.trials import CONFIG, MODEL_URI, Done, Training, open_store_once, run_next
+
+CONFIRM, AUDIT = "confirm", "audit"
+MOST = 2**53  # of a trial's number, a seed, and a number of epochs: whole numbers that Optuna keeps exactly
+
+
+class Again(NamedTuple):
+    """A trial's config to be trained again: why, and with which seed and how many epochs."""
+
+    stage: str
+    trial: int
+    seed: int
+    epochs: int
+
+
+class Confirmation(NamedTuple):
+    """What came out of training a config again."""
+
+    trial: int
+    seed: int
+    val_accuracy: float
+    run_id: str
+    model_uri: str
+
+
+class Winner(NamedTuple):
+    """The config that won: its trial, mean and spread of its val_accuracy over so many fresh seeds, its best model."""
+
+    trial: int
+    val_accuracy: float
+    spread: float  # standard deviation; NaN with fewer than two seeds
+    seeds: int
+    run_id: str
+    model_uri: str
+
+    def in_words(self) -> str:
+        """Return its val_accuracy with what it is the mean of."""
+        if not self.seeds:
+            return f"{self.val_accuracy:.4f} (in the search, which picked it for being high)"
+        if self.seeds == 1:
+            return f"{self.val_accuracy:.4f} (one fresh seed; confirm_seeds=3 shows the spread)"
+        return f"{self.val_accuracy:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
+
+
+def to_confirm(config: TuneConfig, study: Study) -> list[Again]:
+    """Return what confirms the search: its best trials, best first, each with every fresh seed.
+
+    The search's own score of the best of many is too high, because it was picked for being high.
+
+    Raises:
+        UserError: no trial is complete.
+    """
+    best = search.ranked(study)
+    if not best:
+        raise UserError(
+            f"a search needs at least one complete trial, got none in study {study.study_name} "
+            "(look at the failed runs in the UI; raise timeout_s or n_trials)"
+        )
+    epochs = round(config.confirm_epochs_factor * config.epochs)
+    seeds = range(config.seed + 1, config.seed + config.confirm_seeds + 1)
+    return [Again(CONFIRM, trial.number, seed, epochs) for trial in best[: config.confirm_top_k] for seed in seeds]
+
+
+def to_audit(config: TuneConfig, study: Study) -> list[Again]:
+    """Return a sample of the pruned trials, to be finished as they were begun; the same one every time."""
+    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    lots = {trial.number: random.Random(f"{config.seed} {trial.number}").random() for trial in pruned}
+    sample = sorted(lots, key=lambda number: lots[number])[: config.prune_audit]
+    return [Again(AUDIT, number, config.seed, config.epochs) for number in sample]
+
+
+def done(config: TuneConfig, study: Study, wanted: Sequence[Again]) -> dict[Again, Confirmation]:
+    """Return those of the wanted trainings that have ended, with what came of them."""
+    second = search.open_second_study(config, study)
+    ended = {_of(trial): trial for trial in second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    return {again: _confirmation(again, ended[again]) for again in wanted if again in ended}
+
+
+def confirmed(again: Mapping[Again, Confirmation]) -> list[Confirmation]:
+    """Return those that confirm."""
+    return [done for wanted, done in again.items() if wanted.stage == CONFIRM]
+
+
+def _of(trial: FrozenTrial) -> Again | None:
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    return Again(**params) if params.keys() >= set(Again._fields) else None
+
+
+def _confirmation(again: Again, trial: FrozenTrial) -> Confirmation:
+    attributes = trial.user_attrs
+    return Confirmation(again.trial, again.seed, trial.value or 0.0, attributes[RUN_ID], attributes[MODEL_URI])
+
+
+def train_again(config: TuneConfig, parent: str, again: Again) -> Done | None:
+    """Train a config again, in a run of its own under the run ``parent``, unless that is done or under way."""
+    store = open_store_once(config.data_config())
+    study = search.open_study(config, store.digest, worker=0)
+    second = search.open_second_study(config, study)
+
+    def wanted() -> bool:
+        states = {trial.state for trial in second.get_trials(deepcopy=False) if _of(trial) == again}
+        if states & {TrialState.COMPLETE, TrialState.RUNNING}:
+            return False
+        if TrialState.WAITING not in states:
+            second.enqueue_trial(again._asdict())
+        return True
+
+    def suggest(trial: Trial) -> Training:
+        stage = trial.suggest_categorical("stage", [CONFIRM, AUDIT])
+        numbers = {name: trial.suggest_int(name, 0, MOST) for name in ("trial", "seed", "epochs")}
+        first, changes = numbers["trial"], {"seed": numbers["seed"], "epochs": numbers["epochs"]}
+        training = TrainConfig(**study.trials[first].user_attrs[CONFIG] | changes)
+        name = f"{stage}-{first:03d} seed={training.seed} {describe(training)}"
+        tags = {"trial": str(first), "search": study.study_name}
+        return Training(stage, name, training, lambda _: stage == CONFIRM, tags)
+
+    return run_next(second, config, parent, store, wanted, suggest)
+
+
+def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
+    """Return the config with the best mean over its seeds or, where none was confirmed, the best trial."""
+    if not confirmations:
+        best = search.ranked(study)[0]
+        return Winner(best.number, best.value or 0.0, math.nan, 0, best.user_attrs[RUN_ID], best.user_attrs[MODEL_URI])
+    by_trial: dict[int, list[Confirmation]] = {}
+    for confirmation in confirmations:
+        by_trial.setdefault(confirmation.trial, []).append(confirmation)
+    means = {trial: fmean(seed.val_accuracy for seed in seeds) for trial, seeds in by_trial.items()}
+    rank = {trial.number: place for place, trial in enumerate(search.ranked(study))}
+    trial = max(by_trial, key=lambda number: (means[number], -rank[number]))
+    top = max(by_trial[trial], key=lambda seed: (seed.val_accuracy, -seed.seed))
+    accuracies = [seed.val_accuracy for seed in by_trial[trial]]
+    spread = stdev(accuracies) if len(accuracies) > 1 else math.nan
+    return Winner(trial, means[trial], spread, len(accuracies), top.run_id, top.model_uri)
+
+
+def prune_regret(study: Study, audits: Sequence[Confirmation]) -> float:
+    """Return by how much the best audited trial beats the best complete one, with the same seed and epochs.
+
+    Negative where the sample shows no loss by pruning.
+    """
+    return max(audit.val_accuracy for audit in audits) - (search.ranked(study)[0].value or 0.0)
+
+
+def audit_in_words(study: Study, audits: Sequence[Confirmation]) -> str:
+    """Return what pruning has cost, in a line."""
+    regret, best = prune_regret(study, audits), max(audits, key=lambda audit: audit.val_accuracy)
+    compared = f"{abs(regret):.4f} {'above' if regret > 0 else 'below'} the best of the search"
+    remedy = " (the pruner stopped a better one: try pruner=none)" if regret > 0 else ""
+    return (
+        f"{len(audits)} pruned trials, finished: the best is trial {best.trial} with val_accuracy "
+        f"{best.val_accuracy:.4f}, {compared}{remedy}"
+    )
+
+
+def table(study: Study, again: Mapping[Again, Confirmation]) -> pd.DataFrame:
+    """Return a row per training: stage, trial, seed, epochs, val_accuracy, that of the search, and run_id."""
+    of_search = {trial.number: trial.value for trial in search.ranked(study)}
+    return pd.DataFrame(
+        [
+            {**wanted._asdict(), "val_accuracy": done.val_accuracy, "search_val_accuracy": of_search.get(wanted.trial)}
+            | {"run_id": done.run_id}
+            for wanted, done in again.items()
+        ],
+        columns=[*Again._fields, "val_accuracy", "search_val_accuracy", "run_id"],
+    )

@@ -1,0 +1,141 @@
+"""How a search is shown while it runs: a live table by rich in a terminal, lines elsewhere. Reads the study alone.
+
+So it shows what the workers of all machines do, and the workers need not speak to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from statistics import median
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.search import study as search
+from pipeline.config import TuneConfig
+from pipeline.search.trials import CONFIG, Done
+
+ROWS = 12  # of the table: what runs, and what has ended last
+REFRESH_PER_SECOND = 0.5
+MINUTE_S, HOUR_S = 60, 3600
+COLOURS = {"complete": "green", "pruned": "yellow", "fail": "red", "running": "cyan"}
+
+Say = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def shown(study: Study, config: TuneConfig, console: Console | None = None) -> Iterator[Say]:
+    """Show the search while the block runs, and lend it a function that says a line meanwhile."""
+    console = console or Console()
+    if not console.is_terminal:
+        yield lambda line: print(line, flush=True)
+        return
+    view = _View(study, config)
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"  # the workers' bars would overwrite the table
+    try:
+        with Live(get_renderable=view.render, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
+            yield lambda line: console.print(Text(line))
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
+
+
+class _View:
+    """The table as it was when the study could last be read."""
+
+    def __init__(self, study: Study, config: TuneConfig) -> None:
+        self._study, self._config, self._last = study, config, Group()
+        self._lock = threading.Lock()  # rich asks from its own thread, and from the one that prints
+
+    def render(self) -> Group:
+        with self._lock, contextlib.suppress(Exception):  # a storage that is away for a moment must not end the search
+            self._last = Group(search_table(self._study, self._config), Text(summary(self._study, self._config)))
+        return self._last
+
+
+def search_table(study: Study, config: TuneConfig) -> Table:
+    """Return the table of what runs and what has ended last."""
+    begun = [trial for trial in study.get_trials(deepcopy=False) if CONFIG in trial.user_attrs]
+    latest = sorted(begun, key=lambda trial: (trial.state == TrialState.RUNNING, trial.number))[-ROWS:]
+    table = Table("trial", "state", "variant", "augment", "optimizer", "learning rate", "epoch", "val_accuracy", "time")
+    for trial in sorted(latest, key=lambda trial: trial.number):
+        wanted, values = trial.user_attrs[CONFIG], trial.intermediate_values
+        state = trial.state.name.lower()
+        table.add_row(
+            str(trial.number),
+            Text(state, style=COLOURS.get(state, "")),
+            *(wanted[name] for name in ("variant", "augment", "optimizer")),
+            f"{wanted['learning_rate']:.1e}",
+            f"{max(values, default=0)}/{config.epochs}",
+            f"{max(values.values()):.4f}" if values else "",
+            in_words(_seconds(trial)),
+        )
+    return table
+
+
+def summary(study: Study, config: TuneConfig) -> str:
+    """Return where the search stands, in a line."""
+    finished, running, failed = search.trial_counts(study)
+    best = next(iter(search.ranked(study)), None)
+    pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
+    left = seconds_left(study, config)
+    parts = [
+        f"{finished}/{search.goal(config)} trials",
+        f"best {best.value:.4f} (trial {best.number})" if best else "none complete yet",
+        f"{pruned} pruned",
+        f"{failed} failed",
+        f"{running} running",
+        f"about {in_words(left)} left" if left else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def seconds_left(study: Study, config: TuneConfig) -> float | None:
+    """Return about how long the trials and confirmations that are missing will take; None before the first trial ends.
+
+    From the median time of the finished trials; a confirmation takes as much longer as it has more epochs.
+    """
+    trials = study.get_trials(deepcopy=False)
+    times = [_seconds(trial) for trial in trials if trial.state in search.FINISHED]
+    if not times:
+        return None
+    usual = median(times)
+    full = median([_seconds(trial) for trial in trials if trial.state == TrialState.COMPLETE] or times)
+    missing = max(0, search.goal(config) - len(times))
+    under_way = sum(min(_seconds(trial), usual) for trial in trials if trial.state == TrialState.RUNNING)
+    again = config.confirm_top_k * config.confirm_seeds * config.confirm_epochs_factor * full
+    return max(0.0, (missing * usual - under_way + again) / config.workers)
+
+
+def line_of(done: Done, study: Study, config: TuneConfig) -> str:
+    """Return a trial that has ended, and where the search stands, in a line."""
+    from pipeline.experiment.training_run import describe
+
+    return (
+        f"trial {done.trial:>3}  {describe(done.config):<50}  val_accuracy {done.best.val_accuracy:.4f} at epoch "
+        f"{done.best.epoch:<3} {'pruned' if done.pruned else 'complete':<8} in {in_words(done.seconds)}; "
+        f"{summary(study, config)}"
+    )
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a reader wants it, such as ``48 s``, ``7 min`` or ``2.5 h``."""
+    if seconds < 2 * MINUTE_S:
+        return f"{seconds:.0f} s"
+    return f"{seconds / MINUTE_S:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / HOUR_S:.1f} h"
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    if trial.datetime_start is None:
+        return 0.0
+    return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()

@@ -1,0 +1,159 @@
+"""Trials whose process is gone: found, settled, and lined up again; and the storage that knows of heartbeats.
+
+A process of this host is known by its mark, one of another host by its heartbeat.
+
+Optuna's own `RetryHeartbeatStaleTrialCallback` was not taken: it sees neither a trial that was killed before its first
+beat nor the last one of a study, and a process of this host is known to be gone at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.config import TuneConfig, with_variables
+from pipeline.processes.owners import is_gone, is_here
+from pipeline.search.study_lock import Lock, study_lock
+
+HEARTBEAT_S, GRACE_S = 30, 120
+LOCAL_FOLDER = Path("mlruns")  # holds the default storage
+LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
+MOST_RETRIES = 2  # of a trial whose process died
+RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
+OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
+RUN_ID = "run_id"  # user attribute: the trial's MLflow run
+RESULT = "result"  # user attribute: what a trial came to, kept before its run is closed and the study is told
+
+CloseRun = Callable[[str], None]
+
+
+def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage:
+    """Open an Optuna storage in which running trials say now and then that they live.
+
+    Args:
+        url: of the database.
+        has_tables: whether they are known to be there and of this version, which takes a tenth of a second to find out.
+
+    Raises:
+        UserError: the address names a variable that is not set.
+    """
+    address = with_variables(url)
+    with contextlib.nullcontext() if has_tables else study_lock(address, "tables"):  # two that make them at once fail
+        return optuna.storages.RDBStorage(
+            address,
+            skip_table_creation=has_tables,
+            skip_compatibility_check=has_tables,
+            engine_kwargs={"pool_pre_ping": True},  # a server may have been restarted between two trials
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=GRACE_S,
+            heartbeat_stale_trial_callback=_retry,  # of trials that `optuna.storages.fail_stale_trials` finds
+        )
+
+
+def mend_studies(close_run: CloseRun) -> list[str]:
+    """Line up again, in the local storage, the trials whose process is gone; return the names of their studies."""
+    if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
+        return []
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    storage = storage_of(LOCAL_STORAGE)
+    mended = []
+    for name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        with start_lock(study, LOCAL_STORAGE):
+            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and settle(
+                study, close_run
+            ):
+                mended.append(name)
+    return mended
+
+
+def start_lock(study: Study, url: str) -> Lock:
+    """Return the lock under which trials of the study in the storage ``url`` are counted, started and given up."""
+    return study_lock(with_variables(url), study.study_name)
+
+
+def settle(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
+    """Settle the running trials whose process is gone, and return them. To be called under `start_lock`.
+
+    One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
+    and lined up again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
+    """
+    silent = _silent(study)
+    for trial in silent:
+        if RESULT in trial.user_attrs:
+            close_run(trial.user_attrs[RUN_ID])
+            study.add_trial(_finished(trial))  # what is marked as failed stays so
+    orphans = _orphans(study)
+    for trial in orphans:
+        if RESULT in trial.user_attrs:
+            close_run(trial.user_attrs[RUN_ID])
+            _tell(study, trial)
+        else:
+            _retry(study, trial)  # before it is failed: killed between the two, the next one does both
+            study.tell(trial.number, state=TrialState.FAIL)
+    return [*silent, *orphans]
+
+
+def _finished(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial like this one that has ended with its result."""
+    result = trial.user_attrs[RESULT]
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED if result["pruned"] else TrialState.COMPLETE,
+        value=None if result["pruned"] else result["value"],
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs | {RETRY_OF: trial.number},
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _tell(study: Study, trial: FrozenTrial) -> None:
+    result = trial.user_attrs[RESULT]
+    if result["pruned"]:
+        study.tell(trial.number, state=TrialState.PRUNED)
+    else:
+        study.tell(trial.number, result["value"])
+
+
+def _retry(study: Study, trial: FrozenTrial) -> None:
+    """Line up a trial whose process died, though not for ever: it may have been the cause."""
+    retries = trial.user_attrs.get(RETRIES, 0) + 1
+    if retries <= MOST_RETRIES and RESULT not in trial.user_attrs:
+        line_up_again(study, trial, retries)
+
+
+def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
+    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint; once."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    lined_up = study.get_trials(deepcopy=False)[trial.number].system_attrs.get("fixed_params", {})
+    params = {**lined_up, **trial.params}
+    if params and all(other.user_attrs.get(RETRY_OF) != trial.number for other in waiting):
+        study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
+
+
+def _silent(study: Study) -> list[FrozenTrial]:
+    """Fail the running trials of other hosts that are silent, line them up again by `_retry`, and return them."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
+        return []  # a query for every running trial is saved
+    optuna.storages.fail_stale_trials(study)
+    now = study.get_trials(deepcopy=False)
+    return [trial for trial in running if now[trial.number].state == TrialState.FAIL]
+
+
+def _orphans(study: Study) -> list[FrozenTrial]:
+    """Return the running trials whose process is gone.
+
+    Under the lock no living process has a trial of which it has not yet said that it is its own. They are read a
+    second time, because a process may end its trial, and itself, between the first reading and the look at it.
+    """
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    gone = {trial.number for trial in running if OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])}
+    now = study.get_trials(states=(TrialState.RUNNING,)) if gone else []
+    return [trial for trial in now if trial.number in gone]

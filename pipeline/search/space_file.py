@@ -1,0 +1,159 @@
+"""The space of one search: that of its mode, and what the user's YAML or JSON file says instead.
+
+Hydra and its sweepers were not taken: they bring a second configuration system, for a file of ten lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.config import TuneConfig, UserError, first_line
+from pipeline.search.space import (
+    FACTORS,
+    FLAGS_ALONE,
+    FROM_SCRATCH,
+    SEARCHABLE,
+    SPACES,
+    Dimension,
+    Range,
+    Scalar,
+    Space,
+)
+
+
+def mode_of(config: TuneConfig) -> str:
+    """Return which of `SPACES` a search begins with."""
+    if config.freeze_backbone:
+        return "frozen backbone"
+    return "from scratch" if config.weights == "none" else "fine-tuning"
+
+
+def space_of(config: TuneConfig) -> Space:
+    """Return the space of a search: that of its mode, with what ``space`` says instead.
+
+    Raises:
+        UserError: the file cannot be read, or a key or a value in it cannot be searched.
+    """
+    table: dict[str, Dimension | Scalar] = {"variant": config.variants, **SPACES[mode_of(config)]}
+    if "augment" in table and config.augment not in FROM_SCRATCH["augment"]:
+        table["augment"] = config.augment  # none: a mirrored letter is another letter
+    if not config.head_epochs:
+        table.pop("unfreeze_lr_factor", None)
+    given = read_space(config) if config.space else {}
+    for factor, name in FACTORS.items():  # a rate, and a factor of the usual one, are two words for one thing
+        if name in given:
+            table.pop(factor, None)
+    table = {"optimizer": config.optimizer, **table, **given}
+    varied: dict[str, Dimension] = {}
+    fixed: dict[str, Scalar] = {}
+    for name, of in table.items():
+        if isinstance(of, Range) or (isinstance(of, tuple) and len(of) > 1):
+            varied[name] = of
+        else:
+            fixed[name] = of[0] if isinstance(of, tuple) else of
+    return Space(varied, fixed)
+
+
+def unsearched(config: TuneConfig, space: Space) -> dict[str, tuple[Scalar, tuple[Scalar, ...]]]:
+    """Return the flags whose value no trial will have: name -> (value, what is searched instead)."""
+    choices = {name: of for name, of in space.dimensions.items() if isinstance(of, tuple) and name != "variant"}
+    return {name: (value, of) for name, of in choices.items() if (value := getattr(config, name)) not in of}
+
+
+def with_space_read(config: TuneConfig) -> TuneConfig:
+    """Return the config with the content of its ``space`` file, as JSON, in the place of the file's name.
+
+    So the search goes on with what the file says now, wherever its workers run and whatever becomes of the file.
+    """
+    if not config.space:
+        return config
+    space, content = space_of(config), _content(config.space)
+    if content.pop("variant", None):  # so that the flag stays the one place that says which
+        config = config.model_copy(update={"variants": space.choices("variant")})
+    return config.model_copy(update={"space": json.dumps(content, default=str) if content else ""})
+
+
+def read_space(config: TuneConfig) -> dict[str, Dimension | Scalar]:
+    """Return what a space file says, checked: name -> range, choices, or the value that is fixed.
+
+    Raises:
+        UserError: naming the file and the key.
+    """
+    file = "space" if _is_json(config.space) else f"space file {config.space}"
+    return {name: _dimension(config, file, name, of) for name, of in _content(config.space).items()}
+
+
+def _content(space: str) -> dict[str, Any]:
+    text, file = space, "space"
+    if not _is_json(space):
+        try:
+            text, file = Path(space).read_text(), f"space file {space}"
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"space must be a YAML or JSON file, got {space!r}: {first_line(error)} (see docs/search_space.md)"
+            ) from None
+    try:
+        content = yaml.safe_load(text)  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise UserError(f"{file} must be YAML or JSON, got {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{file} must map names to ranges, got {content!r} (see docs/search_space.md)")
+    return {str(name): of for name, of in content.items()}
+
+
+def _is_json(space: str) -> bool:
+    return space.lstrip().startswith("{")  # the content itself
+
+
+def _dimension(config: TuneConfig, file: str, name: str, of: Any) -> Dimension | Scalar:
+    if name in FLAGS_ALONE:
+        raise UserError(f"{file}, key {name}: it says which search this is, and is a flag (give --{name}=...)")
+    if name not in SEARCHABLE:
+        near = difflib.get_close_matches(name, SEARCHABLE, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"one of {', '.join(SEARCHABLE)}"
+        raise UserError(f"{file}, key {name}: it must be a training flag ({remedy})")
+    try:
+        if isinstance(of, Mapping):
+            found = Range(**{str(key): value for key, value in of.items()})
+            low, high = _value(config, name, found.low), _value(config, name, found.high)
+            if isinstance(low, bool | str) or isinstance(high, bool | str):
+                raise ValueError(f"a range is of numbers, got {of} (give a list of choices)")
+            return Range(low=low, high=high, log=found.log)
+        if isinstance(of, list):
+            choices = tuple(dict.fromkeys(_value(config, name, value) for value in of))
+            if not choices:
+                raise ValueError("it must have a choice at least, got an empty list")
+            return choices
+        return _value(config, name, of)
+    except (pydantic.ValidationError, ValueError, TypeError) as error:
+        raise UserError(f"{file}, key {name}: {_rule(error)}") from None
+
+
+def _value(config: TuneConfig, name: str, value: Any) -> Scalar:
+    """Return one value of a dimension as the flag has it."""
+    if name in FACTORS:
+        return _Factor(factor=value).factor
+    return getattr(config.train_config(**{name: value}), name)
+
+
+class _Factor(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+    factor: float = Field(gt=0)
+
+
+def _rule(error: Exception) -> str:
+    if not isinstance(error, pydantic.ValidationError):
+        return first_line(error)
+    problem = error.errors()[0]
+    where = "".join(f"{part} " for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    got = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+    return f"{where if got else ''}{message[0].lower()}{message[1:]}{got}"

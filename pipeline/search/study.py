@@ -1,0 +1,182 @@
+"""The search: the Optuna study, and how a trial becomes a training config.
+
+What is searched is written in `space`. What a trial does is handed in by the caller; this module knows neither MLflow
+nor Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.config import TrainConfig, TuneConfig, UserError, first_line, without_passwords
+from pipeline.search.recovery import LOCAL_FOLDER, storage_of
+from pipeline.search.space import FACTORS, Dimension, is_whole, usual_flags
+from pipeline.search.space_file import space_of, unsearched
+
+REPEAT_OF = "repeat_of"  # user attribute: the trial that has, or has had, the same config
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
+
+
+MOST_DRAWS = 1000  # of a point that nobody has tried
+
+
+def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
+    """Return the training that a trial shall try: a point of the search's space."""
+    space = space_of(config)
+    return config.train_config(
+        **space.flags({name: _suggest(trial, name, of) for name, of in space.dimensions.items()})
+    )
+
+
+def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
+    if isinstance(dimension, tuple):
+        return trial.suggest_categorical(name, list(dimension))
+    if is_whole(name):
+        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
+    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def goal(config: TuneConfig) -> int:
+    """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials."""
+    return int(min(config.n_trials, space_of(config).size))
+
+
+def untried(study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]) -> dict[str, Any] | None:
+    """Return a random point of the space whose training is new, or None where many draws find none."""
+    seed = random.Random(f"{config.seed} {len(study.get_trials(deepcopy=False))}").getrandbits(32)
+    draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(MOST_DRAWS):
+        trial = draws.ask()
+        if is_new(suggest(trial, config)):
+            return dict(trial.params)
+    return None
+
+
+def known_good(config: TuneConfig) -> list[dict[str, Any]]:
+    """Return the trials to begin with: the flags themselves, then each optimizer's usual rates.
+
+    Each of the latter takes another variant and augmentation, so that the sampler has seen every choice early.
+    """
+    space = space_of(config)
+    of_flags = config.optimizer in space.choices("optimizer") and not unsearched(config, space)
+    starts = [space.params(config)] if of_flags else []
+    for place, optimizer in enumerate(space.choices("optimizer")):
+        usual = space.params(config.model_copy(update=usual_flags(str(optimizer))))
+        for name, shift in (("variant", -1 - place), ("augment", place + 1)):
+            if name in space.dimensions:
+                usual[name] = space.choices(name)[shift % len(space.choices(name))]
+        starts += [] if usual in starts else [usual]
+    return starts
+
+
+def line_up_start(study: Study, config: TuneConfig) -> None:
+    """Line up the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    begun = [trial.system_attrs.get("fixed_params") for trial in trials]
+    for start in known_good(config):
+        if start not in begun:
+            study.enqueue_trial(start)
+            return
+
+
+def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) -> Study:
+    """Open or create the study of this search.
+
+    Args:
+        config: the search.
+        data_digest: of the prepared photos; part of the study's default name.
+        worker: its number, so that no two draw the same random trials; None for who opens the study first.
+
+    Raises:
+        UserError: the storage cannot be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it shows a failed trial as a traceback
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
+    LOCAL_FOLDER.mkdir(exist_ok=True)
+    try:
+        study = optuna.create_study(
+            study_name=study_name(config, data_digest),
+            storage=storage_of(config.storage, has_tables=worker is not None),
+            pruner=pruner_of(config),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        raise UserError(
+            f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
+            f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
+        ) from error
+    study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
+    return study
+
+
+def open_second_study(config: TuneConfig, study: Study) -> Study:
+    """Open or create the study of the trainings that follow a search; nothing is sampled in it, and nothing pruned."""
+    return optuna.create_study(
+        study_name=f"{study.study_name}-again",
+        storage=storage_of(config.storage, has_tables=True),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def study_name(config: TuneConfig, data_digest: str) -> str:
+    """Return the study's name: trials belong together if data and every flag that a trial sees are the same."""
+    if config.study_name:
+        return config.study_name
+    space = space_of(config)
+    searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
+    unimportant = {"data", "recipe", "model_name", "resume"}
+    fixed = config.train_config().model_dump(mode="json", exclude=searched | unimportant)
+    text = json.dumps([data_digest, fixed, space.as_data(), config.pruner], sort_keys=True)
+    return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
+    """Return a sampler whose random numbers follow from ``key``: no worker and no later call repeats another."""
+    seed = random.Random(key).getrandbits(32)
+    if config.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=6, multivariate=True, constant_liar=config.workers > 1
+    )
+
+
+def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
+    """Return what stops a trial early, by its val_accuracy at an epoch among those of the others."""
+    warmup = max(1, config.epochs // 3)  # before that, the order of the trials says little about their end
+    table: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "percentile": lambda: optuna.pruners.PercentilePruner(KEPT_PERCENT, n_startup_trials=4, n_warmup_steps=warmup),
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
+        "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=warmup, max_resource=config.epochs),
+        "none": optuna.pruners.NopPruner,
+    }
+    return table[config.pruner]()
+
+
+def trial_counts(study: Study) -> tuple[int, int, int]:
+    """Return how many trials are finished (complete or pruned), running, and failed; repeated ones do not count."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False) if REPEAT_OF not in trial.user_attrs]
+    finished = sum(state in FINISHED for state in states)
+    return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
+
+
+def ranked(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials, best first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))

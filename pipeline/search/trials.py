@@ -1,0 +1,183 @@
+"""The trials of a search, each as a task that a worker process can take.
+
+Joins `search` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
+trial is finished once: under the study's lock it is counted, begun, and says whose it is; its result is kept in the
+study before its MLflow run is closed, and the run is closed before the study is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from pipeline.search import recovery as orphans, study as search
+from pipeline import tracking
+from pipeline.config import DataConfig, TrainConfig, TuneConfig
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.experiment.training_run import describe, tracked_fit, training_key
+from pipeline.search.recovery import RESULT, RETRY_OF, RUN_ID
+from pipeline.experiment.photos import log_store
+from pipeline.processes.owners import owner
+from pipeline.training.trainer import Epoch
+
+CONFIG, TRAINING, MODEL_URI = "config", "training", "model_uri"  # user attributes of a trial
+
+
+class Done(NamedTuple):
+    """A trial that has come to its end."""
+
+    trial: int
+    name: str
+    config: TrainConfig
+    best: Epoch
+    pruned: bool
+    seconds: float
+
+
+class Repeated(Exception):
+    """The trial's config has been tried, or is being tried, by the trial of this number."""
+
+
+class Training(NamedTuple):
+    """What a trial is to train, how it shows in MLflow, and whether its best epoch's model is to be kept."""
+
+    stage: str
+    name: str
+    config: TrainConfig
+    wants_model: Callable[[Epoch], bool]
+    tags: Mapping[str, str] = MappingProxyType({})
+    prunes: bool = False
+
+
+def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> Done | None:
+    """Run one trial of the study, unless it has enough of them or time is up.
+
+    Args:
+        config: the search.
+        parent: id of the MLflow run under which the trial nests.
+        deadline: seconds since the epoch after which no trial starts.
+        number: of the task, so that no two draw the same random trial.
+    """
+    store = open_store_once(config.data_config())
+    study = search.open_study(config, store.digest, number)
+
+    def wanted() -> bool:
+        finished, running, _ = search.trial_counts(study)
+        if finished + running >= search.goal(config) or time.time() >= deadline:
+            return False
+        search.line_up_start(study, config)
+        return True
+
+    def suggest(trial: Trial) -> Training:
+        training = search.suggest(trial, config)
+        with orphans.start_lock(study, config.storage):  # of two that come to the same config, one must see the other
+            _refuse_a_repetition(trial, training)
+        name = f"trial-{trial.number:03d} {describe(training)}"
+        return Training("trial", name, training, lambda best: _is_record(study, best), prunes=True)
+
+    while True:
+        try:
+            return run_next(study, config, parent, store, wanted, suggest)
+        except Repeated:  # the sampler has settled on a point
+            if not _line_up_another(study, config):
+                return None
+
+
+@lru_cache(maxsize=1)
+def open_store_once(config: DataConfig) -> Store:
+    """Return the prepared photos, found once per process."""
+    return prepared_store(config)
+
+
+def run_next(
+    study: Study,
+    config: TuneConfig,
+    parent: str,
+    store: Store,
+    wanted: Callable[[], bool],
+    suggest: Callable[[Trial], Training],
+) -> Done | None:
+    """Run the next trial of a study, if it is still ``wanted`` once the study is locked.
+
+    Raises:
+        Repeated: by ``suggest``; the trial is marked as failed.
+    """
+    done: list[Done] = []
+
+    def objective(trial: Trial) -> float:
+        trial.set_user_attr(orphans.OWNER, owner())
+        start.release()  # as soon as others can see that it runs, and whose it is
+        try:
+            training = suggest(trial)
+            trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
+            done.append(_train(trial, training, parent, store))
+        except (KeyboardInterrupt, tracking.StoreGone):
+            if RESULT not in trial.user_attrs:
+                orphans.line_up_again(study, trial)
+                raise
+        if trial.user_attrs[RESULT]["pruned"]:
+            raise optuna.TrialPruned
+        return float(trial.user_attrs[RESULT]["value"])
+
+    start = orphans.start_lock(study, config.storage)  # else two could both take the last trial
+    with start:
+        orphans.settle(study, tracking.close)
+        if wanted():
+            study.optimize(objective, n_trials=1)
+    return done[0] if done else None
+
+
+def _refuse_a_repetition(trial: Trial, wanted: TrainConfig) -> None:
+    key = training_key(wanted)
+    tried = (*search.FINISHED, TrialState.RUNNING)
+    for other in trial.study.get_trials(deepcopy=False, states=tried):
+        if other.number != trial.number and other.user_attrs.get(TRAINING) == key:
+            trial.set_user_attr(search.REPEAT_OF, other.number)
+            raise Repeated(other.number)
+    trial.set_user_attr(TRAINING, key)
+
+
+def _line_up_another(study: Study, config: TuneConfig) -> bool:
+    """Make a random config that nobody has tried the next one; return False where there seems to be none."""
+    tried = {trial.user_attrs.get(TRAINING) for trial in study.get_trials(deepcopy=False)}
+    other = search.untried(study, config, lambda training: training_key(training) not in tried)
+    if other is not None:
+        study.enqueue_trial(other)
+    return other is not None
+
+
+def _train(trial: Trial, training: Training, parent: str, store: Store) -> Done:
+    clock = time.perf_counter()
+    wanted = training.config
+    tags = {"trial": str(trial.number), tracking.STUDY: trial.study.study_name, **training.tags}
+    if RETRY_OF in trial.user_attrs:
+        tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), orphans.RETRIES: str(trial.user_attrs[orphans.RETRIES])}
+    pruned = False
+
+    def report(epoch: Epoch) -> bool:
+        nonlocal pruned
+        trial.report(epoch.val_accuracy, epoch.epoch)
+        may_be_pruned = training.prunes and epoch.epoch < wanted.epochs
+        pruned = pruned or (may_be_pruned and bool(trial.should_prune()))  # a bool of NumPy is not JSON
+        return pruned
+
+    with tracking.run(training.stage, training.name, wanted, tags, parent, training_key(wanted)) as run_id:
+        trial.set_user_attr(RUN_ID, run_id)
+        log_store(store)
+        trained = tracked_fit(wanted, store, report, lambda best: not pruned and training.wants_model(best))
+        tracking.set_tags({"trial_state": "pruned" if pruned else "complete"})
+        trial.set_user_attr(MODEL_URI, trained.model_uri)
+        result: dict[str, Any] = {"value": trained.best.val_accuracy, "pruned": pruned}
+        trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
+    return Done(trial.number, training.name, wanted, trained.best, pruned, time.perf_counter() - clock)
+
+
+def _is_record(study: Study, best: Epoch) -> bool:
+    return all(best.val_accuracy >= (trial.value or 0.0) for trial in search.ranked(study))  # the winner of a tie, too

@@ -1,0 +1,237 @@
+"""The classifier as its users meet it: encoded photos, paths or pixels in, a table of labels and probabilities out.
+
+Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the forms in
+which photos may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.data.class_columns import class_columns
+from pipeline.config import MAX_PIXELS, DamagedModel, first_line
+from pipeline.data.pixels.decode import BadImage, decode, prepare
+from pipeline.models.saved_digests import check_sums, write_sums
+from pipeline.models.saved import load_classifier
+
+if TYPE_CHECKING:
+    import keras
+
+CHUNK = 64  # photos decoded before the network sees them: bounds memory for any number of photos
+MODEL_FILE, ABOUT_FILE = "model.keras", "classifier.json"
+MAX_PHOTOS = 1_000  # of one request to a server: more would keep its other callers waiting for too long
+SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by MLflow's scoring server
+
+
+@dataclass(frozen=True)
+class About:
+    """What a saved classifier must remember besides its network."""
+
+    class_names: tuple[str, ...]
+    image_size: int
+    resize: str
+    image_ops: tuple[str, ...]
+    data_digest: str
+    data_source: str
+    config: Mapping[str, Any]
+    temperature: float = 1.0  # divides the logits, so that probabilities mean what they say; no label depends on it
+
+
+def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
+    """Write the folder that `Classifier` reads; the network as one .keras file without code or pickle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / MODEL_FILE)
+    (folder / ABOUT_FILE).write_text(json.dumps(asdict(about), indent=2))
+    write_sums(folder)
+
+
+class Classifier:
+    """A saved classifier; the network is loaded when first needed.
+
+    Raises:
+        DamagedModel: a file is not as it was saved, or cannot be read as a network.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        check_sums(folder)
+        stored = json.loads((folder / ABOUT_FILE).read_text())
+        stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
+        self.about = About(**stored)
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
+        try:
+            return load_classifier(self._folder / MODEL_FILE)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
+            raise DamagedModel(
+                f"a model must be a network that Keras reads, got {first_line(error)} from {self._folder / MODEL_FILE}"
+            ) from error
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
+        from pipeline.models.predict import forward
+
+        return forward(self._forward, images, len(self._names))
+
+    @cached_property
+    def _forward(self) -> Callable[[np.ndarray], np.ndarray]:
+        from pipeline.models.predict import compiled_forward
+
+        return compiled_forward(self.model)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
+        from pipeline.models.predict import softmax
+
+        return softmax(self.logits(images) / self.about.temperature)
+
+    def predict(self, photos: Iterable[object]) -> pd.DataFrame:
+        """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).
+
+        Returns:
+            One row per photo: label, probability, a column per class (see `class_columns`), and error, which is None
+            unless the photo could not be used; then the row's other values are missing.
+        """
+        waiting = iter(photos)
+        tables = []
+        while chunk := list(islice(waiting, CHUNK)):
+            tables.append(self._predict_chunk(chunk))
+        return pd.concat(tables, ignore_index=True) if tables else self._table([], np.empty((0, len(self._names))))
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.about.class_names
+
+    def _predict_chunk(self, photos: Sequence[object]) -> pd.DataFrame:
+        outcomes = [self._pixels(photo) for photo in photos]
+        good = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)]
+        probabilities = np.full((len(photos), len(self._names)), np.nan)
+        if good:
+            probabilities[good] = self.probabilities(np.stack([outcomes[index] for index in good]))
+        return self._table([outcome if isinstance(outcome, str) else None for outcome in outcomes], probabilities)
+
+    def _pixels(self, photo: object) -> np.ndarray | str:
+        """Return the prepared pixels, or the reason why there are none."""
+        about = self.about
+        try:
+            if not isinstance(photo, np.ndarray | list):
+                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS))
+            return prepare(_checked(photo), about.image_size, about.resize, about.image_ops)
+        except BadImage as error:
+            return str(error)
+
+    def _table(self, errors: Sequence[str | None], probabilities: np.ndarray) -> pd.DataFrame:
+        usable = np.array([error is None for error in errors], dtype=bool)
+        best = np.where(usable, np.nan_to_num(probabilities).argmax(axis=1) if len(errors) else 0, 0)
+        labels = [self._names[index] if ok else None for index, ok in zip(best, usable, strict=True)]
+        top = probabilities.max(axis=1) if len(errors) else np.empty(0)
+        columns = {name: probabilities[:, index] for index, name in enumerate(class_columns(self._names))}
+        texts = {"label": pd.Series(labels, dtype=object), "error": pd.Series(errors, dtype=object)}  # None stays None
+        return pd.DataFrame({"label": texts["label"], "probability": top, **columns, "error": texts["error"]})
+
+
+def photos_of(model_input: object) -> Iterator[object]:
+    """Yield the single photos of whatever a caller may pass as one photo or many.
+
+    That is: bytes, text, a path; a list or an array of those; pixels (height, width, 3) or (n, height, width, 3);
+    a mapping or a DataFrame with a column ``image``, or with one column of any name.
+    """
+    if isinstance(model_input, pd.DataFrame | Mapping):
+        names = list(model_input)
+        if "image" not in names and len(names) != 1:
+            raise ValueError(f"photos must come in a column named image, got columns {', '.join(map(str, names))}")
+        yield from photos_of(model_input["image" if "image" in names else names[0]])
+    elif isinstance(model_input, bytes | bytearray | memoryview | str | os.PathLike) or (
+        isinstance(model_input, np.ndarray) and model_input.ndim == 3
+    ):
+        yield model_input
+    elif isinstance(model_input, Iterable) and not (isinstance(model_input, np.ndarray) and model_input.ndim == 0):
+        yield from model_input
+    else:
+        raise ValueError(f"photos must be bytes, paths or pixels, got {type(model_input).__name__}")
+
+
+def at_most(photos: Iterator[object], limit: int) -> list[object]:
+    """Return the photos, of which there may be at most ``limit``; raise ValueError if there are more."""
+    taken = list(islice(photos, limit + 1))
+    if len(taken) > limit:
+        raise ValueError(f"a request must have at most {limit} photos, got more (send them in several requests)")
+    return taken
+
+
+def keep_top(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
+    """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
+
+    The column ``top_k`` holds lists of ``{"label": ..., "probability": ...}``, likeliest first.
+    """
+    classes = table[class_columns(class_names)]
+    order = np.argsort(-classes.to_numpy(np.float64), axis=1, kind="stable")[:, :top_k]
+    usable = table["error"].isna()
+    tops = [
+        [{"label": class_names[place], "probability": float(row.iloc[place])} for place in places] if ok else []
+        for places, (_, row), ok in zip(order, classes.iterrows(), usable, strict=True)
+    ]
+    return table[["label", "probability"]].assign(top_k=pd.Series(tops, dtype=object), error=table["error"])
+
+
+def is_served() -> bool:
+    """Return whether this process is MLflow's scoring server."""
+    return os.environ.get(SERVED) == "true"
+
+
+def _encoded(photo: object) -> bytes:
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
+    if isinstance(photo, str) and (is_served() or not _exists(photo)):
+        return _from_base64(photo)  # a server must never open files that its callers name
+    if isinstance(photo, str | os.PathLike):
+        try:
+            return Path(photo).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a NUL inside
+            raise BadImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    raise BadImage(f"a photo must be bytes, a path, base64 text or pixels, got {type(photo).__name__}")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL inside: no path at all
+        return False
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadImage("neither an existing file nor base64 text") from None
+
+
+def _checked(image: object) -> np.ndarray:
+    try:
+        pixels = np.asarray(image)
+    except ValueError:  # a ragged list
+        raise BadImage("pixels must be an array of shape (height, width, 3), got a ragged list") from None
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise BadImage(f"pixels must have shape (height, width, 3), got {pixels.shape}")
+    if pixels.dtype == np.uint8:
+        return pixels
+    real = pixels.dtype.kind in "uif" and bool(np.isfinite(pixels).all())
+    if not real or ((pixels < 0) | (pixels > 255) | (pixels % 1 != 0)).any():
+        raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside of that")
+    return pixels.astype(np.uint8)

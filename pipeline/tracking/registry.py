@@ -1,0 +1,206 @@
+"""The only module that talks to the MLflow registry: versions, aliases, descriptions, and where a model's files are.
+
+``challenger`` is the newest candidate, ``champion`` the best proven model, ``previous`` the champion before it.
+
+The registry sets an alias without asking what it was, so whoever changes one holds a lock of this machine, and looks
+before and after. Two machines that promote within the same milliseconds are told so by the look after, in which one of
+them finds the other's version; see docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+
+from pipeline.config import UserError, first_line
+from pipeline.models.saved_digests import check_digests, file_digests
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
+DIGESTS, TEST_READS = "sha256", "test_reads"  # tags of a version; the latter of the registered model, too
+TAGS_OF_THE_RUN = ("data_digest", "git_commit", "stage")
+MOST_CHARACTERS = 5000  # of a description, in MLflow's database
+
+
+class Version(NamedTuple):
+    """A version of a registered model."""
+
+    name: str
+    number: str
+
+    @property
+    def uri(self) -> str:
+        """The address that always means this version."""
+        return f"models:/{self.name}/{self.number}"
+
+
+class Overtaken(UserError):
+    """Another process has changed the champion meanwhile."""
+
+
+def register(model_uri: str, name: str) -> Version:
+    """Make a logged model a version of ``name``, unless it is one, and its challenger.
+
+    The digests of its files become a tag; its run's note becomes its description, and some of the run's tags its own.
+    """
+    known = MlflowClient().search_model_versions(f"source_path = '{model_uri}'")
+    if same := [Version(name, str(version.version)) for version in known if version.name == name]:
+        MlflowClient().set_registered_model_alias(name, CHALLENGER, same[0].number)
+        return same[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        digests = file_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
+    registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})
+    version = Version(name, str(registered.version))
+    if registered.run_id:
+        of_run = MlflowClient().get_run(registered.run_id).data.tags
+        tag_version(version, {key: of_run[key] for key in TAGS_OF_THE_RUN if key in of_run})
+        describe(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
+    MlflowClient().set_registered_model_alias(name, CHALLENGER, version.number)
+    return version
+
+
+def classifier_folder(model_uri: str) -> Path:
+    """Return a local folder that `serving.Classifier` reads, with the files that were registered.
+
+    Raises:
+        UserError: there is no such model, or it is not one of ours.
+        DamagedModel: a file has not the SHA-256 that was recorded when the version was registered.
+    """
+    try:
+        version = version_of(model_uri)
+        root = Path(mlflow.artifacts.download_artifacts(version.uri if version else model_uri))
+        recorded = _version_tags(version).get(DIGESTS) if version else None
+    except (MlflowException, OSError) as error:
+        raise UserError(
+            f"model_uri must name a model that exists, got {model_uri!r}: {first_line(error)} "
+            "(train one with `mlflow run . -e tune`; `mlflow ui` shows what there is)"
+        ) from None
+    if recorded:  # versions of before have none
+        check_digests(root, json.loads(recorded))
+    if not (root / CLASSIFIER_FOLDER).is_dir():
+        raise UserError(
+            f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}"
+        )
+    return root / CLASSIFIER_FOLDER
+
+
+def version_of(model_uri: str) -> Version | None:
+    """Return the registered version that a ``models:/`` address points at now; None for any other address."""
+    match = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", model_uri)
+    if not match:
+        return None
+    name, alias, number = match.groups()
+    return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
+
+
+def with_alias(name: str, alias: str) -> Version | None:
+    """Return the version that has the alias now, if any."""
+    number = MlflowClient().get_registered_model(name).aliases.get(alias)
+    return Version(name, str(number)) if number else None
+
+
+def promote(version: Version, compared_with: Version | None) -> None:
+    """Make a version champion, and the champion that it was compared with ``previous``.
+
+    Raises:
+        Overtaken: the champion is not, or no longer, the one that the version was compared with.
+    """
+    with _lock(version.name):
+        now = with_alias(version.name, CHAMPION)
+        if now != compared_with:
+            raise Overtaken(f"the champion is {_called(now)} by now, not {_called(compared_with)}; evaluate again")
+        _set_champion(version, now)
+
+
+def roll_back(name: str) -> tuple[Version, Version]:
+    """Swap champion and previous; return the version that is champion again, and the one that it replaces.
+
+    Raises:
+        UserError: no version has one of the aliases.
+        DamagedModel: the files of the version that was to return are not those that were registered.
+    """
+    try:
+        aliases = MlflowClient().get_registered_model(name).aliases
+    except MlflowException:
+        aliases = {}
+    if missing := {CHAMPION, PREVIOUS}.difference(aliases):
+        raise UserError(
+            f"rollback needs a version with each of the aliases {CHAMPION} and {PREVIOUS}, got none of {name!r} with "
+            f"{' or '.join(sorted(missing))} (the first promotion of a second champion sets {PREVIOUS})"
+        )
+    with _lock(name):
+        champion, previous = with_alias(name, CHAMPION), with_alias(name, PREVIOUS)
+        assert champion is not None
+        assert previous is not None
+        classifier_folder(previous.uri)
+        _set_champion(previous, champion)
+    return previous, champion
+
+
+def count_test_read(version: Version) -> int:
+    """Count one more reading of the test split, on the version and on its registered model; return the latter's."""
+    client = MlflowClient()
+    with _lock(version.name):
+        of_version = 1 + int(_version_tags(version).get(TEST_READS, 0))
+        of_model = 1 + int(client.get_registered_model(version.name).tags.get(TEST_READS, 0))
+        tag_version(version, {TEST_READS: str(of_version)})
+        client.set_registered_model_tag(version.name, TEST_READS, str(of_model))
+    return of_model
+
+
+def tag_version(version: Version, tags: Mapping[str, str]) -> None:
+    """Tag a version."""
+    for key, text in tags.items():
+        MlflowClient().set_model_version_tag(version.name, version.number, key, text)
+
+
+def describe(version: Version, markdown: str) -> None:
+    """Describe a version and, if it is champion or the model has no description yet, its registered model."""
+    client = MlflowClient()
+    client.update_model_version(version.name, version.number, markdown[:MOST_CHARACTERS])
+    model = client.get_registered_model(version.name)
+    if not model.description or str(model.aliases.get(CHAMPION)) == version.number:
+        client.update_registered_model(version.name, markdown[:MOST_CHARACTERS])
+
+
+def _set_champion(version: Version, replaced: Version | None) -> None:
+    client = MlflowClient()
+    if replaced:
+        client.set_registered_model_alias(version.name, PREVIOUS, replaced.number)
+    client.set_registered_model_alias(version.name, CHAMPION, version.number)
+    described = client.get_model_version(version.name, version.number).description
+    client.update_registered_model(version.name, described or "")
+    now = with_alias(version.name, CHAMPION)
+    if now != version:
+        raise Overtaken(f"another machine has made {_called(now)} champion at the same moment; evaluate again")
+
+
+def _version_tags(version: Version) -> dict[str, str]:
+    return dict(MlflowClient().get_model_version(version.name, version.number).tags)
+
+
+def _called(version: Version | None) -> str:
+    return f"version {version.number}" if version else "no version"
+
+
+@contextlib.contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """Keep other processes of this machine, whatever folder they run in, from changing the same model's aliases."""
+    uri = mlflow.get_registry_uri()
+    if uri.startswith("sqlite:///"):
+        uri = str(Path(uri.removeprefix("sqlite:///")).resolve())
+    key = hashlib.sha256(f"{uri}\n{name}".encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"photo-pipeline-registry-{key}.lock", mode=0o666):
+        yield

@@ -1,0 +1,96 @@
+"""Training batches from the prepared store: order, augmentation and mixes of an epoch, all from its seed.
+
+Nothing here remembers anything: the batches of epoch 7 are the same whether or not epochs 1 to 6 were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from pipeline.config import TrainingConfig
+from pipeline.training.augmentation import augment
+from pipeline.training.mixing import mixed
+from pipeline.data.store.store import Store
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+ORDER, AUGMENT, MIX = 1, 2, 3  # what a random stream is for: the first part of its key, so that none is shared
+PREFETCH_BATCHES = 4
+
+
+class TrainingBatches:
+    """The training split in shuffled, augmented batches of equal size; the remainder waits for another epoch.
+
+    Args:
+        store: the prepared photos.
+        config: the training.
+        pixels: side of the photos; 0 leaves them as they are.
+        features: what a frozen backbone made of an epoch's photos, float32 (n, features), to take instead of these.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: TrainingConfig,
+        pixels: int = 0,
+        features: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
+        self._images, self._features = store.images("train"), features
+        self._side = pixels or self._images.shape[1]
+        self._targets = np.eye(len(store.class_names), dtype=np.float32)[store.labels("train")]
+        self._config = config
+        self.batch_size = min(config.batch_size, len(self._images) // config.devices * config.devices)
+        self.steps = len(self._images) // self.batch_size
+
+    def batch(self, epoch: int, step: int, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return uint8 images (batch, side, side, 3), or features, and float32 targets (batch, classes) of sum 1."""
+        rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+        targets = self._targets[rows]
+        if self._features:
+            return self._features(epoch)[rows], targets
+        images = _resized(augmented(self._images, rows, self._config, epoch), self._side)
+        return mixed(images, targets, self._config, (MIX, self._config.seed, epoch, step))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the row numbers of the training split in the order in which this epoch takes them."""
+        return np.random.default_rng((ORDER, self._config.seed, epoch)).permutation(len(self._images))
+
+    def epoch(self, epoch: int, first_step: int = 0, device: str = "") -> tf.data.Dataset:
+        """Return the batches of one epoch (counted from 1), from a step (counted from 0) on.
+
+        They are drawn ahead by a thread while the network trains, and wait on ``device`` where one is named.
+        """
+        import tensorflow as tf
+
+        def draw() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            order = self.order(epoch)
+            for step in range(first_step, self.steps):
+                yield self.batch(epoch, step, order)
+
+        images, targets = self.batch(epoch, 0, np.arange(self.batch_size))
+        signature = (
+            tf.TensorSpec(images.shape, tf.as_dtype(images.dtype)),
+            tf.TensorSpec(targets.shape, tf.float32),
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds at an epoch's end
+        batches = tf.data.Dataset.from_generator(draw, output_signature=signature).with_options(options)
+        if device:
+            return batches.apply(tf.data.experimental.prefetch_to_device(device, PREFETCH_BATCHES))
+        return batches.prefetch(PREFETCH_BATCHES)
+
+
+def augmented(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:
+    """Return photos as an epoch (counted from 1) sees them: uint8 (len(rows), size, size, 3)."""
+    return np.stack([augment(images[row], config.augment, (AUGMENT, config.seed, epoch, row)) for row in rows])
+
+
+def _resized(images: np.ndarray, side: int) -> np.ndarray:
+    if images.shape[1] == side:
+        return images
+    return np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images])

@@ -1,0 +1,114 @@
+"""Recipes: what their files must say, which flags they set, and that the quick one keeps its word."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
+from pipeline.config.command_line import as_text, config_text, parse_flags
+from pipeline.config.recipes import FOLDER, names, read_recipe
+from tests.conftest import RunIn
+
+PROMISED = (
+    "daisy_roses_finetuned",
+    "daisy_roses_resnet18",
+    "flower_photos_imagenet",
+    "flower_photos_notebook",
+    "flower_photos_scratch",
+    "quick",
+)
+every_recipe = pytest.mark.parametrize("name", names())
+
+
+def _train(*flags: str) -> TrainConfig:
+    return parse_flags(TrainConfig, "train", list(flags))
+
+
+def test_the_promised_recipes_are_there() -> None:
+    assert set(PROMISED) <= set(names())
+
+
+@every_recipe
+def test_a_recipe_opens_with_what_it_is_what_to_expect_and_how_to_run_it(name: str) -> None:
+    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
+    head = [line for line in lines[: lines.index("flags:")] if line.startswith("#")]
+    text = "\n".join(head)
+    assert len(head) >= 4
+    assert re.search(r"^# Expected: +\S", text, re.MULTILINE)
+    assert re.search(r"^# Time: +\S", text, re.MULTILINE)
+    assert re.search(rf"^# Command: +mlflow run \. -e train --env-manager local -P recipe={name}$", text, re.MULTILINE)
+
+
+@every_recipe
+def test_a_recipe_sets_the_flags_that_it_names_and_no_others(name: str) -> None:
+    flags = read_recipe(name).flags
+    config, default = _train(f"--recipe={name}"), config_text(TrainConfig())
+    wanted = {flag: as_text(tuple(value) if isinstance(value, list) else value) for flag, value in flags.items()}
+    assert config == TrainConfig(**default | wanted | {"recipe": name})
+    changed = {flag for flag, value in config if getattr(TrainConfig(), flag) != value}
+    assert changed <= {*flags, "recipe"}
+
+
+def test_a_flag_overrides_the_recipe_unless_it_is_the_default(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("flags: {epochs: 3, augment: none, classes: [a, b], warmup_epochs: 0, n_trials: 4}")
+    config = _train(f"--recipe={mine}", "--epochs=2", "--augment=medium")
+    assert (config.epochs, config.augment, config.classes) == (2, "none", ("a", "b"))
+    # ... and so it is where every flag is given, as mlflow run does
+    given = config_text(TrainConfig()) | {"recipe": str(mine), "epochs": "1"}
+    assert _train(*(f"--{name}={text}" for name, text in given.items())).epochs == 1
+    assert parse_flags(TuneConfig, "tune", [f"--recipe={mine}"]).n_trials == 4
+    assert parse_flags(PreprocessConfig, "preprocess", [f"--recipe={mine}"]).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("flags: {epoch: 3}", "'epoch'"),
+        ("flags: {recipe: quick}", "'recipe'"),
+        ("flags: {epochs: many}", "'many'"),
+        ("epochs: 3", "must have flags"),
+        ("flags: 3", "must have flags"),
+        ("flags: {}\nmore: 1", "must have flags"),
+        ("flags: [", "must be a YAML file"),
+        ("", "must have flags"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_the_users_mistake(tmp_path: Path, content: str, named: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=re.escape(named)) as error:
+        _train(f"--recipe={file}")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_recipe_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"recipe must be one of .*quick.*, got 'quik'"):
+        _train("--recipe=quik")
+    with pytest.raises(UserError, match="No such file"):
+        _train(f"--recipe={tmp_path}/none.yaml")
+
+
+@pytest.mark.slow
+def test_the_quick_recipe_keeps_its_word(project: Path, run_in: RunIn) -> None:
+    """Through ``mlflow run``, which gives every flag and has logged the defaults before the command begins."""
+    command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local")
+    run_in(project, *command, "-P", "recipe=quick")
+    runs = MlflowClient(f"sqlite:///{project / 'mlflow.db'}").search_runs(["0"])
+    (trained,) = [run for run in runs if "best_val_accuracy" in run.data.metrics]
+    (given,) = [run for run in runs if run is not trained]
+    recipe = read_recipe("quick")
+    ((metric, (least, most)),) = recipe.expected.items()
+    assert metric == "best_val_accuracy"
+    assert least <= trained.data.metrics[metric] <= most
+    assert {name: trained.data.params[name] for name in recipe.flags} == {
+        name: as_text(value) for name, value in recipe.flags.items()
+    }
+    assert trained.data.params["recipe"] == "quick"
+    assert given.data.tags["continued_in"] == trained.info.run_id
+    assert yaml.safe_load((FOLDER / "quick.yaml").read_text())["flags"]["data"] == "synthetic"

@@ -1,0 +1,100 @@
+"""What counts as a photo in a folder or a table: names, links, pipes, and folders that nobody meant."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config import UserError
+from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.intake.candidates import Candidate, find_photos, photos_in_table
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("roses/1.jpg", "roses/deep/er/2.jpg", "tulips/3.jpg"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    return tmp_path / "photos"
+
+
+def _found(folder: Path) -> dict[str, str]:
+    found = with_digests(find_photos(folder, ()).photos, folder.parent / "digests.sqlite")
+    return {os.fsdecode(photo.path.relative_to(folder)): photo.problem or photo.label for photo in found}
+
+
+PLAIN = {"roses/1.jpg": "roses", "roses/deep/er/2.jpg": "roses", "tulips/3.jpg": "tulips"}
+
+
+def test_folders_below_a_class_folder_belong_to_it(photos: Path) -> None:
+    assert _found(photos) == PLAIN
+
+
+def test_what_systems_leave_behind_is_passed_over(photos: Path) -> None:
+    for name in (
+        "roses/.DS_Store",
+        "roses/Thumbs.db",
+        "tulips/._3.jpg",
+        "tulips/desktop.ini",
+        "__MACOSX/roses/._1.jpg",
+    ):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_text("x")
+    (photos / "empty").mkdir()
+    (photos / "LICENSE.txt").write_text("a file beside the class folders")
+    assert _found(photos) == PLAIN
+
+
+def test_a_folder_that_repeats_the_others_is_left_out(photos: Path) -> None:
+    for name in ("flowers/roses/1.jpg", "flowers/tulips/3.jpg"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_text(name)
+    assert _found(photos) == PLAIN
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not(photos: Path) -> None:
+    (photos.parent / "elsewhere.jpg").write_text("rose")
+    (photos / "roses/link.jpg").symlink_to(photos.parent / "elsewhere.jpg")
+    (photos / "roses/loop").symlink_to(photos / "roses")
+    (photos / "roses/round.jpg").symlink_to(photos / "roses/round.jpg")
+    (photos / "roses/dangling.jpg").symlink_to(photos / "nowhere.jpg")
+    assert _found(photos) == PLAIN | {
+        "roses/link.jpg": "roses",
+        "roses/round.jpg": "cannot be read (Too many levels of symbolic links)",
+        "roses/dangling.jpg": "cannot be read (No such file or directory)",
+    }
+
+
+def test_a_pipe_is_not_opened(photos: Path) -> None:
+    os.mkfifo(photos / "roses/pipe.jpg")
+    assert _found(photos)["roses/pipe.jpg"] == "not a regular file"
+
+
+def test_any_name_will_do(photos: Path) -> None:
+    names = ["with space.jpg", "línea\nnueva.jpg", "🌹.jpg", os.fsdecode(b"\xff\xfe.jpg"), "x" * 250 + ".jpg"]
+    for name in names:
+        (photos / "roses" / name).write_text("x")
+    assert {f"roses/{name}" for name in names} <= set(_found(photos))
+
+
+def test_a_table_names_photos_anywhere_with_split_and_group(photos: Path) -> None:
+    elsewhere = photos.parent / "elsewhere.jpg"
+    elsewhere.write_text("rose")
+    rows = [
+        ("tulips/3.jpg", "tulip", "test", "a"), (str(elsewhere), "rose", "train", ""),
+        ("gone.jpg", "rose", "train", ""), ("roses/1.jpg", "weed", "train", ""), ("nul\0.jpg", "rose", "", ""),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["path", "label", "split", "group"])
+    found = photos_in_table(table, photos, ["tulip", "rose"]).photos
+    first, second, third, fourth = with_digests(found, photos.parent / "digests.sqlite")
+    assert first == Candidate(photos / "tulips/3.jpg", "tulip", first.sha256, "", "test", "a")
+    assert second.path == elsewhere
+    assert second.sha256
+    assert third.problem == "cannot be read (No such file or directory)"
+    assert "null" in fourth.problem
+    with pytest.raises(UserError, match="classes must name folders"):
+        photos_in_table(table, photos, ["oak"])

@@ -1,0 +1,82 @@
+"""Interruptions wait for a point at which the work can be kept, and are not lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from pipeline.processes import interrupts
+from pipeline.processes.interrupts import SIGNALS, held_back, interrupt_once
+
+
+@pytest.fixture(autouse=True)
+def _handlers_stay() -> object:
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+    before = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    signal.signal(signal.SIGINT, found)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_block_is_told_and_the_interruption_comes_at_its_end(number: int) -> None:
+    told = []
+
+    def work() -> None:
+        with held_back() as interrupted:
+            told.append(interrupted())
+            os.kill(os.getpid(), number)
+            told.append(interrupted())
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert told == [False, True]
+
+
+def test_an_interruption_that_something_has_caught_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_raised", [])
+    before = signal.signal(signal.SIGTERM, interrupt_once)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), held_back() as interrupted:
+            assert interrupted()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_interruption_is_not_held_back() -> None:
+    done = []
+
+    def work() -> None:
+        with held_back():
+            for number in ("first", "second", "third"):
+                os.kill(os.getpid(), signal.SIGINT)
+                done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first"]
+
+
+def test_without_an_interruption_nothing_happens_and_errors_pass() -> None:
+    with held_back() as interrupted:
+        assert not interrupted()
+    with pytest.raises(ZeroDivisionError), held_back():
+        1 / 0  # noqa: B018
+
+
+def test_outside_the_main_thread_nothing_is_held_back() -> None:
+    told = []
+
+    def work() -> None:
+        with held_back() as interrupted:
+            told.append(interrupted())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert told == [False]

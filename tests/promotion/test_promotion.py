@@ -1,0 +1,268 @@
+"""The gate before champion in a real registry: planted better, equal and damaged models, and two at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.promotion import parity, decision as promotion
+from pipeline.tracking import registry
+from pipeline import tracking
+from pipeline.__main__ import main
+from pipeline.promotion.assessment import TestPhotos
+from pipeline.config import DamagedModel, PreprocessConfig, PromotionConfig, UserError
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.models.backend import load_backend
+from pipeline.serving.classifier import About, Classifier, save_classifier
+
+NAME = "flower-classifier"
+SIZE = 32
+CLASSES = ("blue", "green", "red")
+PHOTOS_PER_CLASS = 60
+Plant = Callable[..., registry.Version]
+
+
+@pytest.fixture(scope="module")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough photos for a test: noise in one channel brighter than in the others, half of them only a little."""
+    import cv2
+
+    folder, rng = tmp_path_factory.mktemp("many") / "photos", np.random.default_rng(0)
+    for channel, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(PHOTOS_PER_CLASS):
+            photo = rng.integers(0, 90, (40, 40, 3), dtype=np.uint8)
+            photo[..., channel] += 20 if number % 2 else 130  # OpenCV's channels are in the order blue, green, red
+            assert cv2.imwrite(str(folder / name / f"{number}.png"), photo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(many_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    config = PreprocessConfig(data=str(many_photos), image_size=SIZE, test_fraction=0.5)
+    return prepared_store(config, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def photos(store: Store) -> TestPhotos:
+    split = "test"
+    return TestPhotos(store.images(split), store.labels(split), store.rows(split), store.source)
+
+
+@pytest.fixture
+def plant(tracking_store: MlflowClient, store: Store, tmp_path: Path) -> Plant:
+    """Return a function that registers a model which looks at the mean colour, and at the mean above a threshold."""
+    load_backend()
+    import keras
+
+    def register(quality: float, **about: object) -> registry.Version:
+        inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+        colour = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+        head = keras.layers.Dense(3, dtype="float32")
+        model = keras.Model(inputs, head(colour))
+        # red, green, blue -> blue, green, red; a model of low quality takes blue for the answer unless it is certain
+        head.set_weights([20 * np.eye(3)[:, ::-1], np.array([quality, 0.0, 0.0])])
+        config = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5).model_dump(mode="json")
+        config |= {"variant": "none", "weights": "none"}
+        remembered = About(CLASSES, SIZE, "crop", (), store.digest, str(store.source), config)
+        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "classifier"
+        save_classifier(folder, model, replace(remembered, **about))
+        with tracking.run("train", "planted", PreprocessConfig()):
+            first = next(store.source.rglob("*.png")).read_bytes()
+            uri = tracking.log_classifier(folder, CLASSES, first)
+        return registry.register(uri, NAME)
+
+    return register
+
+
+GOOD, POOR = 0.0, 4.0  # the bias towards blue
+
+
+def _aliases(client: MlflowClient) -> dict[str, str]:
+    return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
+
+
+def _judge(version: registry.Version, photos: TestPhotos, **rule: object) -> promotion.Decision:
+    classifier = Classifier(registry.classifier_folder(version.uri))
+    probabilities = classifier.probabilities(photos.images)
+    data = str(photos.source)
+    decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, photos, probabilities, data)
+    return promotion.carry_out(decision, version, classifier.about, photos, probabilities, tracking.environment())
+
+
+@pytest.fixture
+def no_fresh_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the process of the parity gate, which takes ten seconds and has tests of its own."""
+    monkeypatch.setattr(promotion, "check_parity", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant: Plant, photos: TestPhotos) -> None:
+    poor, equal, good = plant(POOR), plant(POOR), plant(GOOD)
+    assert _judge(poor, photos).promoted  # there is none
+    assert "not better" in _judge(equal, photos).reason
+    assert _aliases(tracking_store) == {"champion": "1", "challenger": "3"}
+    decision = _judge(good, photos)
+    assert decision.promoted
+    assert decision.comparison is not None
+    assert decision.comparison.p_value < 0.05
+    assert _aliases(tracking_store) == {"champion": "3", "previous": "1", "challenger": "3"}
+    assert "it is the champion" in _judge(good, photos).reason
+    assert not _judge(poor, photos).promoted
+    assert _aliases(tracking_store)["champion"] == "3"
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: TestPhotos) -> None:
+    good, poor = plant(GOOD), plant(POOR)
+    assert not _judge(good, photos, promotion="never").promoted
+    assert "champion" not in _aliases(tracking_store)
+    assert _judge(good, photos, promotion="always").promoted
+    assert not _judge(poor, photos, promotion="better").promoted
+    assert _judge(poor, photos, promotion="always").promoted
+    assert _aliases(tracking_store)["champion"] == poor.number
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
+    plant: Plant, photos: TestPhotos, tracking_store: MlflowClient, store: Store
+) -> None:
+    other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, split_seed=1)
+    digest = prepared_store(other).digest
+    config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
+    seen, lost = plant(POOR, data_digest=digest, config=config), plant(POOR + 1, data_digest="0" * 64)
+    good = plant(GOOD)
+    for champion, reason in ((seen, "trained or chosen by"), (lost, "cannot be made again")):
+        _judge(champion, photos, promotion="always")
+        decision = _judge(good, photos)
+        assert not decision.promoted
+        assert reason in decision.reason
+    assert _judge(good, photos, promotion="always").promoted
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_a_champion_of_other_pixels_is_compared_in_its_own(
+    plant: Plant, photos: TestPhotos, tracking_store: MlflowClient, store: Store
+) -> None:
+    other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, resize="pad")
+    config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
+    champion = plant(POOR, data_digest=prepared_store(other).digest, config=config, resize="pad")
+    _judge(champion, photos)
+    decision = _judge(plant(GOOD), photos)
+    assert decision.promoted
+    own = Classifier(registry.classifier_folder(champion.uri)).predict(photos.files)
+    assert decision.champion_probabilities == pytest.approx(own[list(CLASSES)].to_numpy())
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_of_two_evaluations_at_once_one_promotes(
+    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos
+) -> None:
+    """Both have compared with the same champion before either moves the alias."""
+    _judge(plant(POOR), photos)
+    rivals = [plant(GOOD), plant(GOOD / 2 + 0.01)]
+    decided = []
+    for version in rivals:
+        about = Classifier(registry.classifier_folder(version.uri))
+        answers = about.probabilities(photos.images)
+        wanted = promotion.decide(PromotionConfig(), version, about.about, photos, answers, str(photos.source))
+        assert wanted.promoted
+        decided.append((wanted, version, about.about, photos, answers, {}))
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda job: promotion.carry_out(*job), decided))
+    assert sorted(result.promoted for result in results) == [False, True]
+    (loser,) = [result for result in results if not result.promoted]
+    assert "evaluate again" in loser.reason
+    winner = rivals[[result.promoted for result in results].index(True)]
+    assert _aliases(tracking_store)["champion"] == winner.number
+    assert _aliases(tracking_store)["previous"] == "1"
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_rollback_swaps_champion_and_previous(
+    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = plant(POOR)
+    with pytest.raises(UserError, match="previous"):
+        registry.roll_back(NAME)
+    _judge(first, photos)
+    _judge(plant(GOOD), photos)
+    assert main(["rollback"]) == 0
+    assert f"{NAME} version 1 is champion again; version 2 is previous" in capsys.readouterr().out
+    assert _aliases(tracking_store) == {"champion": "1", "previous": "2", "challenger": "2"}
+    _flip_a_byte(first)
+    assert main(["rollback"]) == 0
+    assert main(["rollback"]) == 3
+    assert "SHA-256" in capsys.readouterr().err
+    assert _aliases(tracking_store)["champion"] == "2"
+
+
+def _flip_a_byte(version: registry.Version, name: str = "model.keras") -> None:
+    file = registry.classifier_folder(version.uri) / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_one_flipped_byte_is_refused_everywhere(
+    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By evaluate with exit code 3, and by MLflow alone, which knows no digest: the classifier looks itself."""
+    _judge(plant(POOR), photos, promotion="never")
+    damaged = plant(GOOD)
+    _flip_a_byte(damaged)
+    before = _aliases(tracking_store)
+    assert main(["evaluate"]) == 3
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "model.keras" in line
+    assert "SHA-256" in line
+    assert _aliases(tracking_store) == before
+    (run,) = tracking_store.search_runs(["0"], "tags.stage = 'evaluate'")
+    assert run.info.status == "FAILED"
+    with pytest.raises(DamagedModel, match="must load in a process of its own"):
+        parity.served_probabilities(damaged.uri, photos.files[:1], CLASSES, tracking.environment())
+
+
+def test_a_fresh_process_must_agree_with_the_evaluation(
+    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos
+) -> None:
+    version = plant(GOOD)
+    classifier = Classifier(registry.classifier_folder(version.uri))
+    answers = classifier.probabilities(photos.images)
+    decision = _judge(version, photos)
+    assert decision.promoted
+    assert decision.parity is not None
+    assert decision.parity < 1e-5
+    assert _aliases(tracking_store)["champion"] == "1"
+    with pytest.raises(DamagedModel, match="differs by"):
+        parity.check_parity(version.uri, photos.files, answers[:, ::-1], CLASSES, tracking.environment())
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_numbers_that_are_not_finite_are_a_damaged_model(
+    tracking_store: MlflowClient, plant: Plant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(float("nan"))
+    assert main(["evaluate"]) == 3
+    assert "must be finite" in capsys.readouterr().err
+    assert _aliases(tracking_store) == {"challenger": "1"}
+
+
+def test_digests_and_reads_are_tags(tracking_store: MlflowClient, plant: Plant) -> None:
+    version = plant(GOOD)
+    digests = json.loads(tracking_store.get_model_version(NAME, "1").tags["sha256"])
+    assert "artifacts/classifier/model.keras" in digests
+    assert "code/pipeline/serving.py" in digests
+    assert "MLmodel" in digests
+    assert [registry.count_test_read(version) for _ in range(3)] == [1, 2, 3]
+    assert registry.count_test_read(plant(POOR)) == 4
+    assert tracking_store.get_model_version(NAME, "1").tags["test_reads"] == "3"
+    assert tracking_store.get_registered_model(NAME).tags["test_reads"] == "4"

@@ -1,0 +1,174 @@
+"""What happens after the search: which configs are trained again, which of them wins, and what pruning has cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import starmap
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from optuna.study import Study
+
+from pipeline.search import study as search, trials
+from pipeline import tracking
+from pipeline.commands import tune
+from pipeline.config import TuneConfig, UserError
+from pipeline.search.confirmations import Again, Confirmation, Winner, pick_winner, prune_regret, to_audit, to_confirm
+from pipeline.data.store.store import prepared_store
+
+
+def _study(*values: float | None) -> Study:
+    study = optuna.create_study(direction="maximize")
+    for number, value in enumerate(values):
+        state = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
+        attributes = {"run_id": f"run{number}", "model_uri": f"model{number}"}
+        study.add_trial(optuna.trial.create_trial(value=value, state=state, user_attrs=attributes))
+    return study
+
+
+def _config(**changes: object) -> TuneConfig:
+    return TuneConfig(**{"seed": 5} | changes)
+
+
+@pytest.mark.parametrize(
+    ("top", "seeds", "wanted"),
+    [(2, 1, [(3, 6), (0, 6)]), (1, 3, [(3, 6), (3, 7), (3, 8)]), (0, 2, []), (9, 1, [(3, 6), (0, 6), (2, 6)])],
+)
+def test_the_best_complete_trials_are_confirmed_with_seeds_that_the_search_never_used(
+    top: int, seeds: int, wanted: list[tuple[int, int]]
+) -> None:
+    jobs = to_confirm(_config(confirm_top_k=top, confirm_seeds=seeds), _study(0.7, None, 0.6, 0.8))
+    assert [(again.trial, again.seed) for again in jobs] == wanted
+    assert {(again.stage, again.epochs) for again in jobs} <= {("confirm", 40)}
+
+
+def test_a_search_without_a_complete_trial_has_nothing_to_confirm() -> None:
+    with pytest.raises(UserError, match=r"at least one complete trial, got none .*\(.*n_trials\)"):
+        to_confirm(_config(), _study(None, None))
+
+
+CONFIRMED = [(3, 6, 0.71), (3, 7, 0.73), (0, 6, 0.60), (0, 7, 0.90)]
+
+
+def _confirmation(trial: int, seed: int, accuracy: float) -> Confirmation:
+    return Confirmation(trial, seed, accuracy, f"{trial}-{seed}", f"m{trial}-{seed}")
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "winner", "words"),
+    [
+        (CONFIRMED, Winner(0, 0.75, 0.2121, 2, "0-7", "m0-7"), "0.7500 ± 0.2121 (mean and standard deviation of 2"),
+        (CONFIRMED[:3], Winner(3, 0.72, 0.0141, 2, "3-7", "m3-7"), "0.7200 ± 0.0141"),
+        ([(0, 6, 0.5), (3, 6, 0.5)], Winner(3, 0.5, math.nan, 1, "3-6", "m3-6"), "0.5000 (one fresh seed"),
+        ([], Winner(3, 0.8, math.nan, 0, "run3", "model3"), "0.8000 (in the search"),
+    ],
+)
+def test_the_best_mean_over_seeds_wins_and_the_search_breaks_a_tie(
+    confirmed: list[tuple[int, int, float]], winner: Winner, words: str
+) -> None:
+    found = pick_winner(_study(0.7, None, 0.6, 0.8), list(starmap(_confirmation, confirmed)))
+    assert found._replace(val_accuracy=0, spread=0) == winner._replace(val_accuracy=0, spread=0)
+    assert found.val_accuracy == pytest.approx(winner.val_accuracy)
+    assert found.spread == pytest.approx(winner.spread, abs=1e-4, nan_ok=True)
+    assert found.in_words().startswith(words)
+
+
+def test_the_audit_is_a_sample_of_the_pruned_trials_that_stays_the_same_as_the_search_grows() -> None:
+    study = _study(0.7, None, None, 0.8, None, None)
+    assert to_audit(_config(), study) == []
+    sample = to_audit(_config(prune_audit=2), study)
+    assert len(sample) == 2
+    assert {again.trial for again in sample} < {1, 2, 4, 5}
+    assert {(again.stage, again.seed, again.epochs) for again in sample} == {("audit", 5, 16)}
+    assert to_audit(_config(prune_audit=3), study)[:2] == sample
+    assert len(to_audit(_config(prune_audit=9), study)) == 4
+
+
+@pytest.mark.parametrize(("audited", "regret"), [([0.79, 0.7], -0.01), ([0.7, 0.85], 0.05)])
+def test_the_regret_compares_the_best_audited_trial_with_the_best_of_the_search(
+    audited: list[float], regret: float
+) -> None:
+    audits = [Again("audit", number, 0, 16) for number in range(len(audited))]
+    found = [_confirmation(again.trial, 0, value) for again, value in zip(audits, audited, strict=True)]
+    assert prune_regret(_study(0.7, None, 0.8), found) == pytest.approx(regret)
+
+
+def test_variants_without_imagenet_weights_are_left_out_where_those_are_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tune._with_known_weights(_config()) == _config()
+    kept = tune._with_known_weights(_config(weights="imagenet"))
+    assert kept.variants == ("resnet18", "resnet18_vd")
+    assert capsys.readouterr().out == "variant resnet18_v2 is not tried: it has no ImageNet weights\n"
+    with pytest.raises(UserError, match=r"weights=imagenet .*resnet50_v2.*got variants=resnet18_v2,resnet34"):
+        tune._with_known_weights(_config(weights="imagenet", variants="resnet18_v2,resnet34"))
+
+
+@pytest.mark.usefixtures("small_net")
+@pytest.mark.parametrize("pruner", ["percentile", "median"])
+def test_a_trial_that_lags_behind_is_pruned(
+    pruner: str, tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    epochs = 8
+    config = TuneConfig(
+        data=str(photo_folder), image_size=32, epochs=epochs, warmup_epochs=0, batch_size=8, variants="resnet18",
+        pruner=pruner, storage=f"sqlite:///{tmp_path}/optuna.db",
+    )  # fmt: skip
+    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    perfect = dict.fromkeys(range(1, epochs + 1), 1.01)
+    for _ in range(9):
+        study.add_trial(optuna.trial.create_trial(value=1.01, intermediate_values=perfect))
+    with tracking.run("tune", "a search", config) as parent:
+        done = trials.run_trial(config, parent, math.inf, 0)
+    assert done is not None
+    assert done.pruned
+    assert study.trials[-1].state.name == "PRUNED"
+    assert 0 < len(study.trials[-1].intermediate_values) < epochs
+    (run,) = tracking_store.search_runs(["0"], "tags.stage = 'trial'")
+    assert (run.info.status, run.data.tags["trial_state"]) == ("FINISHED", "pruned")
+
+
+@pytest.mark.usefixtures("small_net")
+def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_up_ends_the_search(
+    tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    fixed = dict.fromkeys(("learning_rate_factor", "weight_decay_factor", "lr_decay"), 0.1)
+    config = TuneConfig(
+        data=str(photo_folder), image_size=32, epochs=1, warmup_epochs=0, batch_size=8, variants="resnet18", n_trials=9,
+        storage=f"sqlite:///{tmp_path}/optuna.db",
+        space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "none", "optimizer": ["sgd", "adamw"]}),
+    )  # fmt: skip
+    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    for _ in range(2):
+        study.enqueue_trial({"optimizer": "sgd"})
+    with tracking.run("tune", "a search", config) as parent:
+        done = [trials.run_trial(config, parent, math.inf, number) for number in range(3)]
+    assert [trial and trial.config.optimizer for trial in done] == ["sgd", "adamw", None]
+    states = {trial.number: trial.state.name for trial in study.trials}
+    assert states == {0: "COMPLETE", 1: "FAIL", 2: "COMPLETE"}
+    assert study.trials[1].user_attrs["repeat_of"] == 0
+    assert search.trial_counts(study) == (2, 0, 0)
+    stages = [run.data.tags["stage"] for run in tracking_store.search_runs(["0"])]
+    assert sorted(stages) == ["trial", "trial", "tune"]
+
+
+def test_a_trial_that_is_interrupted_as_it_is_sampled_is_tried_again(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TuneConfig(data=str(photo_folder), image_size=32, storage=f"sqlite:///{tmp_path}/optuna.db")
+    study = search.open_study(config, prepared_store(config.data_config()).digest)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, "_refuse_a_repetition", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trials.run_trial(config, "", math.inf, 0)
+    interrupted, waiting = study.trials
+    assert (interrupted.state.name, waiting.state.name) == ("FAIL", "WAITING")
+    assert waiting.user_attrs["retry_of"] == interrupted.number
+    assert interrupted.params
+    assert waiting.system_attrs["fixed_params"] == interrupted.params

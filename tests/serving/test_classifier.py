@@ -1,0 +1,291 @@
+"""The classifier as its users meet it: every form of a photo, good and bad, and the pixels behind the answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.promotion.assessment import mean_with_mirrored
+from pipeline.config import TrainConfig
+from pipeline.data.pixels.decode import decode
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.models.backend import load_backend
+from pipeline.serving.classifier import CHUNK, SERVED, About, Classifier, keep_top, photos_of, save_classifier
+
+CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    config = TrainConfig(data=str(photo_folder), image_size=32, resize="pad", image_ops=("opening:3",))
+    return prepared_store(config, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def classifier(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    """A net with random weights whose answers differ from photo to photo, saved and loaded again."""
+    load_backend()
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(3, dtype="float32")]
+    model = keras.Sequential([keras.Input((32, 32, 3), dtype="uint8"), *layers])
+    folder = tmp_path_factory.mktemp("model") / "classifier"
+    about = About(CLASSES, 32, "pad", ("opening:3",), store.digest, str(store.source), {"variant": "none"})
+    save_classifier(folder, model, about)
+    return Classifier(folder)
+
+
+@pytest.fixture
+def photo(photo_folder: Path) -> Path:
+    return photo_folder / "green" / "green1.jpg"
+
+
+def test_a_photo_and_its_mirror_image_have_the_same_mean(classifier: Classifier, store: Store) -> None:
+    images = np.asarray(store.images("validation"))
+    mirrored = images[:, :, ::-1]
+    mean = mean_with_mirrored(classifier, images, classifier.probabilities(images))
+    other = mean_with_mirrored(classifier, mirrored, classifier.probabilities(mirrored))
+    np.testing.assert_allclose(mean, other, atol=1e-6)
+    assert not np.allclose(mean, classifier.probabilities(images))
+
+
+def test_classes_may_be_called_like_what_is_said_of_a_photo(classifier: Classifier, photo: Path) -> None:
+    """As in a folder of good parts and faults."""
+    names = ("error", "label", "ok")
+    renamed = Classifier(classifier._folder)
+    renamed.about = replace(classifier.about, class_names=names)
+    expected = _probabilities(classifier.predict([photo]))[0]
+    table = renamed.predict([photo])
+    assert list(table) == ["label", "probability", "error_class", "label_class", "ok", "error"]
+    assert table.loc[0, ["error_class", "label_class", "ok"]].tolist() == pytest.approx(expected)
+    assert table.loc[0, "label"] == names[expected.argmax()]
+    assert table["error"].isna().all()
+    (top,) = keep_top(table, names, 2)["top_k"]
+    assert [entry["label"] for entry in top] == [names[place] for place in np.argsort(-expected)[:2]]
+
+
+def _probabilities(table: pd.DataFrame) -> np.ndarray:
+    return table[list(CLASSES)].to_numpy()
+
+
+def _assert_row_of(table: pd.DataFrame, classifier: Classifier, photo: Path) -> None:
+    """Check that every row says what the photo's own bytes give."""
+    expected = _probabilities(classifier.predict([photo.read_bytes()]))
+    assert table["error"].isna().all(), table["error"].tolist()
+    np.testing.assert_allclose(_probabilities(table), np.repeat(expected, len(table), axis=0), atol=1e-6)
+
+
+def test_what_was_saved_is_known_again(classifier: Classifier, store: Store) -> None:
+    assert classifier.about == About(
+        CLASSES, 32, "pad", ("opening:3",), store.digest, str(store.source), {"variant": "none"}
+    )
+
+
+def test_a_row_holds_label_probabilities_and_no_error(classifier: Classifier, photo: Path) -> None:
+    table = classifier.predict([photo])
+    assert list(table) == ["label", "probability", *CLASSES, "error"]
+    (row,) = table.to_dict("records")
+    assert row["probability"] == max(row[name] for name in CLASSES) == row[row["label"]]
+    assert sum(row[name] for name in CLASSES) == pytest.approx(1)
+    assert row["error"] is None
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_pixels_are_those_of_the_prepared_store(classifier: Classifier, store: Store, split: str) -> None:
+    prepared = classifier.probabilities(store.images(split))
+    files = [store.source / path for path in store.rows(split)["path"]]
+    np.testing.assert_allclose(_probabilities(classifier.predict(files)), prepared, atol=1e-6)
+    assert np.ptp(prepared, axis=0).max() > 0.01  # or the comparison would prove nothing
+
+
+def test_every_form_of_a_photo_gives_one_answer(classifier: Classifier, photo: Path) -> None:
+    data, pixels = photo.read_bytes(), decode(photo.read_bytes())
+    forms: list[object] = [data, bytearray(data), memoryview(data), photo, str(photo), base64.b64encode(data).decode()]
+    forms += [pixels, pixels.astype(np.float64), pixels.astype(np.int64), pixels.tolist(), np.asfortranarray(pixels)]
+    _assert_row_of(classifier.predict(forms), classifier, photo)
+
+
+def test_every_form_of_many_photos_gives_one_answer(classifier: Classifier, photo: Path) -> None:
+    data, pixels = photo.read_bytes(), decode(photo.read_bytes())
+    text = base64.b64encode(data).decode()
+    cells = np.empty(2, dtype=object)
+    cells[:] = [pixels, pixels]
+    many: list[tuple[object, int]] = [
+        (data, 1),
+        (photo, 1),
+        (str(photo), 1),
+        (text, 1),
+        (pixels, 1),
+        ([data, photo, str(photo), text, pixels], 5),
+        ((data, data), 2),
+        (iter([data, data]), 2),
+        (np.stack([pixels] * 3), 3),
+        (np.array([data, text], dtype=object), 2),
+        (cells, 2),
+        (pd.Series([data, str(photo)], index=[7, 7]), 2),
+        (pd.DataFrame({"image": [data, text]}), 2),
+        (pd.DataFrame({"image": [data], "id": [1]}), 1),
+        (pd.DataFrame({"anything": [data, data]}), 2),
+        (pd.DataFrame({0: [data]}), 1),
+        ({"image": [data, text]}, 2),
+        ({"image": data}, 1),
+        ({"image": pixels}, 1),
+        ({"image": np.array([[text], [text]]).ravel()}, 2),
+    ]
+    for given, rows in many:
+        table = classifier.predict(photos_of(given))
+        assert len(table) == rows, f"{rows} rows wanted of {type(given).__name__}"
+        _assert_row_of(table, classifier, photo)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_one_photo(classifier: Classifier, photo: Path, kind: type) -> None:
+    table = classifier.predict(photos_of(kind(photo.read_bytes())))
+    assert len(table) == 1
+    _assert_row_of(table, classifier, photo)
+
+
+@pytest.mark.parametrize("given", [pd.DataFrame({"a": [1], "b": [2]}), {"a": [1], "b": [2]}])
+def test_columns_without_an_image_are_named(given: object) -> None:
+    with pytest.raises(ValueError, match="column named image, got columns a, b"):
+        list(photos_of(given))
+
+
+@pytest.mark.parametrize("given", [None, 7])
+def test_what_cannot_hold_photos_is_named(given: object) -> None:
+    with pytest.raises(ValueError, match=f"got {type(given).__name__}"):
+        list(photos_of(given))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1])
+
+
+PIXELS = np.random.default_rng(0).integers(100, 200, (40, 50, 3), np.uint8)
+BAD_PHOTOS: list[tuple[object, str]] = [
+    (b"", "empty file"),
+    ("", "empty file"),
+    (b"not a photo", "not an image"),
+    (b"<html>", "not an image"),
+    (bytes(cv2.imencode(".jpg", PIXELS)[1])[:-900], "truncated or damaged"),
+    (_png(PIXELS)[:60], ""),
+    (base64.b64encode(b"not a photo").decode(), "not an image"),
+    ("no/such/photo.jpg", "neither an existing file nor base64 text"),
+    ("ünïcödé", "neither"),
+    ("nul\0byte", "neither"),
+    ("\ud800", "neither"),
+    ("QUJD\n", "neither"),
+    (Path("no/such/photo.jpg"), "cannot be read"),
+    (Path(), "cannot be read"),
+    (Path("nul\0byte.jpg"), ""),
+    (Path("x" * 5000), "cannot be read"),
+    ("x" * 5001, "neither"),
+    (None, "got NoneType"),
+    (7, "got int"),
+    (float("nan"), "got float"),
+    ({"image": b"x"}, "got dict"),
+    ((1, 2, 3), "got tuple"),
+    (Image.new("RGB", (9, 9)), "got Image"),
+    ([], "shape"),
+    ([[1, 2], [3]], "ragged"),
+    (["a", "b"], "shape"),
+    (np.array(3), "shape"),
+    (np.zeros((0, 5, 3), np.uint8), "shape"),
+    (np.zeros((5, 5), np.uint8), "shape"),
+    (np.zeros((5, 5, 4), np.uint8), "shape"),
+    (np.zeros((2, 5, 5, 3), np.uint8), "shape"),
+    (PIXELS / 255, "whole numbers"),
+    (PIXELS.astype(int) + 100, "whole numbers"),
+    (-PIXELS.astype(int), "whole numbers"),
+    (np.full((5, 5, 3), np.nan), "whole numbers"),
+    (np.full((5, 5, 3), np.inf), "whole numbers"),
+    (np.ones((5, 5, 3), bool), "whole numbers"),
+    (np.ones((5, 5, 3), complex), "whole numbers"),
+    (np.full((5, 5, 3), "1"), "whole numbers"),
+    (np.full((5, 5, 3), None), "whole numbers"),
+    (np.zeros((5, 5, 3), "datetime64[s]"), "whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD_PHOTOS, ids=range(len(BAD_PHOTOS)))
+def test_a_bad_photo_has_a_row_with_its_reason(classifier: Classifier, photo: Path, bad: object, reason: str) -> None:
+    table = classifier.predict([photo, bad, photo])
+    assert table["error"].notna().tolist() == [False, True, False]
+    row = table.iloc[1]
+    assert reason in row["error"]
+    assert "\n" not in row["error"]
+    assert row.drop("error").isna().all()
+    _assert_row_of(table.iloc[[0, 2]], classifier, photo)
+
+
+def test_what_a_row_lacks_is_none(classifier: Classifier, photo: Path) -> None:
+    good, bad = classifier.predict([photo, b""]).to_dict("records")
+    assert good["error"] is None
+    assert bad["label"] is None
+
+
+def test_bad_photos_alone_and_no_photos_have_the_same_columns(classifier: Classifier, photo: Path) -> None:
+    columns = list(classifier.predict([photo]))
+    for photos in ([], [b"", None]):
+        table = classifier.predict(photos)
+        assert list(table) == columns
+        assert len(table) == len(photos)
+    assert json.loads(classifier.predict([b""]).to_json(orient="records")) == [
+        dict.fromkeys(columns) | {"error": "empty file"}
+    ]
+
+
+def test_a_server_opens_no_file(classifier: Classifier, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(Path, "read_bytes", opened.append)
+    monkeypatch.setenv(SERVED, "true")
+    table = classifier.predict(photos_of(pd.DataFrame({"image": [str(photo), "/etc/passwd", "../x"]})))
+    assert not opened
+    assert table["label"].isna().all()
+    assert table["error"].notna().all()
+
+
+def test_the_variable_is_the_one_that_mlflow_sets() -> None:
+    from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
+
+    assert _MLFLOW_IS_IN_SERVING_ENVIRONMENT.name == SERVED
+
+
+def test_more_photos_than_a_chunk_stay_in_order(classifier: Classifier, photo_folder: Path) -> None:
+    files: Sequence[Path] = sorted(photo_folder.rglob("*.*"))
+    photos: list[object] = [*files, b"", *files, *files, None]
+    assert len(photos) > CHUNK
+    table = classifier.predict(photos)
+    once = _probabilities(classifier.predict(files))
+    nothing = np.full((1, 3), np.nan)
+    expected = np.concatenate([once, nothing, once, once, nothing])
+    np.testing.assert_allclose(_probabilities(table), expected, atol=1e-6)
+    assert table.index.tolist() == list(range(len(photos)))
+
+
+def test_rotated_and_transparent_photos_are_laid_out_as_a_viewer_does(classifier: Classifier) -> None:
+    upright = np.zeros((40, 20, 3), np.uint8)
+    upright[:20] = (255, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, to be turned clockwise
+    stored = io.BytesIO()
+    Image.fromarray(np.rot90(upright)).save(stored, "PNG", exif=exif)
+    hidden = np.dstack([upright, np.zeros((40, 20), np.uint8)])
+    transparent = io.BytesIO()
+    Image.fromarray(hidden).save(transparent, "PNG")
+    white = np.full((40, 20, 3), 255, np.uint8)
+    table = _probabilities(classifier.predict([stored.getvalue(), upright, transparent.getvalue(), white]))
+    np.testing.assert_allclose(table[0], table[1], atol=1e-6)
+    np.testing.assert_allclose(table[2], table[3], atol=1e-6)
+    assert np.abs(table[0] - table[2]).max() > 0.01

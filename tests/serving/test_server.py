@@ -1,0 +1,248 @@
+"""A real server with a small model: what it answers to hostile requests, that it lives on, and what it costs."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+import requests
+from PIL import Image
+
+from pipeline.tracking import registry
+from pipeline import tracking
+from pipeline.models.backend import load_backend
+from pipeline.serving.classifier import MAX_PHOTOS, About, save_classifier
+from tests.conftest import ROOT, wait_while_running
+
+CLASSES = ("blue", "green", "red")
+MAX_BODY_MB = 8
+MiB = 2**20
+
+
+class Server(NamedTuple):
+    """A server in a process of its own."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def ask(self, body: object, **how: Any) -> requests.Response:
+        content = {"data": body} if isinstance(body, bytes) else {"json": body}
+        return requests.post(f"http://127.0.0.1:{self.port}/invocations", timeout=60, **content, **how)
+
+    def peak_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            pytest.skip("no /proc to read a process's peak memory from")
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _register_small_model(folder: Path, empty_store: Path) -> str:
+    """Register a net of one layer whose answers differ from photo to photo; return the store's address."""
+    load_backend()
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(3, dtype="float32")]
+    model = keras.Sequential([keras.Input((32, 32, 3), dtype="uint8"), *layers])
+    save_classifier(folder / "classifier", model, About(CLASSES, 32, "crop", (), "digest", "photos", {}))
+    shutil.copy(empty_store, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.chdir(folder)
+        experiment = mlflow.create_experiment("served", artifact_location=str(folder / "mlruns"))
+        with mlflow.start_run(experiment_id=experiment):
+            address = tracking.log_classifier(folder / "classifier", CLASSES, _photo())
+        registry.promote(registry.register(address, "flower-classifier"), compared_with=None)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    uri = _register_small_model(folder, _empty_store)
+    port = _free_port()
+    command = [sys.executable, "-m", "pipeline", "serve", f"--port={port}", f"--max_body_mb={MAX_BODY_MB}"]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    try:
+        wait_while_running(answers, process)
+        yield Server(port, process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        log.close()
+
+
+@pytest.fixture(autouse=True)
+def _lives_on(server: Server) -> Iterator[None]:
+    """After every test the server still answers, from the same process, in bounded memory."""
+    before = server.peak_bytes()
+    yield
+    (row,) = server.ask({"inputs": [_text(_photo())]}).json()["predictions"]
+    assert row["error"] is None
+    assert psutil.pid_exists(server.process.pid)
+    assert server.peak_bytes() - before < 150 * MiB
+
+
+def _photo(seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def _send(connection: http.client.HTTPConnection, chunks: list[bytes]) -> None:
+    for chunk in chunks:
+        connection.send(chunk)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_a_photo_gets_its_label(server: Server) -> None:
+    (row,) = server.ask({"inputs": [_text(_photo())]}).json()["predictions"]
+    assert row["label"] in CLASSES
+    assert sum(row[name] for name in CLASSES) == pytest.approx(1)
+
+
+def test_the_likeliest_classes_alone(server: Server) -> None:
+    photos = [_text(_photo(1)), "no photo", _text(_photo(2))]
+    (whole, _, _) = server.ask({"inputs": photos}).json()["predictions"]
+    first, bad, _ = server.ask({"inputs": photos, "params": {"top_k": 2}}).json()["predictions"]
+    assert first.keys() == {"label", "probability", "top_k", "error"}
+    best, second = first["top_k"]
+    assert (best["label"], best["probability"]) == (whole["label"], whole["probability"])
+    assert second["probability"] == sorted(whole[name] for name in CLASSES)[1]
+    assert bad["top_k"] == []
+    assert bad["error"]
+
+
+@pytest.mark.parametrize("top_k", [-1, "many", 1.5])
+def test_a_number_of_classes_that_is_none_is_refused(server: Server, top_k: object) -> None:
+    answer = server.ask({"inputs": [_text(_photo())], "params": {"top_k": top_k}})
+    assert answer.status_code == 400
+    assert "top_k" in answer.json()["message"]
+
+
+def test_a_body_that_says_it_is_large_is_refused_before_it_is_read(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.putrequest("POST", "/invocations")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(200 * MiB))
+    connection.endheaders()
+    answer = connection.getresponse()  # though not a byte of the body was sent
+    assert answer.status == 413
+    assert f"at most {MAX_BODY_MB * MiB} bytes" in json.loads(answer.read())["message"]
+
+
+def test_a_large_body_that_does_not_say_so_is_cut_off(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.putrequest("POST", "/invocations")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    chunk = b"%x\r\n%s\r\n" % (MiB, b"x" * MiB)
+    with pytest.raises(OSError, match=r"Broken pipe|reset"):  # the server has hung up
+        _send(connection, [chunk] * 200)
+
+
+def test_a_huge_picture_in_a_small_file_is_an_error_of_its_own(server: Server) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    assert len(buffer.getvalue()) < MiB
+    good, huge = server.ask({"inputs": [_text(_photo()), _text(buffer.getvalue())]}).json()["predictions"]
+    assert good["error"] is None
+    assert "pixels" in huge["error"]
+
+
+def test_ten_thousand_items_are_refused(server: Server) -> None:
+    for body in ({"inputs": ["x"] * 10_000}, {"dataframe_records": [{"image": "x"}] * 10_000}):
+        answer = server.ask(body)
+        assert answer.status_code == 400
+        assert f"at most {MAX_PHOTOS} photos" in answer.json()["message"]
+
+
+def test_what_is_no_photo_is_an_error_of_its_own(server: Server) -> None:
+    bad = ["", "no base64!", _text(b"<html>"), _text(_photo()[:300]), "/etc/passwd", None]
+    rows = server.ask({"dataframe_split": {"columns": ["image"], "data": [[item] for item in bad]}}).json()
+    assert all(row["error"] and row["label"] is None for row in rows["predictions"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"null",
+        b"[1, 2]",
+        b'{"inputs": [[1, 2], [3]]}',
+        b'{"inputs": 5}',
+        b'{"inputs": null}',
+        b'{"inputs": {"a": ["x"], "b": ["y"]}}',
+        b'{"images": ["x"]}',
+        b'{"inputs": ["x"], "instances": ["x"]}',
+        b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}}',
+        b'{"dataframe_split": 3}',
+        b'{"dataframe_records": "x"}',
+        b'{"inputs": ["x"], "params": 3}',
+    ],
+    ids=range(16),
+)
+def test_wrong_json_is_the_callers_fault(server: Server, body: bytes) -> None:
+    answer = server.ask(body, headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("text/plain", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/vnd.apache.parquet", 400),
+        (None, 415),
+    ],
+)
+def test_a_body_of_another_kind_is_refused(server: Server, kind: str | None, status: int) -> None:
+    assert server.ask(b"x", headers={"Content-Type": kind} if kind else {}).status_code == status
+
+
+def test_a_port_that_is_taken_is_named(server: Server, run_in: Any, tmp_path: Path) -> None:
+    uri = psutil.Process(server.process.pid).environ()["MLFLOW_TRACKING_URI"]
+    command = (sys.executable, "-m", "pipeline", "serve", f"--port={server.port}")
+    done = run_in(tmp_path, *command, exit_code=2, MLFLOW_TRACKING_URI=uri, PYTHONPATH=str(ROOT))
+    assert f"must be an address to listen on, got 127.0.0.1:{server.port}: " in done.stderr

@@ -1,0 +1,154 @@
+"""Versions and aliases in a real registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.tracking import registry
+from pipeline.config import DamagedModel, UserError
+from pipeline.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Overtaken, Version
+
+NAME = "flower-classifier"
+MODEL_CODE = """
+import mlflow
+
+class Nothing(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+mlflow.models.set_model(Nothing())
+"""
+
+
+@pytest.fixture
+def log_model(tracking_store: MlflowClient, tmp_path: Path) -> Callable[[], str]:
+    """A function that logs a model whose classifier folder holds one file, and returns its address."""
+    code, folder = tmp_path / "model_code.py", tmp_path / "classifier"
+    code.write_text(MODEL_CODE)
+    folder.mkdir()
+    (folder / "classifier.json").write_text("{}")
+
+    def log() -> str:
+        with mlflow.start_run():
+            info = mlflow.pyfunc.log_model(
+                name="model", python_model=str(code), artifacts={"classifier": str(folder)}, pip_requirements=["mlflow"]
+            )
+        return str(info.model_uri)
+
+    return log
+
+
+@pytest.fixture
+def model_uri(log_model: Callable[[], str]) -> str:
+    return log_model()
+
+
+def _aliases(client: MlflowClient) -> dict[str, str]:
+    return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
+
+
+def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, log_model: Callable[[], str]) -> None:
+    first = log_model()
+    assert registry.register(first, NAME) == Version(NAME, "1")
+    assert _aliases(tracking_store) == {CHALLENGER: "1"}
+    assert registry.register(log_model(), NAME) == Version(NAME, "2")
+    assert _aliases(tracking_store) == {CHALLENGER: "2"}
+    assert registry.register(first, NAME) == Version(NAME, "1"), "a model becomes a version once"
+    assert _aliases(tracking_store) == {CHALLENGER: "1"}
+
+
+def test_a_champion_is_replaced_only_by_who_knows_it(
+    tracking_store: MlflowClient, log_model: Callable[[], str]
+) -> None:
+    first, second = registry.register(log_model(), NAME), registry.register(log_model(), NAME)
+    registry.promote(first, None)
+    assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
+    for compared_with in (None, second):
+        with pytest.raises(Overtaken, match="the champion is version 1 by now"):
+            registry.promote(second, compared_with)
+    registry.promote(second, first)
+    assert _aliases(tracking_store) == {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: "2"}
+
+
+def test_an_alias_that_another_machine_moves_meanwhile_is_noticed(
+    tracking_store: MlflowClient, log_model: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the setting of the alias and the look after; a lock of this machine does not reach that far."""
+    first, second = registry.register(log_model(), NAME), registry.register(log_model(), NAME)
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def set_and_lose(client: MlflowClient, name: str, alias: str, number: str) -> None:
+        set_alias(client, name, alias, number)
+        set_alias(client, name, alias, second.number)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_and_lose)
+    with pytest.raises(Overtaken, match="version 2 champion at the same moment"):
+        registry.promote(first, None)
+
+
+def test_the_note_of_the_run_becomes_the_description(tracking_store: MlflowClient, model_uri: str) -> None:
+    run_id = mlflow.get_logged_model(model_uri.removeprefix("models:/")).source_run_id
+    tracking_store.set_tag(run_id, "mlflow.note.content", f"load {model_uri}")
+    tracking_store.set_tag(run_id, "data_digest", "abc")
+    registry.register(model_uri, NAME)
+    version = tracking_store.get_model_version(NAME, "1")
+    assert version.description == f"load models:/{NAME}/1"
+    assert version.tags["data_digest"] == "abc"
+    assert tracking_store.get_registered_model(NAME).description == version.description
+
+
+def test_a_changed_file_is_refused_by_its_name(tracking_store: MlflowClient, model_uri: str) -> None:
+    version = registry.register(model_uri, NAME)
+    (registry.classifier_folder(version.uri) / "classifier.json").write_text("{ }")
+    for address in (version.uri, f"models:/{NAME}@{CHALLENGER}"):
+        with pytest.raises(DamagedModel, match=r"classifier\.json"):
+            registry.classifier_folder(address)
+
+
+def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClient, model_uri: str) -> None:
+    version = registry.register(model_uri, NAME)
+    registry.promote(version, None)
+    for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", f"models:/{NAME}/1"):
+        assert registry.version_of(address) == version
+        assert (registry.classifier_folder(address) / "classifier.json").read_text() == "{}"
+    assert registry.version_of(model_uri) is None  # logged, but no version
+    assert (registry.classifier_folder(model_uri) / "classifier.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"models:/{NAME}@nobody",
+        f"models:/{NAME}/99",
+        "models:/no-such-model@challenger",
+        "models:/no-such-model/1",
+        "models:/m-00000000000000000000000000000000",
+        "runs:/00000000000000000000000000000000/model",
+        "no/such/folder",
+        "models:/",
+        "gibberish://x",
+    ],
+)
+def test_a_model_that_is_not_there_is_named_in_one_line(
+    tracking_store: MlflowClient, address: str, request: pytest.FixtureRequest
+) -> None:
+    if NAME in address:
+        registry.register(request.getfixturevalue("model_uri"), NAME)
+    with pytest.raises(UserError) as caught:
+        registry.classifier_folder(address)
+    assert repr(address) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_make_is_named(tracking_store: MlflowClient, tmp_path: Path) -> None:
+    code = tmp_path / "model_code.py"
+    code.write_text(MODEL_CODE)
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(name="model", python_model=str(code), pip_requirements=["mlflow"])
+    with pytest.raises(UserError, match="made by this pipeline"):
+        registry.classifier_folder(info.model_uri)

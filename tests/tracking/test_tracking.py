@@ -1,0 +1,243 @@
+"""Runs in a real store: how they end, what they log, and what they do with a run that is already there."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from pipeline import tracking
+from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
+from pipeline.config.command_line import config_text
+from pipeline.processes.owners import owner
+from pipeline.tracking import runs
+
+CONFIG = TrainConfig(data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True)
+
+
+def test_a_run_ends_finished_with_params_tags_and_config(tracking_store: MlflowClient) -> None:
+    with tracking.run("train", "train resnet18", CONFIG, {"trial": "7"}) as run_id:
+        tracking.log_metrics({"val_accuracy": 0.5, "roc_auc": float("nan")}, step=1)
+        tracking.log_metrics({"val_accuracy": 0.75}, step=2)
+    run = tracking_store.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "train resnet18"
+    assert run.data.params == config_text(CONFIG)
+    assert run.data.params["classes"] == "daisy,roses"
+    assert run.data.params["freeze_backbone"] == "true"
+    assert run.data.tags.items() >= {"stage": "train", "trial": "7"}.items()
+    assert run.data.metrics == {"val_accuracy": 0.75}
+    history = [(point.step, point.value) for point in tracking_store.get_metric_history(run_id, "val_accuracy")]
+    assert history == [(1, 0.5), (2, 0.75)]
+    config_file = Path(tracking_store.download_artifacts(run_id, "config.json"))
+    assert TrainConfig(**json.loads(config_file.read_text())) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("rule, got x"), "FAILED", "rule, got x"),
+        (ValueError("first line\nsecond line"), "FAILED", "first line"),
+        (RuntimeError(), "FAILED", "RuntimeError"),
+        (SystemExit(3), "FAILED", "3"),
+        (KeyboardInterrupt(), "KILLED", None),
+    ],
+)
+def test_a_run_that_raises_says_so(
+    tracking_store: MlflowClient, error: BaseException, status: str, message: str | None
+) -> None:
+    with pytest.raises(type(error)), tracking.run("train", "outer", CONFIG) as outer:  # noqa: SIM117
+        with tracking.run("trial", "inner", CONFIG) as inner:
+            raise error
+    for run_id in (outer, inner):
+        run = tracking_store.get_run(run_id)
+        assert run.info.status == status
+        assert run.info.end_time
+        assert run.data.tags.get("error") == message
+        files = [artifact.path for artifact in tracking_store.list_artifacts(run_id)]
+        assert ("error.txt" in files) == (status == "FAILED")
+    assert mlflow.active_run() is None
+
+
+def test_a_store_that_gives_up_is_a_mistake_of_one_line(tracking_store: MlflowClient) -> None:
+    rule = pytest.raises(tracking.StoreGone, match=r"must answer.*database is locked.*sqlite:///.*same command")
+    with rule as error, tracking.run("train", "train", CONFIG):
+        raise MlflowException("database is locked\nand more")
+    assert "\n" not in str(error.value)
+    assert mlflow.active_run() is None
+
+
+def test_a_run_inside_a_run_nests_under_it(tracking_store: MlflowClient) -> None:
+    with tracking.run("main", "main", PreprocessConfig()) as top:
+        with tracking.run("tune", "tune", CONFIG) as middle, tracking.run("trial", "trial-000", CONFIG) as bottom:
+            pass
+        with tracking.run("evaluate", "evaluate", CONFIG) as sibling:
+            pass
+    parents = {
+        run_id: tracking_store.get_run(run_id).data.tags.get("mlflow.parentRunId")
+        for run_id in (top, middle, bottom, sibling)
+    }
+    assert parents == {top: None, middle: top, bottom: middle, sibling: top}
+
+
+def test_a_run_nests_under_a_run_of_another_process(tracking_store: MlflowClient) -> None:
+    parent = tracking_store.create_run("0").info.run_id
+    with tracking.run("trial", "trial-001", CONFIG, parent=parent) as run_id:
+        pass
+    assert tracking_store.get_run(run_id).data.tags["mlflow.parentRunId"] == parent
+    assert tracking_store.get_run(parent).info.status == "RUNNING"
+
+
+def test_a_run_that_was_opened_for_the_command_is_adopted(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = tracking_store.create_run("0", run_name="painted-carp-1").info.run_id
+    tracking_store.log_param(opened, "learning_rate", "3e-4")  # another spelling of what the config holds
+    tracking_store.log_param(opened, "classes", "'daisy,roses'")
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    with tracking.run("train", "train resnet18", CONFIG) as run_id, tracking.run("trial", "inner", CONFIG) as inner:
+        pass
+    assert run_id == opened != inner
+    run = tracking_store.get_run(opened)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "train resnet18"
+    assert run.data.tags["stage"] == "train"
+    assert run.data.params == config_text(CONFIG) | {"learning_rate": "3e-4", "classes": "'daisy,roses'"}
+    assert len(tracking_store.search_runs(["0"])) == 2
+
+
+def test_tables_figures_and_texts_are_read_back(tracking_store: MlflowClient) -> None:
+    table = pd.DataFrame([[2, 1], [0, 3]], index=["a", "b"], columns=["a", "b"])
+    with tracking.run("train", "tables", CONFIG) as source:
+        tracking.log_table(table, "confusion_matrix.json")
+        tracking.log_table(table, "history.csv")
+        tracking.log_figure(Figure(), "history.png")
+        tracking.log_text("layers", "model_summary.txt")
+    with tracking.run("train", "copies", CONFIG) as target:
+        tracking.copy_artifacts(source, tracking.RUN_PICTURES)
+    stored = json.loads(Path(tracking_store.download_artifacts(target, "confusion_matrix.json")).read_text())
+    pd.testing.assert_frame_equal(pd.DataFrame(stored["data"], stored["index"], stored["columns"]), table)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tracking_store.download_artifacts(source, "history.csv")), table.reset_index(drop=True)
+    )
+    assert Path(tracking_store.download_artifacts(target, "history.png")).read_bytes().startswith(b"\x89PNG")
+    assert Path(tracking_store.download_artifacts(source, "model_summary.txt")).read_text() == "layers"
+    assert {artifact.path for artifact in tracking_store.list_artifacts(target)} == {
+        "config.json",
+        "confusion_matrix.json",  # of the three pictures, those that the source has
+        "history.png",
+    }
+
+
+def test_the_data_set_is_named(tracking_store: MlflowClient, tmp_path: Path) -> None:
+    manifest = pd.DataFrame({"path": ["a/1.jpg"], "label": ["a"], "split": ["train"], "sha256": ["0" * 64], "row": [0]})
+    digest = "0123456789abcdef" * 4
+    with tracking.run("train", "data", CONFIG) as run_id:
+        tracking.log_data(manifest, tmp_path / "flowers", digest, context="training")
+    run = tracking_store.get_run(run_id)
+    assert run.data.tags["data_digest"] == digest
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == "flowers"
+    assert used.dataset.digest == digest[:16]
+    assert {tag.value for tag in used.tags} == {"training"}
+
+
+def test_a_server_that_is_not_there_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nothing listens on the discard port
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9") as caught:
+        tracking.connect()
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(caught.value)
+    assert "MLFLOW_TRACKING_URI" in str(caught.value)
+
+
+def test_a_server_that_is_no_mlflow_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # which answers 501 to everything
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}/")
+    try:
+        with pytest.raises(UserError, match="must be reachable, got HTTPError"):
+            tracking.connect()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+@pytest.mark.parametrize("uri", ["gibberish://x", "no-database-but-a-folder"])
+def test_a_store_of_another_kind_is_named_in_one_line(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch, variable: str, uri: str
+) -> None:
+    monkeypatch.setenv(variable, uri)
+    with pytest.raises(UserError, match=uri) as caught:
+        tracking.connect()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_local_store_needs_no_server(tracking_store: MlflowClient) -> None:
+    tracking.connect()
+
+
+def test_the_ui_command_names_a_store_that_is_not_the_default(
+    tracking_store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking.ui_command() == "mlflow ui"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    assert tracking.ui_command() == f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'other.db'}"
+
+
+def test_a_store_in_a_file_is_refused_to_many_machines(tracking_store: MlflowClient) -> None:
+    with pytest.raises(UserError, match=r"must be a server or its database .*got sqlite:.*MLFLOW_TRACKING_URI"):
+        tracking.connect(many_machines=True)
+
+
+def test_a_password_in_an_address_is_not_logged(tracking_store: MlflowClient) -> None:
+    storage = "postgresql://optuna:sesame@db.example/optuna"
+    with pytest.raises(ValueError, match="sesame"), tracking.run("tune", "tune", TuneConfig(storage=storage)) as run_id:
+        raise ValueError(f"cannot open {storage}")
+    run = tracking_store.get_run(run_id)
+    assert run.data.params["storage"] == "postgresql://optuna:***@db.example/optuna"
+    assert run.data.tags["error"] == "cannot open postgresql://optuna:***@db.example/optuna"
+    for file in ("config.json", "error.txt"):
+        text = Path(tracking_store.download_artifacts(run_id, file)).read_text()
+        assert "***" in text
+        assert "sesame@" not in text
+
+
+def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: MlflowClient) -> None:
+    with tracking.run("tune", "tune", CONFIG) as parent:
+        hosts = {"elsewhere.example 1 0": "KILLED", owner(): "RUNNING"}
+        below = {
+            tracking_store.create_run("0", tags={"mlflow.parentRunId": parent, "process": host}).info.run_id: status
+            for host, status in hosts.items()
+        }
+        other = tracking_store.create_run("0", tags={"process": "elsewhere.example 1 0"}).info.run_id
+        tracking.end_below(parent)
+    assert {run_id: tracking_store.get_run(run_id).info.status for run_id in below} == below
+    assert tracking_store.get_run(other).info.status == "RUNNING"
+
+
+def test_a_run_that_ends_as_it_is_looked_at_is_not_killed(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = tracking_store.create_run("0", tags={"process": owner()}).info.run_id
+
+    def ends_now(_: str) -> bool:
+        tracking_store.set_terminated(run_id, "FINISHED")
+        return True
+
+    monkeypatch.setattr(runs, "is_gone", ends_now)
+    assert tracking.connect() == 0
+    assert tracking_store.get_run(run_id).info.status == "FINISHED"

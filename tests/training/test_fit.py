@@ -1,0 +1,220 @@
+"""The real loop on drawn photos and a net of one block: what it returns, when it stops, and that it learns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from pipeline.config import OptimizerName, TrainConfig
+from pipeline.training.batches import TrainingBatches
+from pipeline.data.pixels.decode import decode, prepare
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.evaluation import confusion_table
+from pipeline.models.builder import build_classifier
+from pipeline.training.optimizers import make_optimizer
+from pipeline.training.trainer import Diverged, Epoch
+from pipeline.training.fit import FitResult, fit
+
+FIT_IN_A_PROCESS = """
+import json, sys
+from pathlib import Path
+
+from pipeline.config import TrainConfig
+from pipeline.data.store import prepared_store
+from pipeline.training import fit
+
+config = TrainConfig.model_validate_json(sys.argv[1])
+result = fit(config, prepared_store(config, Path(sys.argv[2])))
+history = result.history.drop(columns="images_per_second").to_numpy().tolist()
+print(json.dumps([history, result.val_probabilities.tolist()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def full_net(photo_folder: Path) -> TrainConfig:
+    """18 photos for training and 9 for validation, and the real ResNet-18."""
+    return TrainConfig(
+        data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=1, batch_size=4, augment="none", seed=3
+    )
+
+
+@pytest.fixture
+def base(full_net: TrainConfig, small_net: None) -> TrainConfig:
+    """The same with a net of one block, which learns these photos within a few epochs."""
+    return full_net
+
+
+def _changed(config: TrainConfig, **changes: object) -> TrainConfig:
+    return TrainConfig(**config.model_dump() | changes)
+
+
+def _fit(config: TrainConfig, data_root: Path) -> FitResult:
+    return fit(config, prepared_store(config, data_root))
+
+
+def _losses(result: FitResult) -> list[float]:
+    return result.history["train_loss"].tolist()
+
+
+def test_the_best_epoch_comes_back(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = TrainingBatches.batch
+
+    def wrong_from_the_third_epoch_on(
+        batches: TrainingBatches, epoch: int, step: int, order: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        images, targets = batch(batches, epoch, step, order)
+        return images, np.roll(targets, epoch > 2, axis=1)
+
+    monkeypatch.setattr(TrainingBatches, "batch", wrong_from_the_third_epoch_on)
+    config = _changed(base, learning_rate=3e-3, lr_schedule="constant", epochs=4)
+    store = prepared_store(config, data_root)
+    seen: list[Epoch] = []
+    result = fit(config, store, seen.append)
+    assert [epoch.epoch for epoch in seen] == result.history["epoch"].tolist() == [1, 2, 3, 4]
+    best = max(seen, key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
+    assert result.best == best
+    assert best.epoch <= 2
+    labels = store.labels("validation")
+    assert (result.val_probabilities.argmax(axis=1) == labels).mean() == best.val_accuracy
+    assert -np.log(result.val_probabilities[np.arange(len(labels)), labels]).mean() == pytest.approx(best.val_loss)
+
+
+def test_matrix_accuracy_and_model_agree_on_every_single_photo(base: TrainConfig, data_root: Path) -> None:
+    """Labels and predictions of a data set that was reshuffled in between would agree by chance only."""
+    config = _changed(base, split_seed=5, batch_size=18, augment="medium")  # one step
+    store = prepared_store(config, data_root)
+    result = fit(config, store)
+    table = confusion_table(store.labels("validation"), result.val_probabilities.argmax(axis=1), store.class_names)
+    assert np.trace(table) / table.to_numpy().sum() == result.best.val_accuracy
+
+    hits = 0
+    rows = store.rows("validation")
+    for row in np.random.default_rng(7).permutation(len(rows)):
+        path = store.source / rows.loc[row, "path"]
+        pixels = prepare(decode(path.read_bytes()), config.image_size, config.resize)
+        logits = np.asarray(result.model(pixels[np.newaxis]))[0]
+        assert np.exp(logits) / np.exp(logits).sum() == pytest.approx(result.val_probabilities[row], abs=1e-5)
+        hits += store.class_names[logits.argmax()] == path.parent.name
+    assert hits / len(rows) == result.best.val_accuracy
+
+
+def test_float16_scales_its_loss_and_keeps_the_weight_decay_off_biases(base: TrainConfig) -> None:
+    import keras
+
+    optimizer = make_optimizer(base, 4, "float16")
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    excluded = optimizer.inner_optimizer._exclude_from_weight_decay_pattern.pattern
+    assert set(excluded.split("|")) == {"bias", "gamma", "beta"}
+    assert not isinstance(make_optimizer(base, 4, "bfloat16"), keras.optimizers.LossScaleOptimizer)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_returned_model_is_the_one_that_was_measured(base: TrainConfig, data_root: Path, precision: str) -> None:
+    config = _changed(base, precision=precision, dropout=0.3, head_units=8)
+    store = prepared_store(config, data_root)
+    result = fit(config, store)
+    assert result.precision == precision
+    assert {weight.dtype for weight in result.model.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in result.model.layers[1:]} == {"float32"}
+    logits = result.model.predict(np.asarray(store.images("validation")), batch_size=2, verbose=0).astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, result.val_probabilities, atol=1e-6)
+
+
+def test_coloured_photos_are_learned(base: TrainConfig, data_root: Path) -> None:
+    result = _fit(_changed(base, epochs=5, learning_rate=3e-3, augment="medium"), data_root)
+    assert result.best.val_accuracy > 0.9
+    assert result.best.val_loss < 0.2
+    assert _losses(result)[-1] < _losses(result)[0] / 2
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_every_optimizer_trains(base: TrainConfig, data_root: Path, optimizer: str) -> None:
+    result = _fit(_changed(base, optimizer=optimizer, learning_rate=1e-3), data_root)
+    assert np.isfinite(result.history.to_numpy()).all()
+
+
+def test_every_option_trains_and_does_something(base: TrainConfig, data_root: Path) -> None:
+    options: list[dict[str, object]] = [{}, {"mixup": 0.4}, {"label_smoothing": 0.2}, {"ema": 0.9}]
+    results = [_fit(_changed(base, **option), data_root) for option in options]
+    assert all(np.isfinite(result.history.to_numpy()).all() for result in results)
+    assert len({result.best.val_loss for result in results}) == len(options)
+
+
+def test_averaging_the_weights_leaves_the_training_alone(base: TrainConfig, data_root: Path) -> None:
+    config = _changed(base, epochs=3)
+    assert _losses(_fit(_changed(config, ema=0.999), data_root)) == _losses(_fit(config, data_root))
+
+
+def test_a_rate_that_is_far_too_high_diverges(base: TrainConfig, data_root: Path) -> None:
+    with pytest.raises(Diverged, match="learning_rate=1e") as caught:
+        _fit(_changed(base, optimizer="sgd", learning_rate=1e30, epochs=3), data_root)
+    assert "\n" not in str(caught.value)
+
+
+def test_divergence_in_the_last_step_is_seen_too(base: TrainConfig, data_root: Path) -> None:
+    """The loss is measured before the step that ruins the weights."""
+    config = _changed(base, optimizer="sgd", learning_rate=1e30, warmup_epochs=0, batch_size=18)
+    with pytest.raises(Diverged, match="learning_rate=1e"):
+        _fit(config, data_root)
+
+
+def test_patience_counts_epochs_without_a_better_val_accuracy(base: TrainConfig, data_root: Path) -> None:
+    config = _changed(base, epochs=12, learning_rate=3e-3, patience=2)
+    accuracies = _fit(config, data_root).history["val_accuracy"].tolist()
+    assert len(accuracies) < config.epochs
+    assert len(accuracies) == accuracies.index(max(accuracies)) + 1 + config.patience
+
+
+def test_the_caller_can_end_the_training(base: TrainConfig, data_root: Path) -> None:
+    config = _changed(base, epochs=4)
+    result = fit(config, prepared_store(config, data_root), lambda epoch: epoch.epoch == 2)
+    assert result.history["epoch"].tolist() == [1, 2]
+
+
+def test_a_frozen_backbone_stays_as_it_was(base: TrainConfig, data_root: Path) -> None:
+    config = _changed(base, freeze_backbone=True, epochs=2, weight_decay=0.5, learning_rate=0.01)
+    trained, untrained = _fit(config, data_root).model, build_classifier(config, 3)
+    for layer, changes in (("backbone", False), ("logits", True)):
+        pairs = zip(trained.get_layer(layer).get_weights(), untrained.get_layer(layer).get_weights(), strict=True)
+        assert [np.array_equal(after, before) for after, before in pairs].count(changes) == 0
+
+
+def test_the_test_split_is_not_read(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+    images, labels = Store.images, Store.labels
+    monkeypatch.setattr(Store, "images", lambda store, split: read.add(split) or images(store, split))
+    monkeypatch.setattr(Store, "labels", lambda store, split: read.add(split) or labels(store, split))
+    _fit(base, data_root)
+    assert read == {"train", "validation"}
+
+
+def test_two_processes_get_the_same_numbers(
+    full_net: TrainConfig, data_root: Path, environment: dict[str, str]
+) -> None:
+    """Exact floats with everything random switched on, also where one process has trained other nets before."""
+    config = _changed(full_net, epochs=2, augment="strong", mixup=0.2, dropout=0.2)
+    store = prepared_store(config, data_root)
+    other = subprocess.Popen(
+        [sys.executable, "-c", FIT_IN_A_PROCESS, config.model_dump_json(), str(data_root)],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    result = fit(config, store)
+    printed, _ = other.communicate(timeout=300)
+    history, probabilities = json.loads(printed.splitlines()[-1])
+    assert history == result.history.drop(columns="images_per_second").to_numpy().tolist()
+    assert probabilities == result.val_probabilities.tolist()
