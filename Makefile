@@ -5,7 +5,7 @@ test: lint
 	python -m pytest
 
 lint:
-	ruff check . && ruff format --check . && mypy
+	ruff check . && ruff format --check . && mypy && lint-imports
 
 fix:
 	ruff check --fix . && ruff format .

@@ -11,10 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.measure import compared, in_turns
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
-from pipeline.data.store.store import Store, prepared_store
-from pipeline.training.fit import fit
+from pipeline.data.store import Store, prepared_store
+from pipeline.training import Checkpoints, fit
 
 VARIANTS = ("resnet18", "resnet50")
 EPOCHS = 5

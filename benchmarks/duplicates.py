@@ -16,11 +16,11 @@ import pandas as pd
 
 from benchmarks.measure import compared
 from pipeline.config import DataConfig
-from pipeline.data.pixels.decode import decode
-from pipeline.data.splits.duplicates import similar_pairs
+from pipeline.data.intake import find_photos
+from pipeline.data.pixels import decode
 from pipeline.data.pixels.fingerprints import Fingerprint, fingerprint
-from pipeline.data.intake.candidates import find_photos
-from pipeline.data.sources.resolve import photo_source
+from pipeline.data.sources import photo_source
+from pipeline.data.splits.duplicates import similar_pairs
 
 PARTS = 5  # of the photos, for the spread
 PHOTOS, PHOTOS_IF_QUICK = 1000, 50

@@ -26,9 +26,9 @@ import pandas as pd
 
 from benchmarks.measure import COLUMNS, compared, in_turns
 from benchmarks.memory import COMMANDS, peak_megabytes
-from pipeline.config import DataConfig
-from pipeline.data.sources.resolve import photo_source
-from pipeline.data.store.store import DATA_ROOT, prepared_store
+from pipeline.config import DATA_FOLDER, DataConfig
+from pipeline.data.sources import photo_source
+from pipeline.data.store import prepared_store
 
 ROOT = Path(__file__).parents[1]
 SIZES = (64, 224)
@@ -48,7 +48,7 @@ print(json.dumps([time.perf_counter() - start, store.reused]))
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure at each size, then the second run, then memory; ``quick`` the first size, with few rounds."""
-    source = photo_source(data, DATA_ROOT / "raw").folder.absolute()
+    source = photo_source(data, DATA_FOLDER / "raw").folder.absolute()
     photos = [str(path) for path in sorted(source.glob("*/*.jpg"))]
     tables = []
     with tempfile.TemporaryDirectory() as scratch:

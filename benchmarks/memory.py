@@ -20,7 +20,7 @@ import pandas as pd
 import psutil
 
 from benchmarks.measure import COLUMNS
-from pipeline.data.sources.synthetic import write_synthetic
+from pipeline.data.sources import write_synthetic
 
 ROOT = Path(__file__).parents[1]
 SCALES = (1, 2, 4, 8)

@@ -19,8 +19,8 @@ import optuna
 import pandas as pd
 
 from benchmarks.measure import compared
-from pipeline.search import study as search
 from pipeline.config import TuneConfig
+from pipeline.search import study as search
 
 ROOT = Path(__file__).parents[1]
 TRIALS, EPOCHS, ORDERS = 30, 6, 40

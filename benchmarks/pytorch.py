@@ -15,8 +15,8 @@ import torch
 import torchvision
 
 from pipeline.config import TrainConfig
+from pipeline.data.store import Store, prepared_store
 from pipeline.training.augmentation import augment
-from pipeline.data.store.store import Store, prepared_store
 
 LOADER_WORKERS = 2
 

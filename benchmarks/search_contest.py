@@ -29,7 +29,7 @@ import pandas as pd
 
 from benchmarks.measure import compared
 from pipeline.config import TuneConfig
-from pipeline.data.sources.synthetic import write_synthetic
+from pipeline.data.sources import write_synthetic
 
 ROOT = Path(__file__).parents[1]
 PER_CLASS, EPOCHS = 200, 8
@@ -137,7 +137,7 @@ def keras_tuner_search(name: str, seed: int) -> None:
     """Search with KerasTuner until killed, printing every epoch's accuracy."""
     import keras_tuner
 
-    from pipeline.data.store.store import prepared_store
+    from pipeline.data.store import prepared_store
     from pipeline.models.backend import load_backend
 
     load_backend()
@@ -174,9 +174,9 @@ def _hyper_model(config: TuneConfig, store: Any) -> Any:
     import keras_tuner
     import tensorflow as tf
 
+    from pipeline.models.builder import build_classifier
     from pipeline.search import study as search
     from pipeline.training.batches import TrainingBatches
-    from pipeline.models.builder import build_classifier
     from pipeline.training.optimizers import make_optimizer
 
     def wanted(parameters: Any) -> Any:

@@ -26,15 +26,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from benchmarks.measure import compared
-from pipeline.experiment import training_run as experiment
-from pipeline.search import study as search, trials
 from pipeline import tracking
 from pipeline.config import TrainConfig, TuneConfig
-from pipeline.data.store.store import Store, prepared_store
-from pipeline.config.command_line import config_text
-from pipeline.training.trainer import Epoch
-from pipeline.training.fit import FitResult
-from pipeline.processes.pool import run_tasks, warm_up
+from pipeline.config.text import config_text
+from pipeline.data.store import Store, prepared_store
+from pipeline.experiment import training_run as experiment
+from pipeline.processes import run_tasks
+from pipeline.processes.pool import preload
+from pipeline.search import study as search
+from pipeline.search import trials
+from pipeline.training import Epoch, FitResult
 
 FINISHED = (10, 100, 500)
 TRIALS = 5  # that are measured, after one that is not
@@ -44,7 +45,7 @@ TRIAL_S = 60  # of a trial to which the overhead is compared
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure at every size; ``quick`` two trials at the first. The photos are drawn; ``data`` is not used."""
-    warm_up("pipeline.search.preload")
+    preload("pipeline.search.preload")
     seconds = {
         f"{finished} finished trials": _overheads(finished, quick) for finished in FINISHED[: 1 if quick else None]
     }

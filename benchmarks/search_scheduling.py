@@ -22,12 +22,14 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.measure import compared
-from pipeline.search import study as search, trials
 from pipeline import tracking
 from pipeline.config import TuneConfig
 from pipeline.experiment.training_run import Trained
-from pipeline.training.trainer import Epoch
-from pipeline.processes.pool import run_tasks, warm_up
+from pipeline.processes import run_tasks
+from pipeline.processes.pool import preload
+from pipeline.search import study as search
+from pipeline.search import trials
+from pipeline.training import Epoch
 
 WORKERS = (1, 4, 16, 32)
 TRIAL_S, EPOCHS = 120, 16  # as long as a training with the default flags takes on two cores
@@ -36,7 +38,7 @@ TRIALS_PER_WORKER = 2
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure every number of workers; ``quick`` two of them with short trials. ``data`` is not used."""
-    warm_up("pipeline.experiment.preload_stores")
+    preload("pipeline.experiment.preload_stores")
     workers, seconds = ((1, 4), 3.0) if quick else (WORKERS, TRIAL_S)
     with _postgres() as url:
         shares = {f"{count} workers": [_share(url, count, seconds)] for count in workers}

@@ -28,15 +28,15 @@ import pandas as pd
 import requests
 
 from benchmarks.measure import compared, in_turns
-from pipeline.tracking import registry
 from pipeline import tracking
 from pipeline.config import TrainConfig
-from pipeline.data.pixels.decode import decode, prepare
-from pipeline.data.store.store import prepared_store
+from pipeline.data.pixels import decode, prepare
+from pipeline.data.store import prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier
 from pipeline.models.predict import compiled_forward
-from pipeline.serving.classifier import About, Classifier, save_classifier
+from pipeline.serving import About, Classifier, save_classifier
+from pipeline.tracking import registry
 
 SIZES, BATCH, PHOTOS = (64, 224), 64, 256
 ROUNDS, CALLS = 5, 60

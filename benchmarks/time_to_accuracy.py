@@ -16,10 +16,10 @@ import pandas as pd
 
 from benchmarks.measure import compared
 from pipeline.config import TrainConfig
-from pipeline.data.store.store import Store, prepared_store
+from pipeline.data.store import Store, prepared_store
+from pipeline.training import Epoch, fit
 from pipeline.training.phases import phases_of
-from pipeline.training.trainer import Epoch, Trainer
-from pipeline.training.fit import fit
+from pipeline.training.trainer import make_trainer
 
 TARGET = 0.72
 SEEDS = (0, 1, 2)
@@ -55,7 +55,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def _train(config: TrainConfig, store: Store) -> tuple[float, float]:
-    Trainer(phases_of(config)[0], store)  # finds out the faster number format, which is remembered
+    make_trainer(phases_of(config)[0], store)  # finds out the faster number format, which is remembered
     start, reached = time.process_time(), math.inf
 
     def note(epoch: Epoch) -> None:

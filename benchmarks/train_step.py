@@ -31,12 +31,12 @@ import pandas as pd
 
 from benchmarks.measure import compared, in_turns, per_second
 from pipeline.config import TrainConfig
-from pipeline.training.batches import TrainingBatches
-from pipeline.data.store.store import Store, prepared_store
+from pipeline.data.store import Store, prepared_store
 from pipeline.models.backend import load_backend, policy_of
 from pipeline.models.builder import build_classifier
+from pipeline.training.batches import TrainingBatches
 from pipeline.training.phases import phases_of
-from pipeline.training.trainer import Trainer
+from pipeline.training.trainer import Trainer, make_trainer
 
 CASES = [  # variant, image size, batch size, steps of a measurement: the last ones of an epoch
     ("resnet18", 64, 64, 24),
@@ -56,7 +56,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     for variant, size, batch, steps in CASES[:2] if quick else CASES:
         config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
         store = prepared_store(config)
-        trainer = Trainer(phases_of(config)[0], store)
+        trainer = make_trainer(phases_of(config)[0], store)
         table = _case(
             config, store, trainer, min(steps // 4 if quick else steps, trainer.steps - 1), 3 if quick else ROUNDS
         )

@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks.measure import COLUMNS
 from pipeline.config import DataConfig
-from pipeline.data.store.store import prepared_store
+from pipeline.data.store import prepared_store
 from pipeline.models.backend import load_backend
 
 ROOT = Path(__file__).parents[1]

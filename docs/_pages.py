@@ -10,8 +10,12 @@ import importlib
 import io
 import re
 import sys
+import tomllib
 from pathlib import Path
 
+import grimp
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import TypeAdapter
@@ -20,17 +24,16 @@ from pydantic.fields import FieldInfo
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.config import Config  # noqa: E402
-from pipeline.config.command_line import as_text, groups_of  # noqa: E402
-from pipeline.mlproject import ENTRY_POINTS  # noqa: E402
-from tests.test_architecture import LEVELS, PACKAGES, imports_of_units  # noqa: E402
+from pipeline.config import Config
+from pipeline.config.text import as_text, groups_of
+from pipeline.mlproject import ENTRY_POINTS
 
 IMPORTS_PAGE = """# Who imports whom
 
-Drawn from the code. A line leads from a module, or a package with its modules, to what it imports, which is always
-below it; [Architecture](architecture.md) says what each owns.
+Drawn from the code and from the contract of imports in `pyproject.toml`. A line leads from a package to one that it
+imports, which is always below it; [Architecture](architecture.md) says what each owns.
 
-![Modules by level, with a line for each import; all lines point down](images/imports.svg)
+![Packages by layer, with a line for each import; all lines point down](images/imports.svg)
 """
 LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
@@ -84,26 +87,41 @@ def _values(field: FieldInfo) -> str:
     return " ".join([kind, " and ".join(limits)]).strip()
 
 
-def imports_picture() -> str:
-    """Return an SVG of the modules by level, with a line from each to those that it imports."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+def layers() -> list[list[str]]:
+    """Return the packages of each layer of the contract, from the top down."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = next(one for one in contracts if one["id"] == "layers")
+    return [re.split(r" [|:] ", layer) for layer in contract["layers"]]
 
-    figure = Figure(figsize=(11, 0.75 * len(LEVELS)), layout="constrained")
+
+def imports_of_packages() -> set[tuple[str, str]]:
+    """Return which package imports which."""
+    graph = grimp.build_graph("pipeline")
+    package_of = {module: module.removeprefix("pipeline.").partition(".")[0] for module in graph.modules}
+    pairs = {
+        (package_of[module], package_of[imported])
+        for module in graph.modules
+        for imported in graph.find_modules_directly_imported_by(module)
+    }
+    return {(importer, imported) for importer, imported in pairs if importer != imported and "pipeline" not in imported}
+
+
+def imports_picture() -> str:
+    """Return an SVG of the packages by layer, with a line from each to those that it imports."""
+    figure = Figure(figsize=(11, 0.95 * len(layers())), layout="constrained")
     axes = figure.subplots()
     places = {
-        unit: ((number + 0.5) / len(units), height + 0.28 * (number % 2 - 0.5) * (len(units) > 5))
-        for height, units in enumerate(LEVELS)
-        for number, unit in enumerate(units)
+        package: ((number + 0.5) / len(packages) + 0.04 * (-1) ** height, height)
+        for height, packages in enumerate(reversed(layers()))
+        for number, package in enumerate(packages)
     }
-    for importer, imported in imports_of_units():
+    for importer, imported in imports_of_packages():
         (x, y), (to_x, to_y) = places[importer], places[imported]
-        axes.plot([x, to_x], [y, to_y], color="#0072b2", linewidth=0.6, alpha=0.5, zorder=1)
-    for unit, (x, y) in places.items():
-        label = unit.removeprefix("pipeline.") + ("/" if unit in PACKAGES else "")
+        axes.plot([x, to_x], [y, to_y], color="#0072b2", linewidth=0.8, alpha=0.5, zorder=1)
+    for package, (x, y) in places.items():
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "#0072b2"}
-        axes.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box, zorder=2)
-    axes.set_title("Imports point down: each line leads from a module to one below that it imports")
+        axes.text(x, y, package, ha="center", va="center", fontsize=11, bbox=box, zorder=2)
+    axes.set_title("Imports point down: each line leads from a package to one below that it imports")
     axes.set_axis_off()
     drawing = io.StringIO()
     FigureCanvasSVG(figure).print_svg(drawing, metadata={"Date": None})

@@ -19,10 +19,11 @@ from mlflow.entities import Run
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline import plots  # noqa: E402
-from pipeline.config import TrainConfig  # noqa: E402
-from pipeline.config.command_line import config_text, parse_flags  # noqa: E402
-from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, dress, new_figure, percent_ticks  # noqa: E402
+from pipeline import plots
+from pipeline.config import TrainConfig
+from pipeline.config.command_line import parse_flags
+from pipeline.config.text import config_text
+from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, dress, new_figure, percent_ticks
 
 IMAGES = ROOT / "docs" / "images"
 COLUMNS = {

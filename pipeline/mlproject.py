@@ -7,7 +7,7 @@ import importlib
 import yaml
 
 from pipeline.config import Config
-from pipeline.config.command_line import as_text, fields_of
+from pipeline.config.text import as_text, fields_of
 
 ENTRY_POINTS = (
     "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback",

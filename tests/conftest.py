@@ -23,6 +23,9 @@ from mlflow.entities import Run
 from pipeline.models.variants import VARIANTS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.data.store import Store
     from tests.servers import Postgres
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +64,16 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             suffix = ".png" if number % 3 == 0 else ".jpg"
             assert cv2.imwrite(str(folder / name / f"{name}{number}{suffix}"), photo)
     return folder
+
+
+def images_of(store: Store, split: str) -> np.ndarray:
+    """Return the pixels of any split, the test split included, which is not open to commands."""
+    return store.held_out_photos().images if split == "test" else store.images(split)
+
+
+def rows_of(store: Store, split: str) -> pd.DataFrame:
+    """Return the manifest's rows of any split, the test split included."""
+    return store.held_out_photos().rows if split == "test" else store.rows(split)
 
 
 @pytest.fixture(scope="session")

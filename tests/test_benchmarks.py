@@ -106,10 +106,10 @@ def test_a_search_costs_little_and_keeps_its_workers_busy(run_in: RunIn, tmp_pat
 def test_the_search_space_is_the_same_for_keras_tuner() -> None:
     keras_tuner = pytest.importorskip("keras_tuner", reason="needs the extra bench")
     from benchmarks.search_contest import _Choices
-    from pipeline.search import study as search
     from pipeline.config import TuneConfig
+    from pipeline.search import study as studies
 
     config, parameters = TuneConfig(), keras_tuner.HyperParameters()
-    suggested = search.suggest(_Choices(parameters), config)
-    assert set(parameters.values) == set(search.known_good(config)[0])
+    suggested = studies.suggest(_Choices(parameters), config)
+    assert set(parameters.values) == set(studies.known_good(config)[0])
     assert suggested.variant in config.variants

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.command_line import fields_of
+from pipeline.config.text import fields_of
 from pipeline.mlproject import ENTRY_POINTS
 
 ROOT = Path(__file__).parents[1]

@@ -19,10 +19,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from setuptools import find_packages
 
 import pipeline.commands
 from pipeline.config import Config
-from pipeline.config.command_line import as_text, fields_of, make_config
+from pipeline.config.text import as_text, fields_of, make_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -31,6 +32,7 @@ COMMANDS = {
 }
 MLPROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 CORE = {canonicalize_name(need.name): need for need in map(Requirement, PYPROJECT["dependencies"])}
 PINS = [line.strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
 ALL_PINS = [line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
@@ -129,9 +131,20 @@ def test_extras() -> None:
 
 
 def test_setuptools_packs_every_package() -> None:
-    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packed = find_packages(str(ROOT), **SETUPTOOLS["packages"]["find"])
     folders = {path.parent for path in (ROOT / "pipeline").rglob("*.py")}
     assert sorted(packed) == sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
+
+
+def test_setuptools_packs_every_other_file() -> None:
+    packed = {
+        path
+        for package, globs in SETUPTOOLS["package-data"].items()
+        for glob in globs
+        for path in (ROOT / package.replace(".", "/")).glob(glob)
+    }
+    files = {path for path in (ROOT / "pipeline").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert packed == {path for path in files if path.suffix != ".py"}
 
 
 def _imported() -> dict[str, str]:

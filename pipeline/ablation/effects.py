@@ -120,12 +120,12 @@ def _verdict(low: float, high: float) -> str:
 def sentences(table: pd.DataFrame) -> list[str]:
     """Return one sentence per factor of a `difference_table`: whether each of its values helps."""
     return [
-        "; ".join(_in_words(row) for row in values.itertuples()) + "."
+        "; ".join(_describe(row) for row in values.itertuples()) + "."
         for _, values in table.groupby("factor", sort=False)
     ]
 
 
-def _in_words(row: Any) -> str:
+def _describe(row: Any) -> str:
     # + 0.0: else a difference that is rounded to nothing would be -0.0
     mean, low, high = (round(100 * share, 1) + 0.0 for share in (row.difference, row.low, row.high))
     what, lost = f"{row.factor}={row.value}", f", {row.diverged} more diverged" if row.diverged else ""

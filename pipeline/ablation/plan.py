@@ -1,25 +1,14 @@
-"""Ablations: what the ``factors`` flag means, and every training of one as a task that a worker process can take.
-
-What the accuracies say about the factors is computed in `effects`.
-"""
+"""The plan of an ablation: what the flag ``factors`` means, and which trainings that makes."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pipeline import tracking
+from pipeline.ablation.effects import Place
 from pipeline.config import AblateConfig, TrainConfig, UserError
-from pipeline.data.store.store import prepared_store
-from pipeline.ablation.effects import Measured, Place
-from pipeline.experiment.training_run import tracked_fit, training_key
-from pipeline.config.command_line import config_text, make_config
-from pipeline.experiment.photos import log_store
-from pipeline.training.trainer import Diverged, Epoch
-
-ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
+from pipeline.config.text import config_text, make_config
 
 # Factors that are parts of a flag: (the flag, its value, the factor's value) -> the flag's new value.
 PARTS: dict[str, tuple[str, Callable[[str, str], str]]] = {
@@ -150,37 +139,3 @@ def _training(settings: Sequence[Setting], flags: dict[str, str]) -> TrainConfig
         return make_config(TrainConfig, flags)
     except UserError as error:
         raise UserError(f"factors: {' '.join(map(str, settings))}: {error}") from None
-
-
-def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:
-    """Return what an earlier, unfinished run of the same ablation has measured; these runs go under ``parent``."""
-    if config.resume == "never":
-        return []
-    known = tracking.adopt_children(ABLATION, training_key(config), parent)
-    digests = {cell.training.data_config(): "" for cell in cells}
-    for data in digests if known else ():
-        digests[data] = prepared_store(data).digest
-    return [
-        Measured(*cell.place, child.metrics["best_val_accuracy"], child.metrics["images_per_second"], child.run_id)
-        for cell in cells
-        if (child := known.get(training_key(cell.training)))
-        if child.tags["data_digest"] == digests[cell.training.data_config()]
-    ]
-
-
-def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
-    """Train a cell in a run of its own under the run ``parent``; nothing of its model is kept."""
-    wanted = cell.training
-    tags = {ABLATION: training_key(config), SETTINGS: cell.name, SEED: str(wanted.seed)}
-    tags |= {"factor": " ".join(setting.factor for setting in cell.settings) or "base"}
-    tags |= {"value": " ".join(setting.label for setting in cell.settings)}
-    name = f"{cell.name} seed={wanted.seed}"
-    try:
-        with tracking.run("ablate", name, wanted, tags, parent, training_key(wanted)) as run_id:
-            store = prepared_store(wanted)
-            log_store(store)
-            epochs: list[Epoch] = []
-            best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
-            return Measured(*cell.place, best.val_accuracy, epochs[-1].images_per_second, run_id)
-    except Diverged:  # which says something of the setting; its run says it, too
-        return Measured(*cell.place, math.nan, math.nan, run_id)

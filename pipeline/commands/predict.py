@@ -2,58 +2,11 @@
 
 from __future__ import annotations
 
-import glob
-import os
-from pathlib import Path
-
 from pipeline.config import PredictConfig as CONFIG
-from pipeline.config import UserError
 
 
 def run(config: CONFIG) -> None:
     """Classify the photos and write the table."""
-    import pandas as pd
-    from tqdm import tqdm
+    from pipeline.serving.prediction import run_prediction
 
-    from pipeline.tracking import registry
-    from pipeline import tracking
-    from pipeline.data.intake.candidates import printable
-    from pipeline.serving.classifier import Classifier
-
-    paths = photo_paths(config.photos)
-    tracking.connect()
-    classifier = Classifier(registry.classifier_folder(config.model_uri))
-    output = Path(config.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    bad = 0
-    with tqdm(total=len(paths), unit="photo", disable=None) as bar:
-        for start in range(0, len(paths), config.predict_batch_size):
-            chunk = paths[start : start + config.predict_batch_size]
-            table = classifier.predict(chunk)
-            table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
-            table.to_csv(output, mode="w" if start == 0 else "a", header=start == 0, index=False)
-            bad += int(table["error"].notna().sum())
-            bar.update(len(chunk))
-    print(f"{len(paths)} photos, {bad} of them unusable (column error): {output}")
-
-
-def photo_paths(photos: tuple[str, ...]) -> list[Path]:
-    """Return the files that are meant by files, folders (with all below them, hidden files left out) and globs.
-
-    Raises:
-        UserError: an entry is no file, no folder, and a glob without a match.
-    """
-    if not photos:
-        raise UserError("photos must name files, folders or globs, got none (try --photos=my/folder)")
-    found: list[Path] = []
-    for entry in photos:
-        if os.path.isdir(entry):
-            matches = [path for path in sorted(Path(entry).rglob("*")) if path.is_file() and path.name[0] != "."]
-        else:
-            matches = [Path(entry)] if os.path.lexists(entry) else [Path(match) for match in sorted(glob.glob(entry))]
-        if not matches:
-            raise UserError(
-                f"photos must name files, folders or globs that match, got {entry!r}, where there is nothing"
-            )
-        found += matches
-    return found
+    run_prediction(config)

@@ -7,8 +7,8 @@ from pipeline.config import RollbackConfig as CONFIG
 
 def run(config: CONFIG) -> None:
     """Swap the aliases champion and previous, once the files of the model that returns are known to be whole."""
-    from pipeline.tracking import registry
     from pipeline import tracking
+    from pipeline.tracking import registry
 
     tracking.connect()
     returned, replaced = registry.roll_back(config.model_name)

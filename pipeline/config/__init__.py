@@ -1,17 +1,12 @@
 """The frozen configs: every flag, its default, its range, and the sentence that explains it.
 
-A field's name is the command-line flag, the MLproject parameter, the MLflow param and the table
-column. `groups` declares the flags; below, each command's config joins the groups that it needs.
-Reading flags from text is `flags.py`; what the values do is the business of the modules that use them.
+A field's name is the command-line flag, the MLproject parameter, the MLflow param and the table column. The modules
+``*_flags`` declare the groups of flags, `command_configs` joins them into one config per command, `text` and
+`command_line` read and write them, `identity` says which of them name a store, a training or a study, `recipes` reads
+flags by the name of a recipe, and `places` names the folders. Does not own what the values do: that is the business of
+the packages that use them.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
-from pydantic import model_validator
-
-from pipeline.config.ablation_flags import AblationConfig
 from pipeline.config.base import (
     IMAGE_SIZE_STEP,
     MAX_PIXELS,
@@ -29,130 +24,32 @@ from pipeline.config.base import (
     with_variables,
     without_passwords,
 )
-from pipeline.config.training_flags import (
-    DataConfig,
-    ModelConfig,
-    ModelDataConfig,
-    PredictionConfig,
-    RecipeConfig,
-    RegistryConfig,
-    TrainingConfig,
+from pipeline.config.command_configs import (
+    AblateConfig,
+    DemoConfig,
+    DoctorConfig,
+    EvaluateConfig,
+    ExportConfig,
+    MainConfig,
+    PredictConfig,
+    PreprocessConfig,
+    RollbackConfig,
+    ServeConfig,
+    SuspectsConfig,
+    TrainConfig,
+    TuneConfig,
 )
-from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
-from pipeline.config.search_flags import SearchConfig, WorkersConfig
-from pipeline.config.structure_flags import StructureConfig
-from pipeline.config.serving_flags import (
-    AddressConfig,
-    ExportFormatsConfig,
-    IntakeConfig,
-    LimitsConfig,
-    ModelPhotosConfig,
-    ServedModelConfig,
-    SuspectConfig,
-)
+from pipeline.config.data_flags import DataConfig, IntakeConfig
+from pipeline.config.identity import identifying_flags
+from pipeline.config.places import DATA_FOLDER, RUNS_FOLDER
+from pipeline.config.promotion_flags import PromotionConfig
+from pipeline.config.serving_flags import ModelDataConfig
+from pipeline.config.training_flags import TrainingConfig
 
 __all__ = [
-    "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig",
-    "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "OptimizerName",
-    "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
-    "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
-    "variables_of", "with_variables", "without_passwords",
+    "DATA_FOLDER", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "RUNS_FOLDER", "AblateConfig", "Augment", "Config",
+    "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig",
+    "MainConfig", "ModelDataConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
+    "RollbackConfig", "Schedule", "ServeConfig", "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig",
+    "UserError", "Variant", "first_line", "identifying_flags", "variables_of", "with_variables", "without_passwords",
 ]  # fmt: skip
-
-
-class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
-    """A training and its photos."""
-
-    @model_validator(mode="after")
-    def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
-        if self.width != 1 and self.weights != "none" and not self.weights.startswith("models:/"):
-            raise ValueError(f"width must be 1 with weights={self.weights}, got {self.width:g} (or try weights=none)")
-        return self
-
-    @model_validator(mode="after")
-    def _begins_smaller(self) -> PhotoTrainingConfig:
-        if self.start_size > self.image_size:
-            raise ValueError(
-                f"start_size must be at most image_size, got {self.start_size} for {self.image_size} (try start_size=0)"
-            )
-        return self
-
-
-class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
-    """Check, split and decode the photos once."""
-
-
-class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
-    """Train one model with one config and register its best epoch."""
-
-
-class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):
-    """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
-
-    @model_validator(mode="after")
-    def _machines_share_the_study(self) -> TuneConfig:
-        if self.many_machines and self.storage.startswith("sqlite"):
-            raise ValueError(
-                f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
-                f"ray_address={self.ray_address}: SQLite is a file of one machine "
-                "(storage=postgresql://USER@HOST/DATABASE and pip install '.[postgres]')"
-            )
-        return self
-
-    def train_config(self, **changes: Any) -> TrainConfig:
-        """Return what one training of this search gets, with ``changes`` checked like flags."""
-        return train_config_of(self, changes)
-
-
-class MainConfig(TuneConfig, PromotionConfig):
-    """preprocess, then tune, then evaluate."""
-
-
-class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersConfig, RegistryConfig):
-    """Change one factor at a time and compare with the base."""
-
-    def train_config(self, **changes: Any) -> TrainConfig:
-        """Return the base training with ``changes`` checked like flags."""
-        return train_config_of(self, changes)
-
-
-class EvaluateConfig(ModelConfig, ModelDataConfig, ReportConfig, PromotionConfig):
-    """Report on a registered model's test photos; make it champion if it is proven better."""
-
-
-class RollbackConfig(RegistryConfig):
-    """Make the champion before the present one champion again."""
-
-
-class PredictConfig(PredictionConfig, ModelConfig):
-    """Classify photos with a registered model and write a CSV."""
-
-
-class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
-    """Serve a registered model over HTTP, with limits to what a request may cost."""
-
-
-class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
-    """Try a registered model in the browser: drop a photo, see what it makes of it."""
-
-
-class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
-    """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
-
-
-class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
-    """Find labels that are probably wrong, by cross-validation on a pre-trained backbone's features."""
-
-    def train_config(self, **changes: Any) -> TrainConfig:
-        """Return a training on the same photos from the same weights, with ``changes`` checked like flags."""
-        shared = self.model_dump(include=set(TrainConfig.model_fields))
-        return TrainConfig(**shared | changes)
-
-
-class DoctorConfig(Config):
-    """Check the machine and what stopped processes left; repair what loses nothing."""
-
-
-def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:
-    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated."""
-    return TrainConfig(**{name: getattr(config, name) for name in TrainConfig.model_fields} | changes)

@@ -75,7 +75,7 @@ MOST_PIXELS = 1 << 30  # that max_pixels may allow: OpenCV decodes no more
 IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 
 
-def in_whole_strides(flag: str, size: int) -> int:
+def check_image_size(flag: str, size: int) -> int:
     """Return the size of a flag if a ResNet can take it; raise ValueError if not."""
     if size < IMAGE_SIZE_STEP or size % IMAGE_SIZE_STEP:
         below = max(IMAGE_SIZE_STEP, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)

@@ -1,4 +1,4 @@
-"""The groups of flags that say how a model is judged."""
+"""The flags that say how a model is judged, and when it becomes champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes: flags under a name, each a YAML file of this folder that says what they reproduce and what to expect.
+"""Recipes: flags under a name, each a YAML file of ``pipeline/recipes`` that says what it reproduces, and expects.
 
 A recipe fills in the flags that are left at their defaults. ``mlflow run`` gives every flag, most of them with their
 defaults, so "left" cannot be told from "given with the default's value": a flag overrides a recipe if its value differs
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.config import UserError, first_line
+from pipeline.config.base import UserError, first_line
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 SUFFIX = ".yaml"

@@ -1,4 +1,4 @@
-"""The groups of flags of a search: what is tried, and by which processes."""
+"""The flags of a search: what is tried, and by which processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from pipeline.config.base import Config, Variant, split_commas
+from pipeline.config.places import RUNS_FOLDER
 
 
 class SearchConfig(Config):
@@ -20,7 +21,7 @@ class SearchConfig(Config):
     )
     study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
     storage: str = Field(
-        "sqlite:///mlruns/optuna.db",
+        f"sqlite:///{RUNS_FOLDER}/optuna.db",
         min_length=1,
         description="Optuna storage URL; ${NAME} in it stands for a variable.",
     )

@@ -1,4 +1,4 @@
-"""Further groups of flags: strictness with photos, and those of the commands that use a finished model."""
+"""The flags of commands that use a finished model: which model, on which photos, and how it is served."""
 
 from __future__ import annotations
 
@@ -6,8 +6,51 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.base import EMPTY_IS_NONE, Config, Names, Variant
+from pipeline.config.base import EMPTY_IS_NONE, Config, Names, Resize, Variant
 from pipeline.config.training_flags import SEED, VARIANT, WEIGHTS
+
+
+class RegistryConfig(Config):
+    """Where the model goes."""
+
+    model_name: str = Field(
+        "flower-classifier", pattern=r"^[^/:@]+$", description="Name in the MLflow registry (no '/', ':' or '@')."
+    )
+
+
+class ModelConfig(Config):
+    """Which model."""
+
+    model_uri: str = Field(
+        "models:/flower-classifier@challenger",
+        min_length=1,
+        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model.",
+    )
+
+
+class ModelDataConfig(Config):
+    """The model's own photos and pixels; a flag that is given must agree with the model's."""
+
+    data: Annotated[str | None, EMPTY_IS_NONE] = Field(
+        None, description="Where the photos are now; empty: where they were."
+    )
+    classes: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    exclude: Annotated[str | None, EMPTY_IS_NONE] = Field(None, description="Where the reviewed CSV is now.")
+    image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    max_pixels: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+
+
+class PredictionConfig(Config):
+    """Which photos, and where the table goes."""
+
+    photos: Names = Field((), description="Files, folders or globs, as a comma list.")
+    output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
+    predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 
 
 class ServedModelConfig(Config):
@@ -46,14 +89,6 @@ class ExportFormatsConfig(Config):
     """What the model is written as."""
 
     formats: Names = Field(("onnx", "litert"), min_length=1, description="Formats to write: onnx, litert.")
-
-
-class IntakeConfig(Config):
-    """What becomes of a data set with photos that cannot be used."""
-
-    strict: bool = Field(
-        False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
-    )
 
 
 class SuspectConfig(Config):

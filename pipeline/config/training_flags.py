@@ -1,83 +1,18 @@
-"""The groups of flags: each is a box of ``--help``, and each command's config joins those that it needs."""
+"""The flags of a network, of its architecture, and of its training."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import (
-    EMPTY_IS_NONE,
-    MAX_PIXELS,
-    MOST_PIXELS,
-    Augment,
-    Config,
-    Names,
-    OptimizerName,
-    Resize,
-    Schedule,
-    Stage,
-    Variant,
-    in_whole_strides,
-)
+from pipeline.config.base import Augment, Config, OptimizerName, Schedule, Stage, Variant, check_image_size
 
 VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
 WEIGHTS: Any = Field(
     "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
 )
 SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixes.")
-
-
-class RecipeConfig(Config):
-    """Flags by the name of a recipe."""
-
-    recipe: str = Field(
-        "",
-        description="Name of a recipe (see pipeline/recipes) or a .yaml file, whose flags take the place of defaults; "
-        "a flag overrides it with any value but its default.",
-    )
-
-
-class DataConfig(Config):
-    """Which photos, how they are split, and how they become pixels."""
-
-    data: str = Field(
-        "flower_photos",
-        min_length=1,
-        description="flower_photos, flower_photos_notebook (split as a published notebook did), synthetic, a folder of "
-        "class folders, an archive, a table, or an MLflow artifact.",
-    )
-    classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
-    exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
-    image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
-    resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
-    image_ops: Names = Field(
-        (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/image_ops.py)."
-    )
-    max_pixels: int = Field(
-        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
-    )
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
-    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
-    split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
-
-    @field_validator("image_size")
-    @classmethod
-    def _whole_strides(cls, size: int) -> int:
-        return in_whole_strides("image_size", size)
-
-    @model_validator(mode="after")
-    def _leave_training_photos(self) -> DataConfig:
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError(
-                "val_fraction + test_fraction must be below 1, "
-                f"got {self.val_fraction} + {self.test_fraction} (try 0.1 and 0.1)"
-            )
-        return self
-
-    def data_config(self) -> DataConfig:
-        """Return the data flags alone, whatever config they are part of."""
-        return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
 
 
 class TrainingConfig(Config):
@@ -126,8 +61,8 @@ class TrainingConfig(Config):
 
     @field_validator("start_size")
     @classmethod
-    def _start_in_whole_strides(cls, size: int) -> int:
-        return in_whole_strides("start_size", size) if size else size
+    def _start_check_image_size(cls, size: int) -> int:
+        return check_image_size("start_size", size) if size else size
 
     @model_validator(mode="after")
     def _unfreezes_something(self) -> TrainingConfig:
@@ -164,44 +99,15 @@ class TrainingConfig(Config):
         return self
 
 
-class RegistryConfig(Config):
-    """Where the model goes."""
+class StructureConfig(Config):
+    """Changes to the variant's architecture, for ablations above all."""
 
-    model_name: str = Field(
-        "flower-classifier", pattern=r"^[^/:@]+$", description="Name in the MLflow registry (no '/', ':' or '@')."
+    skip_connections: bool = Field(
+        True, description="false takes the additions out: the plain network that the ResNet paper compares with."
     )
-
-
-class ModelConfig(Config):
-    """Which model."""
-
-    model_uri: str = Field(
-        "models:/flower-classifier@challenger",
-        min_length=1,
-        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model.",
+    stem: Literal["own", "7x7", "deep", "fine"] = Field(
+        "own",
+        description="First layers: the variant's own, one 7x7 convolution, deep (three of 3x3), or fine (the variant's "
+        "own, pooling without a stride: four times the pixels in every stage).",
     )
-
-
-class ModelDataConfig(Config):
-    """The model's own photos and pixels; a flag that is given must agree with the model's."""
-
-    data: Annotated[str | None, EMPTY_IS_NONE] = Field(
-        None, description="Where the photos are now; empty: where they were."
-    )
-    classes: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    exclude: Annotated[str | None, EMPTY_IS_NONE] = Field(None, description="Where the reviewed CSV is now.")
-    image_size: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    resize: Annotated[Resize | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    image_ops: Annotated[Names | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    max_pixels: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-    split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
-
-
-class PredictionConfig(Config):
-    """Which photos, and where the table goes."""
-
-    photos: Names = Field((), description="Files, folders or globs, as a comma list.")
-    output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
-    predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
+    width: float = Field(1.0, gt=0, le=4, description="Filters of every convolution, in those of the variant.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-ANSWER = ("path", "label", "probability", "error")  # what a classifier says of a photo beside the probabilities
+ANSWER_COLUMNS = ("path", "label", "probability", "error")  # what a classifier says of a photo beside the probabilities
 
 
-def class_columns(class_names: Sequence[str], others: Collection[str] = ANSWER) -> list[str]:
+def class_columns(class_names: Sequence[str], others: Collection[str] = ANSWER_COLUMNS) -> list[str]:
     """Return each class's column: its name, with ``_class`` added where one of the ``others`` is called so."""
     taken = {*others, *class_names}
     columns = []

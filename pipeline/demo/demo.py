@@ -1,19 +1,52 @@
-"""What the page of ``demo`` shows of a photo, without the page: prediction, heat map, similar training photos."""
+"""What the page shows of a photo, without the page: prediction, heat map, similar training photos; and its server."""
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline import plots, tracking
-from pipeline.tracking import registry
-from pipeline.config import UserError
-from pipeline.data.pixels.decode import prepare
-from pipeline.experiment.own_photos import store_of
-from pipeline.serving.classifier import Classifier
+from pipeline.config import DemoConfig, UserError
+from pipeline.data.pixels import decode
 from pipeline.demo.similar import SimilarPhotos
+from pipeline.experiment import open_model_photos
+from pipeline.serving import Classifier
+from pipeline.serving.server import check_address_is_free
+from pipeline.tracking import registry
+
+STREAMLIT_OPTIONS = {
+    "server.headless": "true",  # asks for no e-mail address and opens no browser
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": 32,  # MiB
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "logger.level": "warning",
+}
+
+
+def serve_page(config: DemoConfig) -> None:
+    """Serve the page until interrupted.
+
+    Raises:
+        UserError: Streamlit is not installed, the address is taken, or there is no such model.
+    """
+    if not importlib.util.find_spec("streamlit"):
+        raise UserError("demo needs Streamlit, got none (pip install -c constraints.txt -e '.[demo]')")
+    tracking.connect()
+    registry.fetch_model(config.model_uri)  # a missing model is better reported here than on the page
+    check_address_is_free(config.host, config.port)
+    options = {"server.address": config.host, "server.port": config.port, **STREAMLIT_OPTIONS}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    page = Path(__file__).with_name("page.py")
+    print(f"try {config.model_uri} on http://{config.host}:{config.port}", flush=True)
+    command = [sys.executable, "-m", "streamlit", "run", str(page), *flags, "--", config.model_uri, config.data or ""]
+    subprocess.run(command, check=False)
 
 
 class Answer(NamedTuple):
@@ -40,10 +73,11 @@ class Demo:
             UserError: there is no such model.
         """
         tracking.connect()
-        classifier = Classifier(registry.classifier_folder(model_uri))
-        version = registry.version_of(model_uri)
+        folder, version = registry.fetch_model(model_uri)
+        classifier = Classifier(folder)
         try:
-            similar: SimilarPhotos | str = SimilarPhotos(classifier, store_of(classifier.about, data or None))
+            store = open_model_photos(classifier.about, {"data": data})
+            similar: SimilarPhotos | str = SimilarPhotos(classifier, store)
         except UserError as error:
             similar = str(error)
         return cls(f"{version.name} version {version.number}" if version else model_uri, classifier, similar)
@@ -53,10 +87,13 @@ class Demo:
         """The model's classes."""
         return self.classifier.about.class_names
 
+    def decoded(self, data: bytes) -> np.ndarray:
+        """Return the pixels of an encoded photo, uint8 RGB (height, width, 3); raise BadImage if it cannot be used."""
+        return decode(data, version=self.classifier.about.rule_versions.pixels)
+
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Return the network's input for a decoded photo, uint8 RGB (height, width, 3)."""
-        about = self.classifier.about
-        return prepare(image, about.image_size, about.resize, about.image_ops)
+        return self.classifier.prepared(image)
 
     def answer(self, prepared: np.ndarray) -> Answer:
         """Classify a prepared photo."""

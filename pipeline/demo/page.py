@@ -12,8 +12,8 @@ import numpy as np
 import streamlit as st
 
 from pipeline.config import UserError
-from pipeline.data.pixels.decode import BadImage, decode
-from pipeline.demo.demo import Demo
+from pipeline.data.pixels import BadImage
+from pipeline.demo import Demo
 
 NEIGHBOURS = 6
 
@@ -65,7 +65,7 @@ def main(model_uri: str, data: str) -> None:
     if uploaded is None:
         return
     try:
-        image = decode(uploaded.getvalue())
+        image = demo.decoded(uploaded.getvalue())
     except BadImage as error:
         st.error(f"This photo cannot be used: {error}.")
         return

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from pipeline.data.store.store import Store
+from pipeline.data.store import Store
+from pipeline.files import atomic_file
 from pipeline.models.predict import BATCH, compiled_forward, forward
-from pipeline.serving.classifier import Classifier
+from pipeline.serving import Classifier
 
 if TYPE_CHECKING:
     import keras
@@ -54,9 +55,8 @@ class SimilarPhotos:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
-                draft = file.with_suffix(".part.npy")
-                np.save(draft, self._unit_features(self._store.images("train")))
-                draft.replace(file)
+                with atomic_file(file) as draft, draft.open("wb") as opened:
+                    np.save(opened, self._unit_features(self._store.images("train")))
         return np.load(file, mmap_mode="r")
 
     def _unit_features(self, images: np.ndarray) -> np.ndarray:

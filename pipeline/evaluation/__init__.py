@@ -9,13 +9,8 @@ A class without photos in ``labels`` has no recall and no ROC curve: macro avera
 macro F1, ROC AUC) run over the classes that are present, and its own recall is NaN.
 """
 
-from pipeline.evaluation.calibration import (
-    expected_calibration_error,
-    fit_temperature,
-    reliability_table,
-    with_temperature,
-)
-from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, why_not
+from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
+from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, reason_against
 from pipeline.evaluation.contents import PICTURES, TABLES
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupted, corruption_table, mean_corrupted_accuracy
 from pipeline.evaluation.coverage import coverage_at, coverage_table
@@ -28,5 +23,5 @@ __all__ = [
     "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
     "corrupted", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error", "fit_temperature",
     "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table", "prediction_table",
-    "reliability_table", "why_not", "with_temperature",
+    "reason_against", "reliability_table",
 ]  # fmt: skip

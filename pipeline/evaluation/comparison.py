@@ -38,8 +38,9 @@ class Comparison:
     difference_high: float
     recall_changes: Mapping[str, float]
 
-    def in_words(self) -> str:
-        """Return the comparison as a sentence."""
+    @property
+    def description(self) -> str:
+        """The comparison as a sentence."""
         return (
             f"{100 * self.challenger_accuracy:.1f} % right against the champion's {100 * self.champion_accuracy:.1f} % "
             f"on the same {self.photos} photos (difference {100 * self.difference:+.1f} points, 95 % interval "
@@ -95,7 +96,7 @@ RULES: dict[str, Callable[[Comparison], str]] = {"significant": _not_significant
 """Value of the flag ``promotion`` -> why the challenger may not become champion; empty if it may."""
 
 
-def why_not(comparison: Comparison, promotion: str, recall_tolerance: float) -> str:
+def reason_against(comparison: Comparison, promotion: str, recall_tolerance: float) -> str:
     """Return why the challenger may not become champion, or nothing if it may.
 
     Args:

@@ -1,1 +1,23 @@
-"""The package experiment."""
+"""What is done once and tracked in one run: a training, a data set and its review, label suspects, an export.
+
+Every training of the project, whoever asks for it, goes through `training_run.tracked_fit`, so that all runs leave the
+same things under the same names. Does not own many trainings (`search`, `ablation`), nor the test split (`promotion`).
+"""
+
+from pipeline.experiment.label_suspects import MISSING_EXTRA, can_find_suspects
+from pipeline.experiment.model_card import MODEL_MACROS, render_card
+from pipeline.experiment.photos import data_config_of, log_store, open_model_photos, open_store, run_preprocessing
+from pipeline.experiment.training_run import (
+    CHECKPOINTS,
+    describe,
+    print_model,
+    run_training,
+    tracked_fit,
+    training_key,
+)
+
+__all__ = [
+    "CHECKPOINTS", "MISSING_EXTRA", "MODEL_MACROS", "can_find_suspects", "data_config_of", "describe", "log_store",
+    "open_model_photos", "open_store", "print_model", "render_card", "run_preprocessing", "run_training",
+    "tracked_fit", "training_key",
+]  # fmt: skip

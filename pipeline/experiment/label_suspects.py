@@ -15,10 +15,10 @@ import pandas as pd
 
 COLUMNS = ("path", "label", "suggested", "label_probability", "suggested_probability")
 REGULARISATION = 0.01  # inverse strength: few photos have more features than the classes have photos
-MISSING = "label suspects are not looked for: cleanlab is not installed (pip install 'photo-pipeline[suspects]')"
+MISSING_EXTRA = "label suspects are not looked for: cleanlab is not installed (pip install 'photo-pipeline[suspects]')"
 
 
-def can_look() -> bool:
+def can_find_suspects() -> bool:
     """Return whether the extra is installed."""
     return find_spec("cleanlab") is not None
 

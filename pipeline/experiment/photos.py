@@ -1,33 +1,49 @@
-"""The photos of a command: opened with a word on what there is, and laid down in the open run.
+"""The photos of a command: opened, described in a line, and logged in the open run; also those of a model.
 
-Owns what is said of a data set on the console and in a run; making the store is `data/store.py`'s.
+Making the store is `data.store`'s, and what a person should review is `review`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
+from pipeline import plots, tracking
+from pipeline.config import DataConfig, IntakeConfig, PreprocessConfig, UserError
+from pipeline.data.rule_versions import RuleVersions
+from pipeline.data.store import Store, prepared_store, report, stages_of_photos
 from pipeline.experiment import review
-from pipeline import tracking
-from pipeline.config import DataConfig, IntakeConfig, UserError
-from pipeline.data.store import report
-from pipeline.data.store.store import Store, prepared_store
-from pipeline.files.atomic import folder_when_whole
+from pipeline.files import atomic_folder
+from pipeline.serving import About
+
+NOWHERE_ELSE: Mapping[str, str | None] = MappingProxyType({})
+SHOWN_SPLITS = ("train", "validation")  # of which pictures are drawn: the test split is for the evaluation alone
 
 
-def open_store(config: DataConfig, thorough: bool = False) -> Store:
-    """Return the prepared photos, made or found again, and say which; log the report on the files that there are.
+def run_preprocessing(config: PreprocessConfig) -> None:
+    """Prepare the photos, or find them prepared; log samples, class counts, the data set, and what operations do."""
+    tracking.connect()
+    with tracking.run("preprocess", f"preprocess {config.data}", config):
+        store = open_store(config, thorough=True)
+        log_store(store, with_pictures=True)
+        if config.image_ops:
+            sheet = plots.draw_stages(stages_of_photos(store, config), "What the image operations do to a photo")
+            tracking.log_figure(sheet, "image_ops.png")
+
+
+def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions | None = None) -> Store:
+    """Return the prepared photos, made or found again; print which, and log the report on all files.
 
     Raises:
         UserError: with ``strict``, if a photo is quarantined.
     """
-    store = prepared_store(config, thorough=thorough)
+    store = prepared_store(config, thorough=thorough, rules=rules)
     if store.damaged:
-        print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made anew", flush=True)
+        print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made again", flush=True)
     counts = store.class_counts()
     how = "found prepared" if store.reused else "prepared"
     splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
@@ -57,40 +73,65 @@ def _log_report(store: Store, strict: bool) -> None:
         )
 
 
-def log_store(store: Store, sample_splits: Sequence[str] = (), context: str = "training") -> None:
-    """Log which data set the open run reads and, for ``sample_splits``, tables of it and pictures."""
+def data_config_of(about: About) -> DataConfig:
+    """Return the data flags of a model; those that are younger than it have their defaults."""
+    return DataConfig(**{name: about.config[name] for name in DataConfig.model_fields if name in about.config})
+
+
+def open_model_photos(about: About, places: Mapping[str, str | None] = NOWHERE_ELSE, thorough: bool = False) -> Store:
+    """Return the prepared photos that a model was trained from, prepared by the rules of its time.
+
+    Args:
+        about: what the model remembers.
+        places: where the photos (``data``) and the reviewed table (``exclude``) are now; where they were, if not given.
+        thorough: see `prepared_store`.
+
+    Raises:
+        UserError: they cannot be found, or have changed.
+    """
+    moved = {name: place for name, place in places.items() if place}
+    store = open_store(data_config_of(about).model_copy(update=moved), thorough, about.rule_versions)
+    if store.digest != about.data_digest:
+        raise UserError(
+            f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in "
+            f"{store.source}, the model has {about.data_digest[:12]} "
+            "(give their place with data=...; train again if they have changed)"
+        )
+    return store
+
+
+def log_store(store: Store, with_pictures: bool = False, context: str = "training") -> None:
+    """Log which data set the open run reads and, ``with_pictures``, what it looks like."""
     tracking.log_data(store.manifest, store.source, store.digest, context)
-    if sample_splits:
+    if with_pictures:
         tracking.log_table(store.duplicates, "duplicates.csv")
         tracking.log_table(store.class_counts(), "class_counts.json")
-        tracking.log_folder(_pictures(store, sample_splits))
+        tracking.log_folder(_pictures(store))
 
 
-def _pictures(store: Store, splits: Sequence[str]) -> Path:
-    """Return the folder of pictures that show the photos of some splits: a cache, for drawing takes seconds."""
-    folder = store.folder.parents[1] / "pictures" / "-".join([store.digest[:12], *splits])
+def _pictures(store: Store) -> Path:
+    """Return the folder of pictures that show the photos: a cache, for drawing takes seconds."""
+    folder = store.folder.parents[1] / "pictures" / "-".join([store.digest[:12], *SHOWN_SPLITS])
     if not folder.is_dir():
-        with contextlib.suppress(FileExistsError), folder_when_whole(folder) as draft:  # another process was faster
-            _draw(store, splits, draft)
+        with contextlib.suppress(FileExistsError), atomic_folder(folder) as draft:  # another process was faster
+            _draw(store, draft)
     return folder
 
 
-def _draw(store: Store, splits: Sequence[str], folder: Path) -> None:
-    from pipeline import plots
-
+def _draw(store: Store, folder: Path) -> None:
     pictures = {
         "class_counts.png": plots.draw_class_counts(store.class_counts(), "Photos per class and split"),
-        "samples.png": plots.draw_samples(_samples(store, splits), "Photos as the network sees them"),
-        "duplicates.png": review.duplicates_sheet(store, splits),
+        "samples.png": plots.draw_samples(_samples(store), "Photos as the network sees them"),
+        "duplicates.png": review.duplicates_sheet(store, SHOWN_SPLITS),
     }
     for name, figure in pictures.items():
         if figure is not None:
             tracking.save_figure(figure, folder / name)
 
 
-def _samples(store: Store, splits: Sequence[str], count: int = 4) -> dict[tuple[str, str], np.ndarray]:
+def _samples(store: Store, count: int = 4) -> dict[tuple[str, str], np.ndarray]:
     return {
         (split, name): store.images(split)[np.flatnonzero(store.labels(split) == index)[:count]]
-        for split in splits
+        for split in SHOWN_SPLITS
         for index, name in enumerate(store.class_names)
     }

@@ -1,7 +1,6 @@
-"""Importing this imports what a trial needs beside its network, most of which its libraries import when first used.
+"""Importing this imports what a training needs beside its network, most of which its libraries import when first used.
 
-Four hundred modules for the study, the run, the tables and the pictures, which took a trial most of a second. A study
-in memory is opened and left, because only that imports and configures Optuna's tables.
+Four hundred modules for the run, the tables and the pictures, which took a training most of a second.
 """
 
 import contextlib
@@ -9,7 +8,6 @@ import gc
 
 import mlflow.data.pandas_dataset
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-import optuna
 import PIL.Image
 import pyarrow.dataset
 import pyarrow.parquet  # noqa: F401
@@ -24,8 +22,5 @@ with contextlib.suppress(ImportError):  # without the extra postgres
     import sqlalchemy_dlock.lock.postgresql  # noqa: F401
 
 PIL.Image.init()
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-optuna.create_study(storage=(storage := optuna.storages.RDBStorage("sqlite://"))).ask()
-storage.engine.dispose()
 sqlalchemy.orm.configure_mappers()
-gc.freeze()  # no trial looks for garbage among what is imported by now, nor copies its memory by doing so
+gc.freeze()  # no task looks for garbage among what is imported by now, nor copies its memory by doing so

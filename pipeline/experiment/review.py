@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.experiment import label_suspects
-from pipeline import tracking
+from pipeline import plots, tracking
 from pipeline.config import first_line
-from pipeline.data.store.store import Store
+from pipeline.data.store import Store
+from pipeline.experiment import label_suspects
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,8 +42,6 @@ def duplicates_line(store: Store) -> str:
 
 def duplicates_sheet(store: Store, splits: Sequence[str]) -> Figure | None:
     """Return a contact sheet of the groups in ``splits`` or quarantine, None where there are none."""
-    from pipeline import plots
-
     pairs, seen = store.duplicates, [*splits, ""]
     shown = pairs[pairs["split"].isin(seen) & pairs["other_split"].isin(seen)]
     if shown.empty:
@@ -65,8 +63,8 @@ def log_suspects(store: Store, split: str, probabilities: np.ndarray) -> str:
         split: train or validation.
         probabilities: (n, classes), of a model that was not trained on these labels.
     """
-    if not label_suspects.can_look():
-        return label_suspects.MISSING
+    if not label_suspects.can_find_suspects():
+        return label_suspects.MISSING_EXTRA
     paths, labels = store.rows(split)["path"].tolist(), store.labels(split)
     try:
         suspects = label_suspects.suspect_table(paths, labels, probabilities, store.class_names)
@@ -77,8 +75,6 @@ def log_suspects(store: Store, split: str, probabilities: np.ndarray) -> str:
 
 def log_suspect_table(store: Store, suspects: pd.DataFrame, judged: str) -> str:
     """Log a table of suspects with its contact sheet; return how many of the photos that were ``judged`` they are."""
-    from pipeline import plots
-
     tracking.log_table(suspects, SUSPECTS_TABLE)
     shown = suspects.head(MOST_SUSPECTS)
     captions = [f"{row.label}; or {row.suggested}, {row.suggested_probability:.2f}?" for row in shown.itertuples()]

@@ -20,12 +20,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline import plots, tracking
-from pipeline.tracking import registry
-from pipeline.experiment import review
-from pipeline.serving import classifier as serving
-from pipeline.training.checkpoint import Checkpoints
-from pipeline.config import Config, TrainConfig, UserError, without_passwords
-from pipeline.data.store.store import Store
+from pipeline.config import RUNS_FOLDER, Config, TrainConfig, UserError, identifying_flags, without_passwords
+from pipeline.data.store import Store
 from pipeline.evaluation import (
     classification_metrics,
     confusion_table,
@@ -33,11 +29,16 @@ from pipeline.evaluation import (
     metric_name,
     prediction_table,
 )
+from pipeline.experiment import review
 from pipeline.experiment.model_card import training_card
-from pipeline.training.trainer import Diverged, Epoch
-from pipeline.training.fit import FitResult, fit
+from pipeline.experiment.photos import log_store, open_store
+from pipeline.files import sha256_of_file
+from pipeline.serving import MODEL_FILE, About, save_classifier
+from pipeline.tracking import registry
+from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit
 
-CHECKPOINTS = Path("mlruns/checkpoints")
+CHECKPOINTS = RUNS_FOLDER / "checkpoints"
+UNIMPORTANT_FLAGS = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}  # no result depends on them
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class Trained:
     best: Epoch
     model_uri: str
     suspects: str = ""
+
+
+def run_training(config: TrainConfig) -> None:
+    """Train, log, and register the best epoch's model as challenger."""
+    tracking.connect()
+    with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):
+        store = open_store(config)
+        log_store(store, with_pictures=True)
+        trained = tracked_fit(config, store, print_epoch)
+        version = registry.register(trained.model_uri, config.model_name)
+    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}\n{trained.suspects}")
+    print_model(version)
 
 
 def tracked_fit(
@@ -87,8 +100,7 @@ def tracked_fit(
 
 def training_key(config: Config) -> str:
     """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    exclude = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}
-    flags = config.model_dump(mode="json", exclude=exclude)
+    flags = identifying_flags(config, exclude=UNIMPORTANT_FLAGS)
     return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
@@ -102,7 +114,7 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
     folder = CHECKPOINTS / training_key(config)
     identity = {"photos": store.digest, **{name: version(name) for name in ("tensorflow", "keras", "numpy")}}
     if start_from:  # an alias may mean another version by now
-        identity["weights"] = hashlib.sha256(start_from.read_bytes()).hexdigest()
+        identity["weights"] = sha256_of_file(start_from)
     checkpoints = Checkpoints(folder, identity)
     CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     try:
@@ -134,7 +146,7 @@ def saved_weights(config: TrainConfig) -> Path | None:
     """Return the file of the registered model that a training starts from, if it does."""
     if not config.weights.startswith("models:/"):
         return None
-    return registry.classifier_folder(config.weights) / serving.MODEL_FILE
+    return registry.fetch_model(config.weights).folder / MODEL_FILE
 
 
 def _log_result(result: FitResult, store: Store) -> None:
@@ -159,8 +171,8 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
-def _about(result: FitResult, config: TrainConfig, store: Store) -> serving.About:
-    return serving.About(
+def _about(result: FitResult, config: TrainConfig, store: Store) -> About:
+    return About(
         class_names=store.class_names,
         image_size=config.image_size,
         resize=config.resize,
@@ -169,10 +181,11 @@ def _about(result: FitResult, config: TrainConfig, store: Store) -> serving.Abou
         data_source=str(store.source.resolve()),
         config=config.model_dump(mode="json"),
         temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
+        rules=store.rule_versions.changed,
     )
 
 
-def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
+def _log_model(result: FitResult, about: About, store: Store) -> str:
     lines: list[str] = []
     result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
     tracking.log_text("\n".join(lines), "model_summary.txt")
@@ -180,7 +193,7 @@ def _log_model(result: FitResult, about: serving.About, store: Store) -> str:
     example = cv2.imencode(".jpg", first)[1].tobytes()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "classifier")
-        serving.save_classifier(folder, result.model, about)
+        save_classifier(folder, result.model, about)
         return tracking.log_classifier(folder, store.class_names, example)
 
 

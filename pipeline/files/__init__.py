@@ -1,1 +1,11 @@
-"""The package files."""
+"""Files and folders that are whole or absent, and the SHA-256 of what is in them.
+
+Does not own what the files mean, nor what happens when one is damaged.
+"""
+
+from pipeline.files.atomic import atomic_file, atomic_folder, replace_durably
+from pipeline.files.checksums import SUMS_FILE, read_sums, sha256_of_file, write_sums
+
+__all__ = [
+    "SUMS_FILE", "atomic_file", "atomic_folder", "read_sums", "replace_durably", "sha256_of_file", "write_sums",
+]  # fmt: skip

@@ -1,7 +1,8 @@
-"""Files and folders that are either whole or absent: made beside their place and renamed as the last step."""
+"""Atomic writes: a file or folder is made under another name beside its place and renamed as the last step."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,35 +11,59 @@ from uuid import uuid4
 
 
 @contextmanager
-def folder_when_whole(folder: Path) -> Iterator[Path]:
-    """Lend a new sibling folder that becomes ``folder`` if the block succeeds and disappears if it raises.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new sibling folder that becomes ``folder`` if the block succeeds and disappears if it raises.
 
     A killed process leaves at most the sibling, whose name ends in ``.part`` and which nobody reads.
-    Raises FileExistsError if ``folder`` already holds something: nothing is ever replaced.
+
+    Raises:
+        FileExistsError: ``folder`` already holds something; nothing is ever replaced.
     """
-    unfinished = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}.part")
-    unfinished.mkdir(parents=True)
+    draft = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}.part")
+    draft.mkdir(parents=True)
     try:
-        yield unfinished
+        yield draft
         try:
-            unfinished.replace(folder)  # where a folder is that holds something, the system refuses
+            draft.replace(folder)  # the system refuses if a folder is there that holds something
         except OSError as error:
             if folder.is_dir() and any(folder.iterdir()):
                 raise FileExistsError(f"the folder must be new or empty, got {folder} (move it away)") from error
             raise
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextmanager
-def file_when_whole(file: Path) -> Iterator[Path]:
-    """Lend the path of a sibling that becomes ``file`` if the block succeeds and disappears if it raises.
+def atomic_file(file: Path, durable: bool = False) -> Iterator[Path]:
+    """Yield the path of a sibling that becomes ``file`` if the block succeeds and disappears if it raises.
 
-    The sibling's name is always the same: who may meet another writer holds a lock.
+    The sibling's name is always the same: where two processes may write the same file, they share a lock.
+
+    Args:
+        file: what is replaced.
+        durable: see `replace_durably`.
     """
-    unfinished = file.with_suffix(".part")
+    draft = file.with_suffix(".part")
     try:
-        yield unfinished
-        unfinished.replace(file)
+        yield draft
+        if durable:
+            replace_durably(draft, file)
+        else:
+            draft.replace(file)
     finally:
-        unfinished.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+
+
+def replace_durably(draft: Path, file: Path) -> None:
+    """Rename a written file so that either all of its bytes or the file before it survive a power failure."""
+    _sync(draft)
+    draft.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 if TYPE_CHECKING:
     import keras
@@ -18,10 +19,9 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return forward(model.predict_on_batch, images, model.output_shape[-1])
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return float64 probabilities (n, classes) of logits; each row sums to 1."""
-    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
+def probabilities_of(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return float64 probabilities (n, classes): the softmax of logits divided by a temperature."""
+    return np.asarray(softmax((logits / temperature).astype(np.float64), axis=1))
 
 
 def compiled_forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,14 +1,23 @@
-"""Networks on disk: read in Keras' safe mode, built-in layers only, no pickle, no KerasHub."""
+"""Networks on disk: read in Keras' safe mode (built-in layers, no pickle, no KerasHub), and checked byte by byte.
+
+The digests of a model's files are recorded when it is saved and when it is registered, and compared when it is loaded.
+The package model-signing does the same with keys and certificates, which say who made a model; here the registry does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.config import DamagedModel
+from pipeline.files import SUMS_FILE, read_sums, sha256_of_file, write_sums
 from pipeline.models.backend import load_backend
 
 if TYPE_CHECKING:
     import keras
+
+NOT_OF_THE_MODEL = ("__pycache__", "registered_model_meta")  # Python and MLflow write them where they load a model
 
 
 def load_classifier(file: Path) -> keras.Model:
@@ -17,3 +26,36 @@ def load_classifier(file: Path) -> keras.Model:
     import keras
 
     return keras.models.load_model(file, compile=False, safe_mode=True)
+
+
+def model_digests(folder: Path) -> dict[str, str]:
+    """Return the hexadecimal SHA-256 of every file of a model's folder, by its path inside."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name: sha256_of_file(path)
+        for name, path in files.items()
+        if not set(NOT_OF_THE_MODEL).intersection(name.split("/"))
+    }
+
+
+def check_digests(folder: Path, recorded: Mapping[str, str]) -> None:
+    """Raise DamagedModel if a recorded file is missing or has other bytes, or if a file was not recorded."""
+    found = model_digests(folder)
+    wrong = sorted(name for name in found.keys() | recorded.keys() if found.get(name) != recorded.get(name))
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise DamagedModel(
+            f"a model's files must have the SHA-256 that was recorded, got another for {wrong[0]}{more} in {folder} "
+            "(do not use the model; train it again, or restore its files)"
+        )
+
+
+def write_model_sums(folder: Path) -> None:
+    """Write the digests of a model's files beside them."""
+    write_sums(folder, {name: digest for name, digest in model_digests(folder).items() if name != SUMS_FILE})
+
+
+def check_model_sums(folder: Path) -> None:
+    """Raise DamagedModel if a file is not as `write_model_sums` found it; the earliest models have no list."""
+    if (folder / SUMS_FILE).exists():
+        check_digests(folder, read_sums(folder) | {SUMS_FILE: sha256_of_file(folder / SUMS_FILE)})

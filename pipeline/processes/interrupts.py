@@ -20,7 +20,7 @@ def interrupt_once(signum: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
+def hold_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether an interruption is waiting; the second one is not held back.
 
     One that `interrupt_once` has raised before waits, too: TensorFlow has places that catch whatever is raised.

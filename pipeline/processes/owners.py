@@ -13,7 +13,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 UNKNOWN = "?"
 
 
-def owner() -> str:
+def owner_mark() -> str:
     """Return the mark of this process: host, pid and start time, which no later process shares."""
     return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
 

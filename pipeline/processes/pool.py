@@ -44,8 +44,8 @@ class Outcome:
     kind: str = ""
 
 
-def warm_up(*modules: str) -> None:
-    """Begin to import in the background what the tasks of `run_tasks` will need; does nothing the second time.
+def preload(*modules: str) -> None:
+    """Begin to import in the background what the tasks of `run_tasks` will need. Does nothing the second time.
 
     The modules must touch no device and compute nothing as they are imported.
     """
@@ -75,7 +75,7 @@ def run_tasks(
         workers: number of processes; the processor's threads are divided among them.
         ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
         gpus: that each task gets on a Ray cluster that has any.
-        variables: names of variables that tasks on other machines need, beyond `ray_workers.CARRIED`.
+        variables: names of variables that tasks on other machines need, beyond `ray_pool.CARRIED`.
         deadline: seconds since the epoch at which the iterator closes itself.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The tasks of `workers` on Ray, which places them on machines, restarts those whose machine dies, and carries results.
+"""The tasks of `pool` on Ray, which places them on machines, restarts those whose machine dies, and carries results.
 
 A task is restarted as often as `RESTARTS` says; it must bear that. It gets this process's code, folder and variables of
 `CARRIED`, and as many threads as it has processors.
@@ -39,7 +39,7 @@ def on_ray(
     """Connect to Ray, or start it here, and yield what submits a job; an exception interrupts all that run.
 
     Args:
-        task: see `workers.run_tasks`.
+        task: see `pool.run_tasks`.
         workers: how many tasks run at a time; the processors are divided among them.
         address: ``local`` to start Ray here, else a cluster's address.
         gpus: that each task gets where the cluster has any.

@@ -14,32 +14,11 @@ from matplotlib.figure import Figure
 
 from pipeline import evaluation, plots
 from pipeline.config import DamagedModel
-from pipeline.serving.classifier import MODEL_FILE, Classifier
+from pipeline.data.store import HeldOutPhotos
+from pipeline.serving import MODEL_FILE, Classifier
 
 GALLERY = 12  # photos with heat maps
 SURE = 0.95  # the accuracy for which the coverage is named
-
-
-@dataclass(frozen=True)
-class TestPhotos:
-    """The test split: prepared uint8 RGB (n, side, side, 3), class indices (n,), and the manifest's rows."""
-
-    __test__ = False  # pytest, this is no test
-
-    images: np.ndarray
-    labels: np.ndarray
-    rows: pd.DataFrame
-    source: Path
-
-    @property
-    def groups(self) -> np.ndarray:
-        """Ids (n,), equal for near-duplicate photos."""
-        return self.rows["group"].to_numpy()
-
-    @property
-    def files(self) -> list[Path]:
-        """The original photos."""
-        return [self.source / path for path in self.rows["path"]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +39,7 @@ class Assessment:
         return f"{value:.1f} % right (95 % interval {low:.1f} to {high:.1f} %)"
 
 
-def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_photos: int) -> Assessment:
+def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corruption_photos: int) -> Assessment:
     """Judge a classifier, which was read from ``folder``, by its test photos.
 
     All is of the model as it is served, but for ``accuracy_tta``, that of `mean_with_mirrored`.
@@ -69,14 +48,14 @@ def assess(classifier: Classifier, folder: Path, photos: TestPhotos, corruption_
         DamagedModel: the network gives numbers that are not finite.
     """
     from pipeline.models.cost import network_cost
-    from pipeline.models.predict import softmax
+    from pipeline.models.predict import probabilities_of
 
     names, labels = classifier.about.class_names, photos.labels
     logits = classifier.logits(photos.images)
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits).all(axis=1)).sum())
         raise DamagedModel(f"a model's logits must be finite, got {bad} of {len(logits)} photos without")
-    before, probabilities = softmax(logits), softmax(logits / classifier.about.temperature)
+    before, probabilities = probabilities_of(logits), probabilities_of(logits, classifier.about.temperature)
     intervals = evaluation.interval_table(labels, probabilities, photos.groups, names)
     metrics = evaluation.classification_metrics(labels, probabilities, names)
     for name in evaluation.METRICS:
@@ -104,7 +83,7 @@ def mean_with_mirrored(classifier: Classifier, images: np.ndarray, probabilities
 
 
 def _tables(
-    photos: TestPhotos, before: np.ndarray, after: np.ndarray, names: tuple[str, ...], intervals: pd.DataFrame
+    photos: HeldOutPhotos, before: np.ndarray, after: np.ndarray, names: tuple[str, ...], intervals: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     labels = photos.labels
     confusion = evaluation.confusion_table(labels, after.argmax(axis=1), names)
@@ -120,7 +99,7 @@ def _tables(
     }
 
 
-def _figures(found: Assessment, classifier: Classifier, photos: TestPhotos) -> dict[str, Figure]:
+def _figures(found: Assessment, classifier: Classifier, photos: HeldOutPhotos) -> dict[str, Figure]:
     tables, metrics, said = found.tables, found.metrics, f"{len(photos.labels)} test photos"
     drawn = {
         "confusion_matrix.png": plots.draw_confusion(tables["confusion_matrix.json"], f"{said}: {found.summary}"),

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from pipeline import evaluation
-from pipeline.tracking import registry
-from pipeline.promotion.assessment import TestPhotos
+from pipeline.config import PromotionConfig, UserError
 from pipeline.data.class_columns import class_columns
-from pipeline.config import DataConfig, PromotionConfig, UserError
+from pipeline.data.store import HeldOutPhotos
+from pipeline.experiment import data_config_of, open_store
 from pipeline.promotion.parity import check_parity
-from pipeline.experiment.photos import open_store
+from pipeline.serving import About, Classifier
+from pipeline.tracking import registry
 from pipeline.tracking.registry import Overtaken, Version
-from pipeline.serving.classifier import About, Classifier
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Decision:
     champion_probabilities: np.ndarray | None = None
     parity: float | None = None
 
-    def in_words(self) -> str:
-        """Return the decision and its reason."""
+    @property
+    def description(self) -> str:
+        """The decision and its reason."""
         return f"{'is now champion' if self.promoted else 'does not become champion'}: {self.reason}"
 
     def as_json(self) -> dict[str, object]:
@@ -48,13 +49,8 @@ class Decision:
         }
 
 
-def data_config_of(about: About) -> DataConfig:
-    """Return the data flags of a model; those that are younger than it have their defaults."""
-    return DataConfig(**{name: about.config[name] for name in DataConfig.model_fields if name in about.config})
-
-
 def decide(
-    rule: PromotionConfig, version: Version, about: About, photos: TestPhotos, probabilities: np.ndarray, data: str
+    rule: PromotionConfig, version: Version, about: About, photos: HeldOutPhotos, probabilities: np.ndarray, data: str
 ) -> Decision:
     """Compare a version with the champion, if there is one, and say whether it may take its place.
 
@@ -75,15 +71,15 @@ def decide(
     if isinstance(answers, str):
         return Decision(rule.promotion == "always", answers, champion)
     comparison = evaluation.compare(photos.labels, probabilities, answers, photos.groups, about.class_names)
-    found = Decision(False, comparison.in_words(), champion, comparison, answers)
+    found = Decision(False, comparison.description, champion, comparison, answers)
     if rule.promotion in ("always", "never"):
         return replace(found, promoted=rule.promotion == "always")
-    refusal = evaluation.why_not(comparison, rule.promotion, rule.recall_tolerance)
+    refusal = evaluation.reason_against(comparison, rule.promotion, rule.recall_tolerance)
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
 
 
 def carry_out(
-    decision: Decision, version: Version, about: About, photos: TestPhotos, probabilities: np.ndarray,
+    decision: Decision, version: Version, about: About, photos: HeldOutPhotos, probabilities: np.ndarray,
     environment: Mapping[str, str],
 ) -> Decision:  # fmt: skip
     """Make the version champion if that was decided, once a fresh process has given the same answers.
@@ -101,10 +97,10 @@ def carry_out(
     return replace(decision, parity=difference)
 
 
-def _champion_answers(champion: Version, about: About, photos: TestPhotos, data: str) -> np.ndarray | str:
+def _champion_answers(champion: Version, about: About, photos: HeldOutPhotos, data: str) -> np.ndarray | str:
     """Return the champion's probabilities (n, classes) of the test photos, or why they would prove nothing."""
     try:
-        classifier = Classifier(registry.classifier_folder(champion.uri))
+        classifier = Classifier(registry.fetch_model(champion.uri).folder)
         if classifier.about.class_names != about.class_names:
             return f"the champion, version {champion.number}, has other classes"
         if classifier.about.data_digest == about.data_digest:
@@ -119,12 +115,12 @@ def _champion_answers(champion: Version, about: About, photos: TestPhotos, data:
     return table[class_columns(about.class_names)].to_numpy(np.float64)
 
 
-def _has_seen(about: About, photos: TestPhotos, data: str) -> str:
+def _has_seen(about: About, photos: HeldOutPhotos, data: str) -> str:
     """Return why the test photos are not new to a model of other data flags; empty if they are.
 
     Its own split is made again of the photos in ``data``; photos are known by the SHA-256 of their bytes.
     """
-    store = open_store(data_config_of(about).model_copy(update={"data": data}))
+    store = open_store(data_config_of(about).model_copy(update={"data": data}), rules=about.rule_versions)
     if store.digest != about.data_digest:
         return f"its split cannot be made again of the photos in {data}, which have changed since"
     learned = store.manifest.loc[store.manifest["split"] != "test", "sha256"]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.class_columns import class_columns
 from pipeline.config import DamagedModel, UserError
+from pipeline.data.class_columns import class_columns
 
 PHOTOS = 64  # spread over the test split
 TOLERANCE = 1e-3  # of a probability

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.evaluation.contents import PICTURES, TABLES
+from pipeline.evaluation import PICTURES, TABLES
 from pipeline.report.failures import on_which_photos, weakest, where_it_fails
 from pipeline.report.page import Page, Picture, Section, Table, render
 
@@ -28,14 +28,12 @@ SHOWN_OTHERWISE = {"confusion_matrix", "errors"}  # drawn by this report itself,
 
 
 @dataclass(frozen=True)
-class TestReport:
+class EvaluationReport:
     """All that the page is made of.
 
     ``metrics`` have no prefix; ``predictions`` is `evaluation.prediction_table`, and ``images`` are its photos.
     ``figures`` and ``tables`` by name each become a section.
     """
-
-    __test__ = False  # no test, whatever pytest thinks of its name
 
     title: str
     metrics: Mapping[str, float]
@@ -48,37 +46,37 @@ class TestReport:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def test_report(test: TestReport) -> str:
+def evaluation_report(evaluated: EvaluationReport) -> str:
     """Return the page of an evaluation."""
     sections = [
-        where_it_fails(test.predictions, test.class_names, "test"),
-        on_which_photos(test.images, test.predictions),
-        *(_figure(name, test.figures[name]) for name in sorted(test.figures.keys() - SHOWN_OTHERWISE, key=_place)),
-        *(_table(name, test.tables[name]) for name in sorted(test.tables, key=_place)),
-        *([] if "metrics" in test.tables else [_all_metrics(test.metrics)]),
+        where_it_fails(evaluated.predictions, evaluated.class_names, "test"),
+        on_which_photos(evaluated.images, evaluated.predictions),
+        *(
+            _figure(name, evaluated.figures[name])
+            for name in sorted(evaluated.figures.keys() - SHOWN_OTHERWISE, key=_place)
+        ),
+        *(_table(name, evaluated.tables[name]) for name in sorted(evaluated.tables, key=_place)),
+        *([] if "metrics" in evaluated.tables else [_all_metrics(evaluated.metrics)]),
     ]
-    return render(Page(test.title, [*_answer(test), *test.answer], test.facts, sections))
+    return render(Page(evaluated.title, [*_answer(evaluated), *evaluated.answer], evaluated.facts, sections))
 
 
-test_report.__test__ = False  # type: ignore[attr-defined]
-
-
-def _answer(test: TestReport) -> list[str]:
-    metrics, photos = test.metrics, len(test.predictions)
-    right = int(test.predictions["correct"].sum())
+def _answer(evaluated: EvaluationReport) -> list[str]:
+    metrics, photos = evaluated.metrics, len(evaluated.predictions)
+    right = int(evaluated.predictions["correct"].sum())
     interval = ""
     if "accuracy_ci_low" in metrics:
         low, high = (100 * metrics[f"accuracy_ci_{end}"] for end in ("low", "high"))
         interval = f" (95 % interval {low:.1f} to {high:.1f} %)"
     return [
         f"It is right on {right} of {photos} test photos: {100 * right / photos:.1f} %{interval}.",
-        weakest(test.predictions, test.class_names),
-        *_how_confident(test),
+        weakest(evaluated.predictions, evaluated.class_names),
+        *_how_confident(evaluated),
     ]
 
 
-def _how_confident(test: TestReport) -> list[str]:
-    said, right = test.predictions["probability"].mean(), test.predictions["correct"].mean()
+def _how_confident(evaluated: EvaluationReport) -> list[str]:
+    said, right = evaluated.predictions["probability"].mean(), evaluated.predictions["correct"].mean()
     if abs(said - right) < 0.02:
         return [f"Its probabilities can be taken at their word: on average it says {100 * said:.0f} %."]
     leaning = "too sure of itself" if said > right else "more often right than it says"

@@ -27,7 +27,7 @@ def where_it_fails(predictions: pd.DataFrame, class_names: Sequence[str], which:
     return Section(
         "Where it fails",
         weakest(predictions, class_names),
-        [Picture(figure, f"Confusion matrix of {len(predictions)} {which} photos; {_in_words(confusion)}")],
+        [Picture(figure, f"Confusion matrix of {len(predictions)} {which} photos; {_most_frequent_error(confusion)}")],
         table=Table(
             classes.reset_index().sort_values("recall", kind="stable"),
             dict.fromkeys(("precision", "recall", "f1"), "{:.1%}"),
@@ -85,7 +85,7 @@ def _tables(predictions: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
     return confusion_table(labels, predicted, names), per_class_table(labels, certain, names)
 
 
-def _in_words(confusion: pd.DataFrame) -> str:
+def _most_frequent_error(confusion: pd.DataFrame) -> str:
     errors = confusion.stack()
     errors = errors[[true != predicted for true, predicted in errors.index]]
     (true, predicted), count = errors.idxmax(), int(errors.max())

@@ -16,17 +16,17 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.search import study as search
 from pipeline.config import TrainConfig, TuneConfig, UserError
-from pipeline.experiment.training_run import describe
-from pipeline.search.recovery import RUN_ID
-from pipeline.search.trials import CONFIG, MODEL_URI, Done, Training, open_store_once, run_next
+from pipeline.experiment import describe
+from pipeline.search import study as studies
+from pipeline.search.trial_record import CONFIG, MODEL_URI, RUN_ID, enqueued_params
+from pipeline.search.trials import EndedTrial, Training, open_store_once, run_next
 
 CONFIRM, AUDIT = "confirm", "audit"
-MOST = 2**53  # of a trial's number, a seed, and a number of epochs: whole numbers that Optuna keeps exactly
+LARGEST_INTEGER = 2**53  # of a trial's number, a seed, and a number of epochs: whole numbers that Optuna keeps exactly
 
 
-class Again(NamedTuple):
+class Retraining(NamedTuple):
     """A trial's config to be trained again: why, and with which seed and how many epochs."""
 
     stage: str
@@ -55,8 +55,9 @@ class Winner(NamedTuple):
     run_id: str
     model_uri: str
 
-    def in_words(self) -> str:
-        """Return its val_accuracy with what it is the mean of."""
+    @property
+    def description(self) -> str:
+        """Its val_accuracy with what it is the mean of."""
         if not self.seeds:
             return f"{self.val_accuracy:.4f} (in the search, which picked it for being high)"
         if self.seeds == 1:
@@ -64,7 +65,7 @@ class Winner(NamedTuple):
         return f"{self.val_accuracy:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
 
 
-def to_confirm(config: TuneConfig, study: Study) -> list[Again]:
+def to_confirm(config: TuneConfig, study: Study) -> list[Retraining]:
     """Return what confirms the search: its best trials, best first, each with every fresh seed.
 
     The search's own score of the best of many is too high, because it was picked for being high.
@@ -72,7 +73,7 @@ def to_confirm(config: TuneConfig, study: Study) -> list[Again]:
     Raises:
         UserError: no trial is complete.
     """
-    best = search.ranked(study)
+    best = studies.ranked(study)
     if not best:
         raise UserError(
             f"a search needs at least one complete trial, got none in study {study.study_name} "
@@ -80,44 +81,44 @@ def to_confirm(config: TuneConfig, study: Study) -> list[Again]:
         )
     epochs = round(config.confirm_epochs_factor * config.epochs)
     seeds = range(config.seed + 1, config.seed + config.confirm_seeds + 1)
-    return [Again(CONFIRM, trial.number, seed, epochs) for trial in best[: config.confirm_top_k] for seed in seeds]
+    return [Retraining(CONFIRM, trial.number, seed, epochs) for trial in best[: config.confirm_top_k] for seed in seeds]
 
 
-def to_audit(config: TuneConfig, study: Study) -> list[Again]:
+def to_audit(config: TuneConfig, study: Study) -> list[Retraining]:
     """Return a sample of the pruned trials, to be finished as they were begun; the same one every time."""
     pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     lots = {trial.number: random.Random(f"{config.seed} {trial.number}").random() for trial in pruned}
     sample = sorted(lots, key=lambda number: lots[number])[: config.prune_audit]
-    return [Again(AUDIT, number, config.seed, config.epochs) for number in sample]
+    return [Retraining(AUDIT, number, config.seed, config.epochs) for number in sample]
 
 
-def done(config: TuneConfig, study: Study, wanted: Sequence[Again]) -> dict[Again, Confirmation]:
+def ended_retrainings(config: TuneConfig, study: Study, wanted: Sequence[Retraining]) -> dict[Retraining, Confirmation]:
     """Return those of the wanted trainings that have ended, with what came of them."""
-    second = search.open_second_study(config, study)
+    second = studies.open_second_study(config, study)
     ended = {_of(trial): trial for trial in second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     return {again: _confirmation(again, ended[again]) for again in wanted if again in ended}
 
 
-def confirmed(again: Mapping[Again, Confirmation]) -> list[Confirmation]:
+def confirmations_of(again: Mapping[Retraining, Confirmation]) -> list[Confirmation]:
     """Return those that confirm."""
     return [done for wanted, done in again.items() if wanted.stage == CONFIRM]
 
 
-def _of(trial: FrozenTrial) -> Again | None:
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    return Again(**params) if params.keys() >= set(Again._fields) else None
+def _of(trial: FrozenTrial) -> Retraining | None:
+    params = {**enqueued_params(trial), **trial.params}
+    return Retraining(**params) if params.keys() >= set(Retraining._fields) else None
 
 
-def _confirmation(again: Again, trial: FrozenTrial) -> Confirmation:
+def _confirmation(again: Retraining, trial: FrozenTrial) -> Confirmation:
     attributes = trial.user_attrs
     return Confirmation(again.trial, again.seed, trial.value or 0.0, attributes[RUN_ID], attributes[MODEL_URI])
 
 
-def train_again(config: TuneConfig, parent: str, again: Again) -> Done | None:
+def retrain(config: TuneConfig, parent: str, again: Retraining) -> EndedTrial | None:
     """Train a config again, in a run of its own under the run ``parent``, unless that is done or under way."""
     store = open_store_once(config.data_config())
-    study = search.open_study(config, store.digest, worker=0)
-    second = search.open_second_study(config, study)
+    study = studies.open_study(config, store.digest, worker=0)
+    second = studies.open_second_study(config, study)
 
     def wanted() -> bool:
         states = {trial.state for trial in second.get_trials(deepcopy=False) if _of(trial) == again}
@@ -129,7 +130,7 @@ def train_again(config: TuneConfig, parent: str, again: Again) -> Done | None:
 
     def suggest(trial: Trial) -> Training:
         stage = trial.suggest_categorical("stage", [CONFIRM, AUDIT])
-        numbers = {name: trial.suggest_int(name, 0, MOST) for name in ("trial", "seed", "epochs")}
+        numbers = {name: trial.suggest_int(name, 0, LARGEST_INTEGER) for name in ("trial", "seed", "epochs")}
         first, changes = numbers["trial"], {"seed": numbers["seed"], "epochs": numbers["epochs"]}
         training = TrainConfig(**study.trials[first].user_attrs[CONFIG] | changes)
         name = f"{stage}-{first:03d} seed={training.seed} {describe(training)}"
@@ -142,13 +143,13 @@ def train_again(config: TuneConfig, parent: str, again: Again) -> Done | None:
 def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
     """Return the config with the best mean over its seeds or, where none was confirmed, the best trial."""
     if not confirmations:
-        best = search.ranked(study)[0]
+        best = studies.ranked(study)[0]
         return Winner(best.number, best.value or 0.0, math.nan, 0, best.user_attrs[RUN_ID], best.user_attrs[MODEL_URI])
     by_trial: dict[int, list[Confirmation]] = {}
     for confirmation in confirmations:
         by_trial.setdefault(confirmation.trial, []).append(confirmation)
     means = {trial: fmean(seed.val_accuracy for seed in seeds) for trial, seeds in by_trial.items()}
-    rank = {trial.number: place for place, trial in enumerate(search.ranked(study))}
+    rank = {trial.number: place for place, trial in enumerate(studies.ranked(study))}
     trial = max(by_trial, key=lambda number: (means[number], -rank[number]))
     top = max(by_trial[trial], key=lambda seed: (seed.val_accuracy, -seed.seed))
     accuracies = [seed.val_accuracy for seed in by_trial[trial]]
@@ -161,10 +162,10 @@ def prune_regret(study: Study, audits: Sequence[Confirmation]) -> float:
 
     Negative where the sample shows no loss by pruning.
     """
-    return max(audit.val_accuracy for audit in audits) - (search.ranked(study)[0].value or 0.0)
+    return max(audit.val_accuracy for audit in audits) - (studies.ranked(study)[0].value or 0.0)
 
 
-def audit_in_words(study: Study, audits: Sequence[Confirmation]) -> str:
+def describe_audit(study: Study, audits: Sequence[Confirmation]) -> str:
     """Return what pruning has cost, in a line."""
     regret, best = prune_regret(study, audits), max(audits, key=lambda audit: audit.val_accuracy)
     compared = f"{abs(regret):.4f} {'above' if regret > 0 else 'below'} the best of the search"
@@ -175,14 +176,14 @@ def audit_in_words(study: Study, audits: Sequence[Confirmation]) -> str:
     )
 
 
-def table(study: Study, again: Mapping[Again, Confirmation]) -> pd.DataFrame:
+def retraining_table(study: Study, again: Mapping[Retraining, Confirmation]) -> pd.DataFrame:
     """Return a row per training: stage, trial, seed, epochs, val_accuracy, that of the search, and run_id."""
-    of_search = {trial.number: trial.value for trial in search.ranked(study)}
+    of_search = {trial.number: trial.value for trial in studies.ranked(study)}
     return pd.DataFrame(
         [
             {**wanted._asdict(), "val_accuracy": done.val_accuracy, "search_val_accuracy": of_search.get(wanted.trial)}
             | {"run_id": done.run_id}
             for wanted, done in again.items()
         ],
-        columns=[*Again._fields, "val_accuracy", "search_val_accuracy", "run_id"],
+        columns=[*Retraining._fields, "val_accuracy", "search_val_accuracy", "run_id"],
     )

@@ -19,21 +19,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.search import study as search
 from pipeline.config import TuneConfig
-from pipeline.search.trials import CONFIG, Done
+from pipeline.experiment import describe
+from pipeline.search import study as studies
+from pipeline.search.trial_record import CONFIG, FINISHED
+from pipeline.search.trials import EndedTrial
 
 ROWS = 12  # of the table: what runs, and what has ended last
 REFRESH_PER_SECOND = 0.5
 MINUTE_S, HOUR_S = 60, 3600
 COLOURS = {"complete": "green", "pruned": "yellow", "fail": "red", "running": "cyan"}
 
-Say = Callable[[str], None]
+ReportLine = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def shown(study: Study, config: TuneConfig, console: Console | None = None) -> Iterator[Say]:
-    """Show the search while the block runs, and lend it a function that says a line meanwhile."""
+def show_progress(study: Study, config: TuneConfig, console: Console | None = None) -> Iterator[ReportLine]:
+    """Show the search while the block runs, and yield a function that shows a line meanwhile."""
     console = console or Console()
     if not console.is_terminal:
         yield lambda line: print(line, flush=True)
@@ -59,7 +61,7 @@ class _View:
 
     def render(self) -> Group:
         with self._lock, contextlib.suppress(Exception):  # a storage that is away for a moment must not end the search
-            self._last = Group(search_table(self._study, self._config), Text(summary(self._study, self._config)))
+            self._last = Group(search_table(self._study, self._config), Text(summary_line(self._study, self._config)))
         return self._last
 
 
@@ -78,24 +80,24 @@ def search_table(study: Study, config: TuneConfig) -> Table:
             f"{wanted['learning_rate']:.1e}",
             f"{max(values, default=0)}/{config.epochs}",
             f"{max(values.values()):.4f}" if values else "",
-            in_words(_seconds(trial)),
+            format_duration(_seconds(trial)),
         )
     return table
 
 
-def summary(study: Study, config: TuneConfig) -> str:
+def summary_line(study: Study, config: TuneConfig) -> str:
     """Return where the search stands, in a line."""
-    finished, running, failed = search.trial_counts(study)
-    best = next(iter(search.ranked(study)), None)
+    finished, running, failed = studies.trial_counts(study)
+    best = next(iter(studies.ranked(study)), None)
     pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
     left = seconds_left(study, config)
     parts = [
-        f"{finished}/{search.goal(config)} trials",
+        f"{finished}/{studies.trial_goal(config)} trials",
         f"best {best.value:.4f} (trial {best.number})" if best else "none complete yet",
         f"{pruned} pruned",
         f"{failed} failed",
         f"{running} running",
-        f"about {in_words(left)} left" if left else "",
+        f"about {format_duration(left)} left" if left else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -106,29 +108,27 @@ def seconds_left(study: Study, config: TuneConfig) -> float | None:
     From the median time of the finished trials; a confirmation takes as much longer as it has more epochs.
     """
     trials = study.get_trials(deepcopy=False)
-    times = [_seconds(trial) for trial in trials if trial.state in search.FINISHED]
+    times = [_seconds(trial) for trial in trials if trial.state in FINISHED]
     if not times:
         return None
     usual = median(times)
     full = median([_seconds(trial) for trial in trials if trial.state == TrialState.COMPLETE] or times)
-    missing = max(0, search.goal(config) - len(times))
+    missing = max(0, studies.trial_goal(config) - len(times))
     under_way = sum(min(_seconds(trial), usual) for trial in trials if trial.state == TrialState.RUNNING)
     again = config.confirm_top_k * config.confirm_seeds * config.confirm_epochs_factor * full
     return max(0.0, (missing * usual - under_way + again) / config.workers)
 
 
-def line_of(done: Done, study: Study, config: TuneConfig) -> str:
+def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
     """Return a trial that has ended, and where the search stands, in a line."""
-    from pipeline.experiment.training_run import describe
-
     return (
-        f"trial {done.trial:>3}  {describe(done.config):<50}  val_accuracy {done.best.val_accuracy:.4f} at epoch "
-        f"{done.best.epoch:<3} {'pruned' if done.pruned else 'complete':<8} in {in_words(done.seconds)}; "
-        f"{summary(study, config)}"
+        f"trial {ended.trial:>3}  {describe(ended.config):<50}  val_accuracy {ended.best.val_accuracy:.4f} at epoch "
+        f"{ended.best.epoch:<3} {'pruned' if ended.pruned else 'complete':<8} in {format_duration(ended.seconds)}; "
+        f"{summary_line(study, config)}"
     )
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as a reader wants it, such as ``48 s``, ``7 min`` or ``2.5 h``."""
     if seconds < 2 * MINUTE_S:
         return f"{seconds:.0f} s"

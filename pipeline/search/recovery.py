@@ -1,4 +1,4 @@
-"""Trials whose process is gone: found, settled, and lined up again; and the storage that knows of heartbeats.
+"""Recovery: trials whose process is gone are found, settled and enqueued again; and the storage with heartbeats.
 
 A process of this host is known by its mark, one of another host by its heartbeat.
 
@@ -18,17 +18,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import TuneConfig, with_variables
-from pipeline.processes.owners import is_gone, is_here
+from pipeline.processes import is_gone, is_here
 from pipeline.search.study_lock import Lock, study_lock
+from pipeline.search.trial_record import OWNER, RESULT, RETRIES, RETRY_OF, RUN_ID, enqueued_params
 
 HEARTBEAT_S, GRACE_S = 30, 120
-LOCAL_FOLDER = Path("mlruns")  # holds the default storage
 LOCAL_STORAGE: str = TuneConfig.model_fields["storage"].default
 MOST_RETRIES = 2  # of a trial whose process died
-RETRY_OF, RETRIES = "retry_of", "retries"  # user attributes: the trial that died, and how often that has happened
-OWNER = "process"  # user attribute: host, pid and start time of the process that runs a trial
-RUN_ID = "run_id"  # user attribute: the trial's MLflow run
-RESULT = "result"  # user attribute: what a trial came to, kept before its run is closed and the study is told
 
 CloseRun = Callable[[str], None]
 
@@ -56,21 +52,21 @@ def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage
         )
 
 
-def mend_studies(close_run: CloseRun) -> list[str]:
-    """Line up again, in the local storage, the trials whose process is gone; return the names of their studies."""
+def recover_studies(close_run: CloseRun) -> list[str]:
+    """Enqueue again, in the local storage, the trials whose process is gone; return the names of their studies."""
     if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
         return []
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     storage = storage_of(LOCAL_STORAGE)
-    mended = []
+    recovered = []
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
         with start_lock(study, LOCAL_STORAGE):
-            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and settle(
+            if any(OWNER in trial.user_attrs for trial in study.get_trials(deepcopy=False)) and settle_trials(
                 study, close_run
             ):
-                mended.append(name)
-    return mended
+                recovered.append(name)
+    return recovered
 
 
 def start_lock(study: Study, url: str) -> Lock:
@@ -78,26 +74,26 @@ def start_lock(study: Study, url: str) -> Lock:
     return study_lock(with_variables(url), study.study_name)
 
 
-def settle(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
+def settle_trials(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
     """Settle the running trials whose process is gone, and return them. To be called under `start_lock`.
 
     One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
-    and lined up again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
+    and enqueued again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
     """
-    silent = _silent(study)
+    silent = _fail_silent(study)
     for trial in silent:
         if RESULT in trial.user_attrs:
             close_run(trial.user_attrs[RUN_ID])
             study.add_trial(_finished(trial))  # what is marked as failed stays so
-    orphans = _orphans(study)
-    for trial in orphans:
+    orphaned = _orphaned(study)
+    for trial in orphaned:
         if RESULT in trial.user_attrs:
             close_run(trial.user_attrs[RUN_ID])
             _tell(study, trial)
         else:
             _retry(study, trial)  # before it is failed: killed between the two, the next one does both
             study.tell(trial.number, state=TrialState.FAIL)
-    return [*silent, *orphans]
+    return [*silent, *orphaned]
 
 
 def _finished(trial: FrozenTrial) -> FrozenTrial:
@@ -122,23 +118,22 @@ def _tell(study: Study, trial: FrozenTrial) -> None:
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
-    """Line up a trial whose process died, though not for ever: it may have been the cause."""
+    """Enqueue a trial whose process died, but not for ever: it may have been the cause."""
     retries = trial.user_attrs.get(RETRIES, 0) + 1
     if retries <= MOST_RETRIES and RESULT not in trial.user_attrs:
-        line_up_again(study, trial, retries)
+        enqueue_again(study, trial, retries)
 
 
-def line_up_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
-    """Make a trial's parameters the next to be tried, where the training goes on from its checkpoint; once."""
+def enqueue_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
+    """Enqueue a trial's parameters once more, where the training resumes from its checkpoint; does so once."""
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    lined_up = study.get_trials(deepcopy=False)[trial.number].system_attrs.get("fixed_params", {})
-    params = {**lined_up, **trial.params}
+    params = {**enqueued_params(study.get_trials(deepcopy=False)[trial.number]), **trial.params}
     if params and all(other.user_attrs.get(RETRY_OF) != trial.number for other in waiting):
         study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, RETRIES: retries})
 
 
-def _silent(study: Study) -> list[FrozenTrial]:
-    """Fail the running trials of other hosts that are silent, line them up again by `_retry`, and return them."""
+def _fail_silent(study: Study) -> list[FrozenTrial]:
+    """Fail the running trials of other hosts that are silent, enqueue them again by `_retry`, and return them."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
         return []  # a query for every running trial is saved
@@ -147,7 +142,7 @@ def _silent(study: Study) -> list[FrozenTrial]:
     return [trial for trial in running if now[trial.number].state == TrialState.FAIL]
 
 
-def _orphans(study: Study) -> list[FrozenTrial]:
+def _orphaned(study: Study) -> list[FrozenTrial]:
     """Return the running trials whose process is gone.
 
     Under the lock no living process has a trial of which it has not yet said that it is its own. They are read a

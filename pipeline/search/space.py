@@ -1,6 +1,6 @@
 """The search space as data: which flags a search varies, and over what.
 
-Owns every search range, with the reason beside it. `search.suggest` reads the tables, `space_file` lets a user change
+Owns every search range, with the reason beside it. `study.suggest` reads the tables, `space_file` lets a user change
 them; nothing here knows Optuna.
 """
 
@@ -130,10 +130,10 @@ def _nearest(dimension: Dimension, value: Any) -> Scalar:
 def _points(name: str, dimension: Dimension) -> float:
     if isinstance(dimension, tuple):
         return len(dimension)
-    return dimension.high - dimension.low + 1 if is_whole(name) else math.inf
+    return dimension.high - dimension.low + 1 if is_integer(name) else math.inf
 
 
-def is_whole(name: str) -> bool:
+def is_integer(name: str) -> bool:
     """Return whether a dimension takes whole numbers only."""
     return name not in FACTORS and TrainConfig.model_fields[name].annotation is int
 

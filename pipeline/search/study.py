@@ -1,7 +1,6 @@
-"""The search: the Optuna study, and how a trial becomes a training config.
+"""The Optuna study: opened, named, sampled and pruned; and how a trial becomes a training config.
 
-What is searched is written in `space`. What a trial does is handed in by the caller; this module knows neither MLflow
-nor Keras.
+What is searched is written in `space`, what a trial does in `trials`. Knows neither MLflow nor Keras.
 """
 
 from __future__ import annotations
@@ -17,18 +16,23 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import TrainConfig, TuneConfig, UserError, first_line, without_passwords
-from pipeline.search.recovery import LOCAL_FOLDER, storage_of
-from pipeline.search.space import FACTORS, Dimension, is_whole, usual_flags
+from pipeline.config import (
+    RUNS_FOLDER,
+    TrainConfig,
+    TuneConfig,
+    UserError,
+    first_line,
+    identifying_flags,
+    without_passwords,
+)
+from pipeline.search.recovery import LOCAL_STORAGE, storage_of
+from pipeline.search.space import FACTORS, Dimension, is_integer, usual_flags
 from pipeline.search.space_file import space_of, unsearched
-
-REPEAT_OF = "repeat_of"  # user attribute: the trial that has, or has had, the same config
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
-
-
 MOST_DRAWS = 1000  # of a point that nobody has tried
+UNIMPORTANT_FLAGS = {"data", "recipe", "model_name", "resume"}  # the photos are known by their digest
 
 
 def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
@@ -42,12 +46,12 @@ def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, tuple):
         return trial.suggest_categorical(name, list(dimension))
-    if is_whole(name):
+    if is_integer(name):
         return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
     return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
 
 
-def goal(config: TuneConfig) -> int:
+def trial_goal(config: TuneConfig) -> int:
     """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials."""
     return int(min(config.n_trials, space_of(config).size))
 
@@ -80,12 +84,12 @@ def known_good(config: TuneConfig) -> list[dict[str, Any]]:
     return starts
 
 
-def line_up_start(study: Study, config: TuneConfig) -> None:
-    """Line up the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
+def enqueue_start(study: Study, config: TuneConfig) -> None:
+    """Enqueue the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
     trials = study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
-    begun = [trial.system_attrs.get("fixed_params") for trial in trials]
+    begun = [enqueued_params(trial) for trial in trials]
     for start in known_good(config):
         if start not in begun:
             study.enqueue_trial(start)
@@ -105,7 +109,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) 
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it shows a failed trial as a traceback
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
-    LOCAL_FOLDER.mkdir(exist_ok=True)
+    RUNS_FOLDER.mkdir(exist_ok=True)
     try:
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
@@ -117,7 +121,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) 
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise UserError(
             f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
-            f"{first_line(error)} (try sqlite:///mlruns/optuna.db)"
+            f"{first_line(error)} (try {LOCAL_STORAGE})"
         ) from error
     study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
     return study
@@ -141,8 +145,7 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
         return config.study_name
     space = space_of(config)
     searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
-    unimportant = {"data", "recipe", "model_name", "resume"}
-    fixed = config.train_config().model_dump(mode="json", exclude=searched | unimportant)
+    fixed = identifying_flags(config.train_config(), exclude=searched | UNIMPORTANT_FLAGS)
     text = json.dumps([data_digest, fixed, space.as_data(), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

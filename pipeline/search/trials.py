@@ -1,6 +1,6 @@
 """The trials of a search, each as a task that a worker process can take.
 
-Joins `search` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
+Joins `study` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
 trial is finished once: under the study's lock it is counted, begun, and says whose it is; its result is kept in the
 study before its MLflow run is closed, and the run is closed before the study is told.
 """
@@ -17,20 +17,29 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from pipeline.search import recovery as orphans, study as search
 from pipeline import tracking
 from pipeline.config import DataConfig, TrainConfig, TuneConfig
-from pipeline.data.store.store import Store, prepared_store
-from pipeline.experiment.training_run import describe, tracked_fit, training_key
-from pipeline.search.recovery import RESULT, RETRY_OF, RUN_ID
-from pipeline.experiment.photos import log_store
-from pipeline.processes.owners import owner
-from pipeline.training.trainer import Epoch
+from pipeline.data.store import Store, prepared_store
+from pipeline.experiment import describe, log_store, tracked_fit, training_key
+from pipeline.processes import owner_mark
+from pipeline.search import study as studies
+from pipeline.search.recovery import enqueue_again, settle_trials, start_lock
+from pipeline.search.trial_record import (
+    CONFIG,
+    FINISHED,
+    MODEL_URI,
+    OWNER,
+    REPEAT_OF,
+    RESULT,
+    RETRIES,
+    RETRY_OF,
+    RUN_ID,
+    TRAINING,
+)
+from pipeline.training import Epoch
 
-CONFIG, TRAINING, MODEL_URI = "config", "training", "model_uri"  # user attributes of a trial
 
-
-class Done(NamedTuple):
+class EndedTrial(NamedTuple):
     """A trial that has come to its end."""
 
     trial: int
@@ -56,29 +65,29 @@ class Training(NamedTuple):
     prunes: bool = False
 
 
-def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> Done | None:
+def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> EndedTrial | None:
     """Run one trial of the study, unless it has enough of them or time is up.
 
     Args:
-        config: the search.
+        config: the studies.
         parent: id of the MLflow run under which the trial nests.
         deadline: seconds since the epoch after which no trial starts.
         number: of the task, so that no two draw the same random trial.
     """
     store = open_store_once(config.data_config())
-    study = search.open_study(config, store.digest, number)
+    study = studies.open_study(config, store.digest, number)
 
     def wanted() -> bool:
-        finished, running, _ = search.trial_counts(study)
-        if finished + running >= search.goal(config) or time.time() >= deadline:
+        finished, running, _ = studies.trial_counts(study)
+        if finished + running >= studies.trial_goal(config) or time.time() >= deadline:
             return False
-        search.line_up_start(study, config)
+        studies.enqueue_start(study, config)
         return True
 
     def suggest(trial: Trial) -> Training:
-        training = search.suggest(trial, config)
-        with orphans.start_lock(study, config.storage):  # of two that come to the same config, one must see the other
-            _refuse_a_repetition(trial, training)
+        training = studies.suggest(trial, config)
+        with start_lock(study, config.storage):  # of two that come to the same config, one must see the other
+            _refuse_repetition(trial, training)
         name = f"trial-{trial.number:03d} {describe(training)}"
         return Training("trial", name, training, lambda best: _is_record(study, best), prunes=True)
 
@@ -86,7 +95,7 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
         try:
             return run_next(study, config, parent, store, wanted, suggest)
         except Repeated:  # the sampler has settled on a point
-            if not _line_up_another(study, config):
+            if not _enqueue_another(study, config):
                 return None
 
 
@@ -103,62 +112,62 @@ def run_next(
     store: Store,
     wanted: Callable[[], bool],
     suggest: Callable[[Trial], Training],
-) -> Done | None:
+) -> EndedTrial | None:
     """Run the next trial of a study, if it is still ``wanted`` once the study is locked.
 
     Raises:
         Repeated: by ``suggest``; the trial is marked as failed.
     """
-    done: list[Done] = []
+    ended: list[EndedTrial] = []
 
     def objective(trial: Trial) -> float:
-        trial.set_user_attr(orphans.OWNER, owner())
+        trial.set_user_attr(OWNER, owner_mark())
         start.release()  # as soon as others can see that it runs, and whose it is
         try:
             training = suggest(trial)
             trial.set_user_attr(CONFIG, training.config.model_dump(mode="json"))
-            done.append(_train(trial, training, parent, store))
+            ended.append(_train(trial, training, parent, store))
         except (KeyboardInterrupt, tracking.StoreGone):
             if RESULT not in trial.user_attrs:
-                orphans.line_up_again(study, trial)
+                enqueue_again(study, trial)
                 raise
         if trial.user_attrs[RESULT]["pruned"]:
             raise optuna.TrialPruned
         return float(trial.user_attrs[RESULT]["value"])
 
-    start = orphans.start_lock(study, config.storage)  # else two could both take the last trial
+    start = start_lock(study, config.storage)  # else two could both take the last trial
     with start:
-        orphans.settle(study, tracking.close)
+        settle_trials(study, tracking.close)
         if wanted():
             study.optimize(objective, n_trials=1)
-    return done[0] if done else None
+    return ended[0] if ended else None
 
 
-def _refuse_a_repetition(trial: Trial, wanted: TrainConfig) -> None:
+def _refuse_repetition(trial: Trial, wanted: TrainConfig) -> None:
     key = training_key(wanted)
-    tried = (*search.FINISHED, TrialState.RUNNING)
+    tried = (*FINISHED, TrialState.RUNNING)
     for other in trial.study.get_trials(deepcopy=False, states=tried):
         if other.number != trial.number and other.user_attrs.get(TRAINING) == key:
-            trial.set_user_attr(search.REPEAT_OF, other.number)
+            trial.set_user_attr(REPEAT_OF, other.number)
             raise Repeated(other.number)
     trial.set_user_attr(TRAINING, key)
 
 
-def _line_up_another(study: Study, config: TuneConfig) -> bool:
+def _enqueue_another(study: Study, config: TuneConfig) -> bool:
     """Make a random config that nobody has tried the next one; return False where there seems to be none."""
     tried = {trial.user_attrs.get(TRAINING) for trial in study.get_trials(deepcopy=False)}
-    other = search.untried(study, config, lambda training: training_key(training) not in tried)
+    other = studies.untried(study, config, lambda training: training_key(training) not in tried)
     if other is not None:
         study.enqueue_trial(other)
     return other is not None
 
 
-def _train(trial: Trial, training: Training, parent: str, store: Store) -> Done:
+def _train(trial: Trial, training: Training, parent: str, store: Store) -> EndedTrial:
     clock = time.perf_counter()
     wanted = training.config
     tags = {"trial": str(trial.number), tracking.STUDY: trial.study.study_name, **training.tags}
     if RETRY_OF in trial.user_attrs:
-        tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), orphans.RETRIES: str(trial.user_attrs[orphans.RETRIES])}
+        tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), RETRIES: str(trial.user_attrs[RETRIES])}
     pruned = False
 
     def report(epoch: Epoch) -> bool:
@@ -176,8 +185,8 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Done:
         trial.set_user_attr(MODEL_URI, trained.model_uri)
         result: dict[str, Any] = {"value": trained.best.val_accuracy, "pruned": pruned}
         trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
-    return Done(trial.number, training.name, wanted, trained.best, pruned, time.perf_counter() - clock)
+    return EndedTrial(trial.number, training.name, wanted, trained.best, pruned, time.perf_counter() - clock)
 
 
 def _is_record(study: Study, best: Epoch) -> bool:
-    return all(best.val_accuracy >= (trial.value or 0.0) for trial in search.ranked(study))  # the winner of a tie, too
+    return all(best.val_accuracy >= (trial.value or 0.0) for trial in studies.ranked(study))  # the winner of a tie, too

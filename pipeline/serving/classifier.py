@@ -11,7 +11,7 @@ import binascii
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline.data.class_columns import class_columns
 from pipeline.config import MAX_PIXELS, DamagedModel, first_line
-from pipeline.data.pixels.decode import BadImage, decode, prepare
-from pipeline.models.saved_digests import check_sums, write_sums
-from pipeline.models.saved import load_classifier
+from pipeline.data.class_columns import class_columns
+from pipeline.data.pixels import BadImage, decode, prepare
+from pipeline.data.rule_versions import RuleVersions
+from pipeline.models.saved import check_model_sums, load_classifier, write_model_sums
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +47,12 @@ class About:
     data_source: str
     config: Mapping[str, Any]
     temperature: float = 1.0  # divides the logits, so that probabilities mean what they say; no label depends on it
+    rules: Mapping[str, int] = field(default_factory=dict)  # versions that are not the first (see `rule_versions`)
+
+    @property
+    def rule_versions(self) -> RuleVersions:
+        """The versions of the rules by which its photos became pixels, groups and splits."""
+        return RuleVersions.of(self.rules)
 
 
 def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
@@ -54,7 +60,7 @@ def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL_FILE)
     (folder / ABOUT_FILE).write_text(json.dumps(asdict(about), indent=2))
-    write_sums(folder)
+    write_model_sums(folder)
 
 
 class Classifier:
@@ -66,7 +72,7 @@ class Classifier:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        check_sums(folder)
+        check_model_sums(folder)
         stored = json.loads((folder / ABOUT_FILE).read_text())
         stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
         self.about = About(**stored)
@@ -97,9 +103,9 @@ class Classifier:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return float64 (n, classes) for prepared uint8 RGB images (n, image_size, image_size, 3)."""
-        from pipeline.models.predict import softmax
+        from pipeline.models.predict import probabilities_of
 
-        return softmax(self.logits(images) / self.about.temperature)
+        return probabilities_of(self.logits(images), self.about.temperature)
 
     def predict(self, photos: Iterable[object]) -> pd.DataFrame:
         """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).
@@ -113,6 +119,15 @@ class Classifier:
         while chunk := list(islice(waiting, CHUNK)):
             tables.append(self._predict_chunk(chunk))
         return pd.concat(tables, ignore_index=True) if tables else self._table([], np.empty((0, len(self._names))))
+
+    def prepared(self, image: np.ndarray) -> np.ndarray:
+        """Return the network's input for a decoded photo, uint8 RGB (height, width, 3)."""
+        about = self.about
+        return prepare(image, about.image_size, about.resize, about.image_ops, self._pixel_version)
+
+    @cached_property
+    def _pixel_version(self) -> int:
+        return self.about.rule_versions.pixels
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -131,8 +146,8 @@ class Classifier:
         about = self.about
         try:
             if not isinstance(photo, np.ndarray | list):
-                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS))
-            return prepare(_checked(photo), about.image_size, about.resize, about.image_ops)
+                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS), self._pixel_version)
+            return self.prepared(_checked(photo))
         except BadImage as error:
             return str(error)
 

@@ -1,4 +1,8 @@
-"""What MLflow loads: the adapter between its pyfunc interface and `serving.Classifier`. Logged as code, not pickled."""
+"""What MLflow loads: the adapter between its pyfunc interface and `Classifier`. Logged as code, not pickled.
+
+A model carries a copy of this file and of all that it imports (`tracking.served_code`). All of it is imported at once,
+because the folder that it was loaded from may be gone when a photo comes.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from pipeline.serving.classifier import MAX_PHOTOS, Classifier, at_most, is_served, keep_top, photos_of
+import pipeline.models.folding
+import pipeline.models.predict  # noqa: F401
+from pipeline.serving import MAX_PHOTOS, Classifier, at_most, is_served, keep_top, photos_of
 
 
 class PhotoClassifier(PythonModel):
-    """Photos in any form that `serving.photos_of` takes -> label, probability, one column per class, error."""
+    """Photos in any form that `photos_of` takes -> label, probability, one column per class, error."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the classifier's folder; MLflow calls this once."""
@@ -25,7 +31,7 @@ class PhotoClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Classify; see `Classifier.predict`. With ``params["top_k"]``, see `serving.keep_top`."""
+        """Classify; see `Classifier.predict`. With ``params["top_k"]``, see `keep_top`."""
         top_k = int((params or {}).get("top_k", 0))
         if is_served():
             return self._serve(model_input, top_k)

@@ -14,26 +14,45 @@ from typing import TYPE_CHECKING
 
 import mlflow
 import numpy as np
-from mlflow.pyfunc import scoring_server
+from mlflow.pyfunc import PyFuncModel, scoring_server
 from starlette.requests import Request  # at run time: FastAPI reads annotations
 from starlette.responses import Response
 
-from pipeline.config import UserError
+from pipeline import tracking
+from pipeline.config import DamagedModel, ServeConfig, UserError, first_line
+from pipeline.tracking import registry
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.middleware.base import RequestResponseEndpoint
 
 
+def run_server(config: ServeConfig) -> None:
+    """Answer requests until interrupted."""
+    import uvicorn
+
+    tracking.connect()
+    model = registry.fetch_model(config.model_uri)
+    check_address_is_free(config.host, config.port)
+    app = limited_app(model.root, round(config.max_body_mb * 2**20))
+    print(f"{config.model_uri} answers on http://{config.host}:{config.port}/invocations", flush=True)
+    uvicorn.run(
+        app, host=config.host, port=config.port, limit_concurrency=config.max_requests, log_level="warning",
+        timeout_keep_alive=5,
+    )  # fmt: skip
+
+
 def limited_app(model_folder: Path, max_body_bytes: int) -> FastAPI:
     """Return MLflow's scoring app for a logged model on disk, which answers 413 to a larger request.
 
     What MLflow's own app would answer with status 500, though the request is at fault, gets one of 400 to 499, too.
+
+    Raises:
+        DamagedModel: the model, which runs code of its own, does not load.
     """
     from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
-    model = mlflow.pyfunc.load_model(str(model_folder))
-    model.predict(np.zeros((1, 8, 8, 3), np.uint8))  # so that no caller waits for the network to be loaded and compiled
+    model = _loaded(model_folder)
     app: FastAPI = scoring_server.init(model)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_bytes)
     app.add_exception_handler(RecursionError, _answer(400, "JSON must not be nested so deeply"))
@@ -53,6 +72,18 @@ def limited_app(model_folder: Path, max_body_bytes: int) -> FastAPI:
     return app
 
 
+def _loaded(model_folder: Path) -> PyFuncModel:
+    """Load a model, and its network, so that no caller waits for that."""
+    try:
+        model = mlflow.pyfunc.load_model(str(model_folder))
+        model.predict(np.zeros((1, 8, 8, 3), np.uint8))
+    except (ImportError, MemoryError, OSError):
+        raise
+    except Exception as error:  # of the model's own code, whose exceptions are not those of this package
+        raise DamagedModel(f"a model must load and answer, got {first_line(error)} from {model_folder}") from error
+    return model
+
+
 def _answer(status: int, message: str) -> Callable[[Request, Exception], Awaitable[Response]]:
     from fastapi.responses import JSONResponse
 
@@ -62,7 +93,7 @@ def _answer(status: int, message: str) -> Callable[[Request, Exception], Awaitab
     return answer
 
 
-def check_is_free(host: str, port: int) -> None:
+def check_address_is_free(host: str, port: int) -> None:
     """Raise UserError unless a server could listen there: asked before a model is loaded, which takes seconds."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,6 +1,10 @@
-"""The only package that talks to MLflow tracking: values come in, nothing but run ids and model addresses goes out."""
+"""The only package that talks to MLflow: runs, their contents, the store and what waits for it, models, the registry.
 
-from pipeline.tracking.children import adopt_children
+Values come in; run ids, addresses and files go out. `runs` opens and closes runs, `contents` fills them, `store` and
+`outbox` know whether the server answers, `model` and `served_code` log a classifier, `registry` owns versions and
+aliases. Does not own what is worth logging.
+"""
+
 from pipeline.tracking.contents import (
     RUN_PICTURES,
     VAL_PREDICTIONS,
@@ -23,7 +27,18 @@ from pipeline.tracking.contents import (
     set_note,
     set_tags,
 )
-from pipeline.tracking.runs import STOPPED, STUDY, close, connect, end_below, environment, heal, run, training_states
+from pipeline.tracking.runs import (
+    STOPPED,
+    STUDY,
+    adopt_children,
+    close,
+    connect,
+    end_below,
+    environment,
+    heal,
+    run,
+    training_states,
+)
 from pipeline.tracking.store import StoreGone, ui_command, unsent
 
 __all__ = [

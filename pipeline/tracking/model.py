@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +13,11 @@ import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 
-import pipeline
 from pipeline.data.class_columns import class_columns
+from pipeline.tracking.served_code import copy_served_code
 
 NAME = "model"
-PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "pandas", "opencv-python", "pillow", "pydantic")
+PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "scipy", "pandas", "opencv-python", "pillow", "pydantic")
 
 
 def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: bytes) -> str:
@@ -32,13 +34,13 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
     columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
     columns += [ColSpec("double", name) for name in class_columns(class_names)]
     columns += [ColSpec("string", "error", required=False)]
-    package = Path(pipeline.__file__).parent
-    with _open(run_id):
+    with _open(run_id), tempfile.TemporaryDirectory() as scratch, _on_module_path(scratch):
+        code = copy_served_code(Path(scratch))
         info = mlflow.pyfunc.log_model(
             name=NAME,
-            python_model=str(package / "serving" / "served_model.py"),
+            python_model=str(code.entry),
             artifacts={"classifier": str(folder)},
-            code_paths=[str(package)],
+            code_paths=[str(code.package)],
             signature=ModelSignature(
                 outputs=Schema(columns), params=ParamSchema([ParamSpec("top_k", "long", default=0)])
             ),
@@ -46,6 +48,16 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
             pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
         )
     return str(info.model_uri)
+
+
+@contextlib.contextmanager
+def _on_module_path(folder: str) -> Iterator[None]:
+    """Let modules of a folder be imported: MLflow runs a model's code once as it logs it."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def _logged(run_id: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 
 from pipeline.config import first_line, without_passwords
+from pipeline.files import atomic_file
 from pipeline.tracking.model import log_model
 from pipeline.tracking.store import ERRORS, UNSENT, answers, is_local, retries
 
@@ -102,11 +102,8 @@ def put(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -
         shutil.rmtree(entry.with_suffix(""), ignore_errors=True)
         if folder != Path():
             shutil.copytree(folder, entry.with_suffix(""))
-        draft = entry.with_suffix(".part")
-        draft.write_text(json.dumps({"kind": kind, "store": _store(), "values": values}))
-        with draft.open() as written:
-            os.fsync(written.fileno())
-        draft.replace(entry)
+        with atomic_file(entry, durable=True) as draft:
+            draft.write_text(json.dumps({"kind": kind, "store": _store(), "values": values}))
 
 
 def send(run_id: str) -> bool:

@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from pipeline.config import UserError, first_line
-from pipeline.models.saved_digests import check_digests, file_digests
+from pipeline.models.saved import check_digests, model_digests
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
@@ -60,26 +60,38 @@ def register(model_uri: str, name: str) -> Version:
         MlflowClient().set_registered_model_alias(name, CHALLENGER, same[0].number)
         return same[0]
     with tempfile.TemporaryDirectory() as scratch:
-        digests = file_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
+        digests = model_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
     registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})
     version = Version(name, str(registered.version))
     if registered.run_id:
         of_run = MlflowClient().get_run(registered.run_id).data.tags
         tag_version(version, {key: of_run[key] for key in TAGS_OF_THE_RUN if key in of_run})
-        describe(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
+        set_description(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
     MlflowClient().set_registered_model_alias(name, CHALLENGER, version.number)
     return version
 
 
-def classifier_folder(model_uri: str) -> Path:
-    """Return a local folder that `serving.Classifier` reads, with the files that were registered.
+class FetchedModel(NamedTuple):
+    """A model on disk: the folder that `serving.Classifier` reads, and the version that its address meant just then."""
+
+    folder: Path
+    version: Version | None
+
+    @property
+    def root(self) -> Path:
+        """The folder of the whole model, which MLflow loads."""
+        return self.folder.parents[1]
+
+
+def fetch_model(model_uri: str) -> FetchedModel:
+    """Return a model with the files that were registered. An alias is resolved here, once.
 
     Raises:
         UserError: there is no such model, or it is not one of ours.
         DamagedModel: a file has not the SHA-256 that was recorded when the version was registered.
     """
     try:
-        version = version_of(model_uri)
+        version = _version_of(model_uri)
         root = Path(mlflow.artifacts.download_artifacts(version.uri if version else model_uri))
         recorded = _version_tags(version).get(DIGESTS) if version else None
     except (MlflowException, OSError) as error:
@@ -93,11 +105,11 @@ def classifier_folder(model_uri: str) -> Path:
         raise UserError(
             f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}"
         )
-    return root / CLASSIFIER_FOLDER
+    return FetchedModel(root / CLASSIFIER_FOLDER, version)
 
 
-def version_of(model_uri: str) -> Version | None:
-    """Return the registered version that a ``models:/`` address points at now; None for any other address."""
+def _version_of(model_uri: str) -> Version | None:
+    """Return the registered version that a ``models:/`` address means now; None for any other address."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", model_uri)
     if not match:
         return None
@@ -144,7 +156,7 @@ def roll_back(name: str) -> tuple[Version, Version]:
         champion, previous = with_alias(name, CHAMPION), with_alias(name, PREVIOUS)
         assert champion is not None
         assert previous is not None
-        classifier_folder(previous.uri)
+        fetch_model(previous.uri)
         _set_champion(previous, champion)
     return previous, champion
 
@@ -166,7 +178,7 @@ def tag_version(version: Version, tags: Mapping[str, str]) -> None:
         MlflowClient().set_model_version_tag(version.name, version.number, key, text)
 
 
-def describe(version: Version, markdown: str) -> None:
+def set_description(version: Version, markdown: str) -> None:
     """Describe a version and, if it is champion or the model has no description yet, its registered model."""
     client = MlflowClient()
     client.update_model_version(version.name, version.number, markdown[:MOST_CHARACTERS])

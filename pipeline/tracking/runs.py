@@ -11,13 +11,14 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
 
 from pipeline.config import Config, first_line, without_passwords
-from pipeline.config.command_line import config_text
-from pipeline.processes.owners import is_gone, is_here, owner
+from pipeline.config.text import config_text
+from pipeline.processes import is_gone, is_here, owner_mark
 from pipeline.tracking import outbox
 from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores, quieten, retries
 
@@ -26,6 +27,7 @@ PARENT = "mlflow.parentRunId"
 STUDY = "study_name"  # tag: the study that a trial's run belongs to
 UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
+MOST_CHILDREN = 50_000  # MLflow's own limit for one answer
 COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
 
 
@@ -102,7 +104,7 @@ def run(
     quieten()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
-    all_tags = {"stage": stage, PROCESS: owner(), **_commit_tag(), **(tags or {}), **of_training, **below}
+    all_tags = {"stage": stage, PROCESS: owner_mark(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with must_answer():
         active = _started(_stopped_run(all_tags, config), name, config, parent, all_tags)
     try:
@@ -115,7 +117,7 @@ def run(
         _leave_open()
         raise
     except BaseException as error:
-        _say_how_it_ended(error)
+        _end_after_error(error)
         raise
 
 
@@ -135,7 +137,7 @@ def _finish(run_id: str) -> None:
         outbox.put(run_id, "end", end)
 
 
-def _say_how_it_ended(error: BaseException) -> None:
+def _end_after_error(error: BaseException) -> None:
     """Close the run as KILLED or FAILED, the latter with the error's first line as a tag and all of it as a file."""
     try:
         if isinstance(error, KeyboardInterrupt):
@@ -226,3 +228,32 @@ def _commit_tag() -> dict[str, str]:
         except Exception:  # no git program, no repository, no commit: the run is tracked without one
             os.environ[COMMIT] = ""
     return {"git_commit": os.environ[COMMIT]} if os.environ[COMMIT] else {}
+
+
+class Child(NamedTuple):
+    """A finished run: its id, its last metrics, and its tags."""
+
+    run_id: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def adopt_children(tag: str, value: str, parent: str) -> dict[str, Child]:
+    """Return the finished runs with a tag, by their training, and put them under the open run ``parent``.
+
+    Runs whose own parent has finished belong to that, and are left alone.
+    """
+    client = MlflowClient()
+    wanted = f"tags.{tag} = '{value}' and attributes.status = 'FINISHED'"
+    found = client.search_runs(experiment_ids(), wanted, max_results=MOST_CHILDREN)
+    parents = {run.data.tags.get(PARENT, "") for run in found} - {""}
+    ended = {run_id for run_id in parents if client.get_run(run_id).info.status == "FINISHED"}
+    children = {
+        run.data.tags[TRAINING]: Child(run.info.run_id, run.data.metrics, run.data.tags)
+        for run in found
+        if run.data.tags.get(PARENT) not in ended
+    }
+    for child in children.values():
+        if child.tags.get(PARENT) != parent:
+            client.set_tag(child.run_id, PARENT, parent)
+    return children

@@ -13,11 +13,11 @@ import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.config import UserError, first_line, without_passwords
+from pipeline.config import RUNS_FOLDER, UserError, first_line, without_passwords
 
 UNREACHABLE_AFTER_S = 5
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
-UNSENT = Path("mlruns/unsent")  # see `outbox`
+UNSENT = RUNS_FOLDER / "unsent"  # see `outbox`
 ERRORS = (MlflowException, requests.RequestException)  # what MLflow raises where its store does not answer
 
 

@@ -1,1 +1,14 @@
-"""The package training."""
+"""One config and one prepared store -> one trained network, exactly resumable. Knows no MLflow and no Optuna.
+
+`loop` owns the epochs, the best of them, and going on after a stop; `trainer` one network between two steps; the other
+modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixing`, `features`, `optimizers`, `schedules`,
+`precision`, `checkpoint`. Does not own the networks (`models`), nor what of a training is logged (`experiment`).
+"""
+
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.features import FeatureCache
+from pipeline.training.loop import FitResult, fit
+from pipeline.training.precision import cpu_features
+from pipeline.training.trainer import Diverged, Epoch
+
+__all__ = ["Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit"]

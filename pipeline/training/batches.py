@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from pipeline.config import TrainingConfig
+from pipeline.data.store import Store
 from pipeline.training.augmentation import augment
 from pipeline.training.mixing import mixed
-from pipeline.data.store.store import Store
 
 if TYPE_CHECKING:
     import tensorflow as tf

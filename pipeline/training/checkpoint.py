@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.config import UserError
+from pipeline.files import replace_durably, sha256_of_file
 
 FORMAT = 2  # raise when the files of an older version can no longer be read
 KEPT = 2
@@ -69,10 +70,7 @@ class Checkpoints:
             with draft.open("wb") as file:
                 hashing = _HashingFile(file)
                 np.savez(hashing, about=np.array(json.dumps(about)), **saved.arrays)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self._folder / f"{epoch:06d}-{step:09d}-{hashing.digest()}.npz")
-            _sync(self._folder)
+            replace_durably(draft, self._folder / f"{epoch:06d}-{step:09d}-{hashing.digest()}.npz")
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise UserError(
@@ -108,9 +106,7 @@ class Checkpoints:
         return sorted(self._folder.glob("*.npz"), reverse=True)
 
     def _read(self, file: Path) -> Saved:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_CHARACTERS]
-        if digest != file.stem.rpartition("-")[2]:
+        if sha256_of_file(file)[:DIGEST_CHARACTERS] != file.stem.rpartition("-")[2]:
             raise ValueError("its digest is another")
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -146,11 +142,3 @@ class _HashingFile(io.BufferedIOBase):
 
     def digest(self) -> str:
         return self._digest.hexdigest()[:DIGEST_CHARACTERS]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,13 +21,13 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from pipeline.config import TrainConfig, UserError
-from pipeline.training.batches import augmented
-from pipeline.data.store.store import Store
-from pipeline.files.atomic import file_when_whole
+from pipeline.data.store import Store
+from pipeline.files import atomic_file, sha256_of_file
 from pipeline.models.backend import policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.models.predict import BATCH, compiled_forward
 from pipeline.models.structure import architecture_name
+from pipeline.training.batches import augmented
 
 if TYPE_CHECKING:
     import keras
@@ -81,7 +81,7 @@ class FeatureCache:
     def _look(self) -> tuple[str, int]:
         about = _about(self.classifier)
         self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._note.with_suffix(".lock")), file_when_whole(self._note) as draft:
+        with FileLock(self._note.with_suffix(".lock")), atomic_file(self._note) as draft:
             draft.write_text(json.dumps(about))
         return about
 
@@ -117,7 +117,7 @@ class FeatureCache:
 
     def _compute(self, file: Path, split: str, view: int) -> None:
         images, extractor = self._store.images(split), self._extractor(self._precision[split])
-        with file_when_whole(file) as draft:
+        with atomic_file(file) as draft:
             shape = (len(images), self.size)
             array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
             for start in tqdm(range(0, len(images), BATCH), desc=f"features of {split}", leave=False, disable=None):
@@ -156,13 +156,8 @@ def _origin(config: TrainConfig, start_from: Path | None) -> str:
     preset = Path(config.weights)
     files = [start_from] if start_from else sorted(path for path in preset.rglob("*") if path.is_file())
     return json.dumps(
-        [FORMAT, architecture_name(config), config.weights, [*map(_digest, files)], config.seed, versions]
+        [FORMAT, architecture_name(config), config.weights, [*map(sha256_of_file, files)], config.seed, versions]
     )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _short_digest(text: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline.config import TrainConfig
-from pipeline.files.atomic import file_when_whole
+from pipeline.config import RUNS_FOLDER, TrainConfig
+from pipeline.files import atomic_file
 from pipeline.models.structure import architecture_name
 
-MEASURED = Path("mlruns/precision.json")
+MEASURED = RUNS_FOLDER / "precision.json"
 FEWEST_STEPS = 200  # a shorter training goes by the processor: measuring would take longer than it could save
 WORTHWHILE = 1.1  # times as fast as float32; less is not worth the coarser numbers
 
@@ -49,7 +49,7 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
             known[key] = _fastest(speeds)
             measured = ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items())
             print(f"precision {known[key]} for {case} (images per second: {measured})", flush=True)
-            with file_when_whole(MEASURED) as draft:
+            with atomic_file(MEASURED) as draft:
                 draft.write_text(json.dumps(known, indent=2))
     return known[key]
 

@@ -1,29 +1,32 @@
-"""One network in training, step by step: the compiled step, its float32 twin, and all the state between two steps.
+"""A network in training, step by step: the compiled step, its float32 twin, and all the state between two steps.
 
-Knows nothing of best epochs, patience or checkpoints; `training` does.
+There are two trainers with one interface: `NetworkTrainer` trains whole networks on photos, `HeadTrainer` the layers
+behind a frozen backbone on features that are computed once; `make_trainer` picks one. Neither knows of best epochs,
+patience or checkpoints; `fit` does.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.config import TrainConfig, UserError
-from pipeline.training.batches import TrainingBatches
-from pipeline.training.mixing import is_mixed
-from pipeline.data.store.store import Store
-from pipeline.training.features import FeatureCache
+from pipeline.config import UserError
+from pipeline.data.store import Store
 from pipeline.models.backend import load_backend, on_gpu, policy_of, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head
+from pipeline.models.predict import predict_logits, probabilities_of
 from pipeline.models.saved import load_classifier
-from pipeline.models.predict import predict_logits, softmax
+from pipeline.training.batches import TrainingBatches
+from pipeline.training.features import FeatureCache
+from pipeline.training.mixing import is_mixed
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.phases import Phase
 from pipeline.training.precision import choose_precision
@@ -51,10 +54,18 @@ class Diverged(UserError):
     """The training loss is no longer a finite number."""
 
 
-class Trainer:
-    """A network in training and its float32 twin, which has the weights to judge, averaged ones with ``ema``.
+class Parts(NamedTuple):
+    """What a trainer is made of: number format, batches, validation inputs, the network, and its twin."""
 
-    Behind a frozen backbone both are the head alone, which is fed with features that were computed once.
+    precision: str
+    batches: TrainingBatches
+    validation_inputs: np.ndarray
+    network: keras.Model
+    twin: keras.Model
+
+
+class Trainer(ABC):
+    """A network in training and its float32 twin, which has the weights to validate, averaged ones with ``ema``.
 
     Args:
         phase: what to train, and on photos of what size.
@@ -62,6 +73,8 @@ class Trainer:
         start_from: a saved classifier whose scaling and weights to start from.
         weights: those of a `classifier`, to start from instead.
     """
+
+    worth_compiling: ClassVar[bool]  # whether a step is large enough for compiling its update to pay
 
     def __init__(
         self, phase: Phase, store: Store, start_from: Path | None = None, weights: list[np.ndarray] | None = None
@@ -72,64 +85,30 @@ class Trainer:
         keras.backend.clear_session(free_memory=True)
         self.phase, self._config, self._labels = phase, phase.config, store.labels("validation")
         self._classes = len(store.class_names)
-        saved = load_classifier(start_from) if start_from else None
         self._strategy = strategy_for(self._config.devices)
-        if takes_features(self._config):
-            self._train_head(store, start_from, saved, weights)
-        else:
-            self._train_all(store, saved, weights)
+        self.precision, self._batches, self._inputs, self._network, self.twin = self._build(store, start_from, weights)
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
-        steps = 0 if takes_features(self._config) else self._config.epochs * self.steps
+        steps = self._config.epochs * self.steps if self.worth_compiling else 0
         self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
-    def _train_head(
-        self, store: Store, start_from: Path | None, saved: keras.Model | None, weights: list[np.ndarray] | None
-    ) -> None:
-        config, self.precision = self._config, "float32"
+    @abstractmethod
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
+        """Return what is trained, and on what."""
 
-        def build() -> keras.Model:
-            classifier = build_classifier(config, self._classes, start_from=saved)
-            if weights:
-                classifier.set_weights(weights)
-            return classifier
+    @abstractmethod
+    def prepare(self, epoch: int) -> None:
+        """Compute what the epoch's batches are drawn from, where that takes long."""
 
-        of_features = choose_precision(config, 0, on_gpu(), lambda _: 0.0)
-        cache = FeatureCache(build, store, config, of_features, start_from)
-        self._batches = TrainingBatches(store, config, features=cache.training)
-        self._inputs = cache.validation()
-        with self._strategy.scope():
-            self._network = build_head(config, self._classes, cache.size)
-        self.twin = build_head(config, self._classes, cache.size)
-        if saved or weights:
-            copy_head(cache.classifier, self._network)
-        self._whole: Callable[[], keras.Model] = lambda: cache.classifier
-
-    def _train_all(self, store: Store, saved: keras.Model | None, weights: list[np.ndarray] | None) -> None:
-        config, classes = self._config, self._classes
-        self._batches = TrainingBatches(store, config, self.phase.pixels)
-        self._inputs = store.images("validation")
-        self.precision = choose_precision(
-            config, config.epochs * self.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
-        )
-        policy, small = policy_of(self.precision), config.model_copy(update={"image_size": self.phase.pixels})
-        with self._strategy.scope():
-            self._network = build_classifier(small, classes, policy, not weights, saved, fast=not on_gpu())
-        if weights:
-            self._network.set_weights(weights)
-        self.twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-        self._whole = lambda: self.twin
+    @abstractmethod
+    def classifier(self, weights: list[np.ndarray]) -> keras.Model:
+        """Return the whole network, from pixels to logits, with these weights of the twin."""
 
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
         return self._batches.steps
-
-    def prepare(self, epoch: int) -> None:
-        """Compute what the epoch's batches are drawn from, where that takes long: features."""
-        if takes_features(self._config):
-            self._batches.batch(epoch, 0, np.arange(self._batches.batch_size))
 
     def train(
         self, epoch: int, first_step: int = 0, after_step: Callable[[int, float], object] = lambda *_: None
@@ -152,14 +131,14 @@ class Trainer:
                 bar.update()
                 after_step(done, time.perf_counter() - started)
 
-    def judge(self, epoch: int, images_per_second: float) -> tuple[Epoch, np.ndarray]:
+    def validate(self, epoch: int, images_per_second: float) -> tuple[Epoch, np.ndarray]:
         """Hand the weights to the twin; return what the epoch measured, and the twin's validation probabilities.
 
         Raises:
             Diverged: the twin's loss is NaN or infinite.
         """
-        self.twin.set_weights(self.weights_to_judge())
-        probabilities = softmax(predict_logits(self.twin, self._inputs))
+        self.twin.set_weights(self.weights_to_validate())
+        probabilities = probabilities_of(predict_logits(self.twin, self._inputs))
         of_truth = probabilities[np.arange(len(self._labels)), self._labels]
         train_loss, train_accuracy = (self._totals.numpy() / self.steps).tolist()
         val_loss = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
@@ -172,14 +151,6 @@ class Trainer:
     def images(self, steps: int) -> int:
         """Return how many images so many steps train on."""
         return steps * self._batches.batch_size
-
-    def classifier(self, weights: list[np.ndarray]) -> keras.Model:
-        """Return the whole network, from pixels to logits, with these weights of the twin."""
-        self.twin.set_weights(weights)
-        whole = self._whole()
-        if whole is not self.twin:
-            copy_head(self.twin, whole)
-        return whole
 
     def state(self) -> list[np.ndarray]:
         """Return a copy of all that the next step depends on: weights, averages, random seeds, optimizer, totals."""
@@ -202,7 +173,7 @@ class Trainer:
     def _variables(self) -> list[tf.Variable]:
         return [*self._network.variables, *self._optimizer.variables, self._totals]
 
-    def weights_to_judge(self) -> list[np.ndarray]:
+    def weights_to_validate(self) -> list[np.ndarray]:
         """Return the averaged weights with ``ema``, which Keras can only write over the others."""
         raw = self._network.get_weights()
         if not self._config.ema:
@@ -213,6 +184,74 @@ class Trainer:
         return averaged
 
 
-def takes_features(config: TrainConfig) -> bool:
-    """Return whether the head can be trained by itself: nothing before it changes, and no photo is mixed."""
-    return config.freeze_backbone and not is_mixed(config)
+class NetworkTrainer(Trainer):
+    """Trains a whole network, or its later stages, on photos."""
+
+    worth_compiling = True
+
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
+        config, classes = self._config, self._classes
+        saved = load_classifier(start_from) if start_from else None
+        batches = TrainingBatches(store, config, self.phase.pixels)
+        precision = choose_precision(
+            config, config.epochs * batches.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
+        )
+        policy, small = policy_of(precision), config.model_copy(update={"image_size": self.phase.pixels})
+        with self._strategy.scope():
+            network = build_classifier(small, classes, policy, not weights, saved, fast=not on_gpu())
+        if weights:
+            network.set_weights(weights)
+        twin = build_classifier(config, classes, load_weights=False, start_from=saved)
+        return Parts(precision, batches, store.images("validation"), network, twin)
+
+    def prepare(self, epoch: int) -> None:
+        """Do nothing: photos are augmented batch by batch."""
+
+    def classifier(self, weights: list[np.ndarray]) -> keras.Model:
+        """Return the twin with these weights."""
+        self.twin.set_weights(weights)
+        return self.twin
+
+
+class HeadTrainer(Trainer):
+    """Trains the head alone, on features that a frozen backbone gives once for every view of a photo."""
+
+    worth_compiling = False
+
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
+        config, classes = self._config, self._classes
+        saved = load_classifier(start_from) if start_from else None
+
+        def build() -> keras.Model:
+            classifier = build_classifier(config, classes, start_from=saved)
+            if weights:
+                classifier.set_weights(weights)
+            return classifier
+
+        precision_of_features = choose_precision(config, 0, on_gpu(), lambda _: 0.0)
+        self._cache = cache = FeatureCache(build, store, config, precision_of_features, start_from)
+        batches, validation = TrainingBatches(store, config, features=cache.training), cache.validation()
+        with self._strategy.scope():
+            network = build_head(config, classes, cache.size)
+        twin = build_head(config, classes, cache.size)
+        if saved or weights:
+            copy_head(cache.classifier, network)
+        return Parts("float32", batches, validation, network, twin)
+
+    def prepare(self, epoch: int) -> None:
+        """Compute the features of the epoch's views."""
+        self._batches.batch(epoch, 0, np.arange(self._batches.batch_size))
+
+    def classifier(self, weights: list[np.ndarray]) -> keras.Model:
+        """Return the backbone with the head of these weights behind it."""
+        self.twin.set_weights(weights)
+        copy_head(self.twin, self._cache.classifier)
+        return self._cache.classifier
+
+
+def make_trainer(
+    phase: Phase, store: Store, start_from: Path | None = None, weights: list[np.ndarray] | None = None
+) -> Trainer:
+    """Return the trainer of a phase: of the head where nothing before it changes and no photo is mixed."""
+    of_head = phase.config.freeze_backbone and not is_mixed(phase.config)
+    return (HeadTrainer if of_head else NetworkTrainer)(phase, store, start_from, weights)

@@ -23,7 +23,7 @@ from pipeline.config import AblateConfig, UserError
 from pipeline.data.store.store import Store
 from pipeline.processes.pool import Outcome
 from tests.conftest import RunIn, wait_while_running
-from tests.test_stopped_runs import _start
+from tests.system.test_stopped_runs import _start
 
 PIPELINE = (sys.executable, "-m", "pipeline")
 FACTORS = "skip_connections=false;image_ops=grey+opening:3;learning_rate=1e30"
@@ -211,8 +211,8 @@ def test_an_ablation_never_reads_the_test_split(
 
     readable = Store.images
     monkeypatch.setattr(Store, "images", images)
-    monkeypatch.setattr("pipeline.processes.pool.run_tasks", run_here)
-    monkeypatch.setattr("pipeline.processes.pool.warm_up", lambda *_: None)
+    monkeypatch.setattr("pipeline.ablation.ablate.run_tasks", run_here)
+    monkeypatch.setattr("pipeline.ablation.ablate.preload", lambda *_: None)
     flags = {
         "data": str(photo_folder),
         "image_size": 32,

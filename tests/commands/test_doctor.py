@@ -14,8 +14,8 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from pipeline.commands import doctor_checks as doctor
 from pipeline import tracking
+from pipeline.commands import doctor
 from pipeline.config import TrainConfig
 from pipeline.data.store.store import prepared_store
 from pipeline.experiment.training_run import CHECKPOINTS

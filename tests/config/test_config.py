@@ -27,7 +27,8 @@ from pipeline.config import (
     with_variables,
     without_passwords,
 )
-from pipeline.config.command_line import config_text, fields_of, make_config, parse_flags
+from pipeline.config.command_line import parse_flags
+from pipeline.config.text import config_text, fields_of, make_config
 
 CONFIGS = (PreprocessConfig, TrainConfig, TuneConfig, EvaluateConfig, AblateConfig, PredictConfig, MainConfig)
 every_config = pytest.mark.parametrize("config_class", CONFIGS, ids=lambda config_class: config_class.__name__)

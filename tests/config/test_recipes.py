@@ -10,8 +10,9 @@ import yaml
 from mlflow import MlflowClient
 
 from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
-from pipeline.config.command_line import as_text, config_text, parse_flags
+from pipeline.config.command_line import parse_flags
 from pipeline.config.recipes import FOLDER, names, read_recipe
+from pipeline.config.text import as_text, config_text
 from tests.conftest import RunIn
 
 PROMISED = (

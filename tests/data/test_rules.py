@@ -19,13 +19,15 @@ import pytest
 from PIL import Image, features
 
 from pipeline.config import DataConfig
+from pipeline.data.intake.candidates import Candidate
 from pipeline.data.pixels import shards
 from pipeline.data.pixels.decode import BadImage, decode, prepare
-from pipeline.data.intake.candidates import Candidate
-from pipeline.data.store.report import PAGE, TABLE, count_rules, report_table, write_report
-from pipeline.data.rules import RULES, rule_of
 from pipeline.data.pixels.shards import examined
+from pipeline.data.rule_versions import NEWEST
+from pipeline.data.rules import RULES, rule_of
+from pipeline.data.store.report import PAGE, TABLE, count_rules, report_table, write_report
 from pipeline.data.store.store import Store, prepared_store
+from tests.conftest import images_of
 
 ROOT = Path(__file__).parents[2]
 RED = (220, 30, 40)
@@ -229,7 +231,7 @@ def test_a_file_becomes_what_its_rules_say(name: str, table: pd.DataFrame, store
         assert row["outcome"] == "quarantined"
         return
     place = store.manifest.set_index("path").loc[f"daisy/{name}"]
-    pixels = store.images(place["split"])[place["row"]]
+    pixels = images_of(store, place["split"])[place["row"]]
     assert np.abs(pixels.astype(int) - case.colour).max() <= 6
 
 
@@ -242,7 +244,7 @@ def test_a_single_photo_is_treated_like_one_of_a_data_set(name: str, table: pd.D
         assert str(error.value) == row["reason"]
     else:
         place = store.manifest.set_index("path").loc[f"daisy/{name}"]
-        expected = store.images(place["split"])[place["row"]]
+        expected = images_of(store, place["split"])[place["row"]]
         np.testing.assert_array_equal(prepare(decode(case.data), SIDE, "crop"), expected)
 
 
@@ -265,7 +267,7 @@ def _examined(path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch | None = 
     import hashlib
 
     photo = Candidate(path, "daisy", hashlib.sha256(data).hexdigest())
-    return str(examined(photo, DataConfig(image_size=SIDE, **flags))[0]["reason"])
+    return str(examined(photo, DataConfig(image_size=SIDE, **flags), NEWEST.pixels)[0]["reason"])
 
 
 def test_what_needs_a_fault_or_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

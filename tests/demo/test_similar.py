@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.data.store.store import Store, prepared_store
+from pipeline.demo.similar import SimilarPhotos
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier
 from pipeline.serving.classifier import About, Classifier, save_classifier
-from pipeline.demo.similar import SimilarPhotos
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.experiment import label_suspects, review
 from pipeline import plots, tracking
-from pipeline.experiment import photos as photos_of_commands
 from pipeline.config import PreprocessConfig
 from pipeline.data.pixels.decode import decode
-from pipeline.data.store.store import Store, prepared_store
 from pipeline.data.sources.synthetic import draw_photo
+from pipeline.data.store.store import Store, prepared_store
+from pipeline.experiment import label_suspects, review
+from pipeline.experiment import photos as photos_of_commands
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +111,11 @@ def test_a_training_does_not_fail_for_the_sake_of_its_suspects(store: Store, mon
     def fail(*_: object) -> None:
         raise ValueError("no way")
 
-    monkeypatch.setattr(label_suspects, "can_look", lambda: True)
+    monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: True)
     monkeypatch.setattr(label_suspects, "suspect_table", fail)
     assert review.log_suspects(store, "train", probabilities).endswith("cleanlab failed with no way")
-    monkeypatch.setattr(label_suspects, "can_look", lambda: False)
-    assert review.log_suspects(store, "train", probabilities) == label_suspects.MISSING
+    monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: False)
+    assert review.log_suspects(store, "train", probabilities) == label_suspects.MISSING_EXTRA
 
 
 def test_the_sheet_says_how_many_photos_of_a_group_it_leaves_out(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import DamagedModel
-from pipeline.models.saved_digests import SUMS_FILE, check_digests, check_sums, file_digests, write_sums
+from pipeline.files import SUMS_FILE
+from pipeline.models.saved import check_digests, check_model_sums, model_digests, write_model_sums
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "inner").mkdir(parents=True)
     (folder / "model.keras").write_bytes(bytes(range(256)))
     (folder / "inner" / "two  words.txt").write_text("text")
-    write_sums(folder)
+    write_model_sums(folder)
     return folder
 
 
@@ -28,7 +29,7 @@ def _flip_a_bit(file: Path) -> None:
 
 
 def test_files_as_they_were_pass_also_sha256sum(folder: Path) -> None:
-    check_sums(folder)
+    check_model_sums(folder)
     subprocess.run(["sha256sum", "--check", "--quiet", SUMS_FILE], cwd=folder, check=True)
 
 
@@ -36,11 +37,11 @@ def test_files_as_they_were_pass_also_sha256sum(folder: Path) -> None:
 def test_one_flipped_bit_anywhere_is_found(folder: Path, name: str) -> None:
     _flip_a_bit(folder / name)
     with pytest.raises(DamagedModel, match="SHA-256"):
-        check_sums(folder)
+        check_model_sums(folder)
 
 
 def test_missing_and_further_files_are_named(folder: Path) -> None:
-    recorded = file_digests(folder)
+    recorded = model_digests(folder)
     (folder / "further.py").write_text("")
     with pytest.raises(DamagedModel, match=r"further\.py"):
         check_digests(folder, recorded)
@@ -51,7 +52,7 @@ def test_missing_and_further_files_are_named(folder: Path) -> None:
 
 
 def test_what_python_and_mlflow_leave_is_no_part_of_the_model(folder: Path) -> None:
-    recorded = file_digests(folder)
+    recorded = model_digests(folder)
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "code.pyc").write_bytes(b"")
     (folder / "registered_model_meta").write_text("")
@@ -59,4 +60,4 @@ def test_what_python_and_mlflow_leave_is_no_part_of_the_model(folder: Path) -> N
 
 
 def test_a_folder_of_before_has_no_list(tmp_path: Path) -> None:
-    check_sums(tmp_path)
+    check_model_sums(tmp_path)

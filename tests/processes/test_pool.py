@@ -187,7 +187,7 @@ def test_a_process_ends_with_its_parent(tasks, notes: Path) -> None:
 import sys
 sys.path.insert(0, {str(Path(tasks.__file__).parent)!r})
 import tasks_of_workers
-from pipeline.workers import run_tasks
+from pipeline.processes import run_tasks
 if __name__ == "__main__":
     list(run_tasks(tasks_of_workers.sleep, [({str(notes)!r}, 0)], 1))
 """

@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config import UserError
-from pipeline.processes.ray_pool import share
 from pipeline.processes.pool import Outcome, run_tasks
+from pipeline.processes.ray_pool import share
 from tests.conftest import wait_while_running
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,15 +13,17 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.promotion import parity, decision as promotion
-from pipeline.tracking import registry
 from pipeline import tracking
 from pipeline.__main__ import main
-from pipeline.promotion.assessment import TestPhotos
 from pipeline.config import DamagedModel, PreprocessConfig, PromotionConfig, UserError
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend
+from pipeline.promotion import decision as promotion
+from pipeline.promotion import parity
+from pipeline.promotion.assessment import HeldOutPhotos
 from pipeline.serving.classifier import About, Classifier, save_classifier
+from pipeline.tracking import registry
+from tests.conftest import images_of, rows_of
 
 NAME = "flower-classifier"
 SIZE = 32
@@ -51,9 +54,11 @@ def store(many_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture
-def photos(store: Store) -> TestPhotos:
+def photos(store: Store) -> HeldOutPhotos:
     split = "test"
-    return TestPhotos(store.images(split), store.labels(split), store.rows(split), store.source)
+    return HeldOutPhotos(
+        images_of(store, split), rows_of(store, split)["class_index"].to_numpy(), rows_of(store, split), store.source
+    )
 
 
 @pytest.fixture
@@ -89,8 +94,8 @@ def _aliases(client: MlflowClient) -> dict[str, str]:
     return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
 
 
-def _judge(version: registry.Version, photos: TestPhotos, **rule: object) -> promotion.Decision:
-    classifier = Classifier(registry.classifier_folder(version.uri))
+def _judge(version: registry.Version, photos: HeldOutPhotos, **rule: object) -> promotion.Decision:
+    classifier = Classifier(registry.fetch_model(version.uri).folder)
     probabilities = classifier.probabilities(photos.images)
     data = str(photos.source)
     decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, photos, probabilities, data)
@@ -104,7 +109,7 @@ def no_fresh_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_fresh_load")
-def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant: Plant, photos: TestPhotos) -> None:
+def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     poor, equal, good = plant(POOR), plant(POOR), plant(GOOD)
     assert _judge(poor, photos).promoted  # there is none
     assert "not better" in _judge(equal, photos).reason
@@ -120,7 +125,7 @@ def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant
 
 
 @pytest.mark.usefixtures("no_fresh_load")
-def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: TestPhotos) -> None:
+def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     good, poor = plant(GOOD), plant(POOR)
     assert not _judge(good, photos, promotion="never").promoted
     assert "champion" not in _aliases(tracking_store)
@@ -132,7 +137,7 @@ def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Pl
 
 @pytest.mark.usefixtures("no_fresh_load")
 def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
-    plant: Plant, photos: TestPhotos, tracking_store: MlflowClient, store: Store
+    plant: Plant, photos: HeldOutPhotos, tracking_store: MlflowClient, store: Store
 ) -> None:
     other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, split_seed=1)
     digest = prepared_store(other).digest
@@ -149,7 +154,7 @@ def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
 
 @pytest.mark.usefixtures("no_fresh_load")
 def test_a_champion_of_other_pixels_is_compared_in_its_own(
-    plant: Plant, photos: TestPhotos, tracking_store: MlflowClient, store: Store
+    plant: Plant, photos: HeldOutPhotos, tracking_store: MlflowClient, store: Store
 ) -> None:
     other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, resize="pad")
     config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
@@ -157,20 +162,20 @@ def test_a_champion_of_other_pixels_is_compared_in_its_own(
     _judge(champion, photos)
     decision = _judge(plant(GOOD), photos)
     assert decision.promoted
-    own = Classifier(registry.classifier_folder(champion.uri)).predict(photos.files)
+    own = Classifier(registry.fetch_model(champion.uri).folder).predict(photos.files)
     assert decision.champion_probabilities == pytest.approx(own[list(CLASSES)].to_numpy())
 
 
 @pytest.mark.usefixtures("no_fresh_load")
 def test_of_two_evaluations_at_once_one_promotes(
-    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
 ) -> None:
     """Both have compared with the same champion before either moves the alias."""
     _judge(plant(POOR), photos)
     rivals = [plant(GOOD), plant(GOOD / 2 + 0.01)]
     decided = []
     for version in rivals:
-        about = Classifier(registry.classifier_folder(version.uri))
+        about = Classifier(registry.fetch_model(version.uri).folder)
         answers = about.probabilities(photos.images)
         wanted = promotion.decide(PromotionConfig(), version, about.about, photos, answers, str(photos.source))
         assert wanted.promoted
@@ -187,7 +192,7 @@ def test_of_two_evaluations_at_once_one_promotes(
 
 @pytest.mark.usefixtures("no_fresh_load")
 def test_rollback_swaps_champion_and_previous(
-    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos, capsys: pytest.CaptureFixture[str]
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = plant(POOR)
     with pytest.raises(UserError, match="previous"):
@@ -205,14 +210,14 @@ def test_rollback_swaps_champion_and_previous(
 
 
 def _flip_a_byte(version: registry.Version, name: str = "model.keras") -> None:
-    file = registry.classifier_folder(version.uri) / name
+    file = registry.fetch_model(version.uri).folder / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
 
 
 def test_one_flipped_byte_is_refused_everywhere(
-    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos, capsys: pytest.CaptureFixture[str]
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By evaluate with exit code 3, and by MLflow alone, which knows no digest: the classifier looks itself."""
     _judge(plant(POOR), photos, promotion="never")
@@ -232,10 +237,10 @@ def test_one_flipped_byte_is_refused_everywhere(
 
 
 def test_a_fresh_process_must_agree_with_the_evaluation(
-    tracking_store: MlflowClient, plant: Plant, photos: TestPhotos
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
 ) -> None:
     version = plant(GOOD)
-    classifier = Classifier(registry.classifier_folder(version.uri))
+    classifier = Classifier(registry.fetch_model(version.uri).folder)
     answers = classifier.probabilities(photos.images)
     decision = _judge(version, photos)
     assert decision.promoted
@@ -260,7 +265,7 @@ def test_digests_and_reads_are_tags(tracking_store: MlflowClient, plant: Plant) 
     version = plant(GOOD)
     digests = json.loads(tracking_store.get_model_version(NAME, "1").tags["sha256"])
     assert "artifacts/classifier/model.keras" in digests
-    assert "code/pipeline/serving.py" in digests
+    assert any(re.fullmatch(r"code/photo_pipeline_\w+/serving/classifier.py", name) for name in digests)
     assert "MLmodel" in digests
     assert [registry.count_test_read(version) for _ in range(3)] == [1, 2, 3]
     assert registry.count_test_read(plant(POOR)) == 4

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation import classification_metrics, prediction_table
-from pipeline.report import SearchReport, TestReport, interactive_page, search_report, test_report
+from pipeline.report import EvaluationReport, SearchReport, evaluation_report, interactive_page, search_report
 from pipeline.report.search_report import NOT_FLAGS, searched_flags
 from pipeline.report.trial_drawings import draw_curves, draw_parameter, draw_progress
 from pipeline.search.study_plots import COLUMNS
@@ -117,7 +117,9 @@ def test_every_trial_with_a_value_has_a_mark_that_says_what_it_is(trials: pd.Dat
 def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.DataFrame) -> None:
     metrics = classification_metrics(LABELS, PROBABILITIES, NAMES) | {"accuracy_ci_low": 0.4, "accuracy_ci_high": 0.9}
     extra = pd.DataFrame({"corruption": ["blur"], "accuracy": [0.5]})
-    page = unescape(test_report(TestReport("m on 10", metrics, predictions, IMAGES, NAMES, {}, {"corruptions": extra})))
+    page = unescape(
+        evaluation_report(EvaluationReport("m on 10", metrics, predictions, IMAGES, NAMES, {}, {"corruptions": extra}))
+    )
     assert "right on 7 of 10 test photos: 70.0 % (95 % interval 40.0 to 90.0 %)" in page
     assert "too sure of itself: on average it says 80 %" in page
     assert page.count("<b>") == 3
@@ -138,6 +140,6 @@ def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> No
 
 def test_no_error_is_said_and_needs_no_photos() -> None:
     right = prediction_table([f"{index}" for index in range(10)], LABELS, np.eye(3)[LABELS], NAMES)
-    page = test_report(TestReport("m", {"accuracy": 1.0}, right, IMAGES, NAMES, {}))
+    page = evaluation_report(EvaluationReport("m", {"accuracy": 1.0}, right, IMAGES, NAMES, {}))
     assert "It made no error here." in page
     assert "0 of 10 photos are taken for another class." in page

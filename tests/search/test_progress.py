@@ -11,8 +11,8 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
-from pipeline.search import progress
 from pipeline.config import TrainConfig, TuneConfig
+from pipeline.search import progress
 
 CONFIG = TuneConfig(n_trials=6, confirm_top_k=1, confirm_seeds=2, confirm_epochs_factor=2, epochs=8)
 
@@ -35,9 +35,9 @@ COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialS
 
 def test_where_the_search_stands_is_a_line() -> None:
     study = _study((COMPLETE, 60), (PRUNED, 20), (FAIL, 5), (RUNNING, 10), (COMPLETE, 60))
-    said = progress.summary(study, CONFIG)
+    said = progress.summary_line(study, CONFIG)
     assert said.startswith("3/6 trials, best 0.9000 (trial 4), 1 pruned, 1 failed, 1 running, about ")
-    assert progress.summary(_study(), CONFIG) == "0/6 trials, none complete yet, 0 pruned, 0 failed, 0 running"
+    assert progress.summary_line(_study(), CONFIG) == "0/6 trials, none complete yet, 0 pruned, 0 failed, 0 running"
 
 
 @pytest.mark.parametrize(
@@ -63,22 +63,22 @@ def test_before_the_first_trial_has_ended_nothing_is_known_of_the_time() -> None
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(48, "48 s"), (119, "119 s"), (420, "7 min"), (9000, "2.5 h")])
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert progress.in_words(seconds) == words
+def test_durations_are_written_as_a_reader_wants_them(seconds: float, words: str) -> None:
+    assert progress.format_duration(seconds) == words
 
 
 def test_a_terminal_shows_a_table_and_keeps_the_lines() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=140, height=40)
-    with progress.shown(_study((COMPLETE, 60), (RUNNING, 10)), CONFIG, screen) as say:
-        say("a trial failed: [no markup]")
+    with progress.show_progress(_study((COMPLETE, 60), (RUNNING, 10)), CONFIG, screen) as report_line:
+        report_line("a trial failed: [no markup]")
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     for words in ("val_accuracy", "resnet18", "2.0e-02", "2/8", "running", "1/6 trials", "a trial failed: [no markup]"):
         assert words in shown, words
 
 
 def test_elsewhere_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.shown(_study((COMPLETE, 60)), CONFIG, Console(file=io.StringIO())) as say:
-        say("trial 3 has ended")
+    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, Console(file=io.StringIO())) as report_line:
+        report_line("trial 3 has ended")
     assert capsys.readouterr().out == "trial 3 has ended\n"
 
 
@@ -88,6 +88,6 @@ def test_a_storage_that_is_away_for_a_moment_does_not_end_the_search(monkeypatch
 
     screen = Console(file=io.StringIO(), force_terminal=True, width=140, height=40)
     monkeypatch.setattr(progress, "search_table", fail)
-    with progress.shown(_study((COMPLETE, 60)), CONFIG, screen) as say:
-        say("still here")
+    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, screen) as report_line:
+        report_line("still here")
     assert "still here" in screen.file.getvalue()  # type: ignore[attr-defined]

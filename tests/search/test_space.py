@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 import pytest
 
-from pipeline.search import study as search
 from pipeline.config import TuneConfig, UserError
+from pipeline.search import study as studies
 from pipeline.search.space import FINE_TUNING, FROM_SCRATCH, FROZEN_BACKBONE, Range, at_border
 from pipeline.search.space_file import space_of, with_space_read
 
@@ -55,7 +55,7 @@ def test_the_search_keeps_what_the_file_said_when_it_began(tmp_path: Path) -> No
     file.write_text("variant: [resnet34, resnet50]\ndropout: [0.0, 0.5]\n")
     config = TuneConfig(space=str(file))
     read = with_space_read(config)
-    assert search.study_name(read, "digest") == search.study_name(config, "digest")
+    assert studies.study_name(read, "digest") == studies.study_name(config, "digest")
     file.unlink()
     assert read.variants == ("resnet34", "resnet50")
     assert space_of(read).dimensions["dropout"] == (0.0, 0.5)
@@ -108,7 +108,7 @@ def test_whole_numbers_stay_whole_and_numbers_written_as_text_become_numbers() -
     config = _space(batch_size={"low": 8, "high": 64, "log": True}, learning_rate=["1e-3", "1e-2"])
     study = optuna.create_study()
     for _ in range(20):
-        trained = search.suggest(study.ask(), config)
+        trained = studies.suggest(study.ask(), config)
         assert 8 <= trained.batch_size <= 64
         assert trained.learning_rate in (1e-3, 1e-2)
 

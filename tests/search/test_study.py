@@ -17,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from pipeline.search import recovery as orphans, study as search
 from pipeline.config import TrainConfig, TuneConfig, UserError
-from pipeline.processes.owners import owner as owner_mark
-from pipeline.search.space import FACTORS, USUAL_RATES, Dimension, Range, is_whole
+from pipeline.processes import owner_mark
+from pipeline.search import recovery
+from pipeline.search import study as studies
+from pipeline.search.space import FACTORS, USUAL_RATES, Dimension, Range, is_integer
 from pipeline.search.space_file import space_of
+from pipeline.search.trial_record import OWNER, RESULT, RETRY_OF, RUN_ID
 
 # Optuna's word on asking for a trial instead of calling optimize, which is what the tests do for speed.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
@@ -79,7 +81,7 @@ def test_every_point_of_every_space_is_a_valid_training(
     config = TuneConfig(**{"variants": VARIANTS} | mode | flags)
     space = space_of(config)
     point = {name: data.draw(_values(name, of), label=name) for name, of in space.dimensions.items()}
-    trained = search.suggest(optuna.trial.FixedTrial(point), config)
+    trained = studies.suggest(optuna.trial.FixedTrial(point), config)
     for name, value in {**space.fixed, **point}.items():
         if name in FACTORS:
             usual = USUAL_RATES[trained.optimizer][list(FACTORS).index(name)]
@@ -93,18 +95,18 @@ def test_every_point_of_every_space_is_a_valid_training(
 def _values(name: str, dimension: Dimension) -> st.SearchStrategy[Any]:
     if isinstance(dimension, tuple):
         return st.sampled_from(dimension)
-    whole = is_whole(name)
+    whole = is_integer(name)
     return st.integers(int(dimension.low), int(dimension.high)) if whole else st.floats(dimension.low, dimension.high)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_samplers_stay_in_the_space_and_go_all_over_it(sampler: str, config: Callable[..., TuneConfig]) -> None:
     wanted = config(sampler=sampler, image_size=64)
-    study = search.open_study(wanted, "digest")
+    study = studies.open_study(wanted, "digest")
     tried = []
     for number in range(15):
         trial = study.ask()
-        tried.append(search.suggest(trial, wanted))
+        tried.append(studies.suggest(trial, wanted))
         study.tell(trial, number / 15)
     for trained in tried:
         _assert_in_the_search_space(trained, wanted)
@@ -118,8 +120,8 @@ def test_workers_try_different_things_and_a_seed_repeats_itself(
 ) -> None:
     def first(number: int, **flags: int) -> TrainConfig:
         wanted = config(storage=f"sqlite:///{tmp_path}/{number}.db", sampler="random", seed=flags.get("seed", 0))
-        search.open_study(wanted, "digest")  # as the parent does
-        return search.suggest(search.open_study(wanted, "digest", flags.get("worker", 0)).ask(), wanted)
+        studies.open_study(wanted, "digest")  # as the parent does
+        return studies.suggest(studies.open_study(wanted, "digest", flags.get("worker", 0)).ask(), wanted)
 
     assert first(1) == first(2)
     assert len({trained.learning_rate for trained in (first(3), first(4, worker=1), first(5, seed=7))}) == 3
@@ -130,10 +132,10 @@ def test_a_search_that_goes_on_does_not_try_the_same_again(sampler: str, config:
     wanted = config(sampler=sampler)
     tried = []
     for _ in range(2):  # as in two calls of tune with a larger n_trials, or one that was killed and called again
-        study = search.open_study(wanted, "digest")
+        study = studies.open_study(wanted, "digest")
         for _ in range(3):
             trial = study.ask()
-            tried.append(search.suggest(trial, wanted).model_dump_json())
+            tried.append(studies.suggest(trial, wanted).model_dump_json())
             study.tell(trial, 0.5)
     assert len(set(tried)) == 6
 
@@ -141,7 +143,7 @@ def test_a_search_that_goes_on_does_not_try_the_same_again(sampler: str, config:
 @pytest.mark.parametrize("pruner", ["percentile", "median", "hyperband", "none"])
 @pytest.mark.parametrize("epochs", [1, 20])
 def test_every_pruner_opens(pruner: str, epochs: int, config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(pruner=pruner, epochs=epochs, warmup_epochs=0), "digest")
+    study = studies.open_study(config(pruner=pruner, epochs=epochs, warmup_epochs=0), "digest")
     trial = study.ask()
     trial.report(0.5, 1)
     assert trial.should_prune() is False
@@ -149,17 +151,17 @@ def test_every_pruner_opens(pruner: str, epochs: int, config: Callable[..., Tune
 
 
 def test_a_study_is_found_again_with_its_trials(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     study.tell(study.ask(), 0.5)
-    again = search.open_study(config(n_trials=99), "digest", worker=1)
+    again = studies.open_study(config(n_trials=99), "digest", worker=1)
     assert again.study_name == study.study_name
-    assert search.trial_counts(again) == (1, 0, 0)
-    assert search.trial_counts(search.open_study(config(), "another digest")) == (0, 0, 0)
+    assert studies.trial_counts(again) == (1, 0, 0)
+    assert studies.trial_counts(studies.open_study(config(), "another digest")) == (0, 0, 0)
 
 
 def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     base = TuneConfig()
-    name = search.study_name(base, "digest")
+    name = studies.study_name(base, "digest")
     assert name.startswith("tune-")
     other: list[dict[str, object]] = [{"epochs": 77}, {"batch_size": 77}, {"seed": 77}, {"augment": "none"}]
     other += [{"weights": "models:/a@b"}, {"image_size": 992}, {"variants": VARIANTS}, {"pruner": "none"}]
@@ -167,8 +169,8 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     other += [{"space": '{"dropout": 0.5}'}, {"space": '{"dropout": [0.5, 0.1]}'}, {"space": '{"batch_size": 128}'}]
     names = [
         name,
-        search.study_name(base, "other"),
-        *(search.study_name(TuneConfig(**flags), "digest") for flags in other),
+        studies.study_name(base, "other"),
+        *(studies.study_name(TuneConfig(**flags), "digest") for flags in other),
     ]
     assert len(set(names)) == len(names)
 
@@ -189,11 +191,11 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     ids=repr,
 )
 def test_the_study_stays_the_same_otherwise(flags: dict[str, object]) -> None:
-    assert search.study_name(TuneConfig(**flags), "digest") == search.study_name(TuneConfig(), "digest")
+    assert studies.study_name(TuneConfig(**flags), "digest") == studies.study_name(TuneConfig(), "digest")
 
 
 def test_a_study_name_that_is_given_is_taken() -> None:
-    assert search.study_name(TuneConfig(study_name="mine"), "digest") == "mine"
+    assert studies.study_name(TuneConfig(study_name="mine"), "digest") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -216,16 +218,16 @@ def test_a_search_begins_with_known_good_trials_each_once(
     flags: dict[str, Any], config: Callable[..., TuneConfig]
 ) -> None:
     wanted = config(**flags)
-    starts = search.known_good(wanted)
+    starts = studies.known_good(wanted)
     assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
     assert {start["optimizer"] for start in starts} == set(space_of(wanted).choices("optimizer"))
     assert {start["variant"] for start in starts} == set(VARIANTS)
-    study = search.open_study(wanted, "digest")
+    study = studies.open_study(wanted, "digest")
     tried = []
     for _ in range(len(starts) + 1):
         for _ in range(2):
-            search.line_up_start(study, wanted)
-        tried.append(search.suggest(study.ask(), wanted))
+            studies.enqueue_start(study, wanted)
+        tried.append(studies.suggest(study.ask(), wanted))
     for trained in tried:
         _assert_in_the_search_space(trained, wanted)
     assert len({trained.model_dump_json() for trained in tried}) == len(starts) + 1
@@ -233,26 +235,26 @@ def test_a_search_begins_with_known_good_trials_each_once(
 
 
 def test_an_interrupted_trial_goes_on_before_another_begins(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
-    search.line_up_start(study, config())
+    study = studies.open_study(config(), "digest")
+    studies.enqueue_start(study, config())
     interrupted = study.ask()
-    params = search.suggest(interrupted, config())
-    orphans.line_up_again(study, interrupted)
+    params = studies.suggest(interrupted, config())
+    recovery.enqueue_again(study, interrupted)
     study.tell(interrupted, state=TrialState.FAIL)
-    search.line_up_start(study, config())
-    assert search.suggest(study.ask(), config()) == params
+    studies.enqueue_start(study, config())
+    assert studies.suggest(study.ask(), config()) == params
 
 
 def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]) -> None:
     wanted = config(optimizer="sgd", learning_rate=0.05, lr_schedule="step", lr_decay=0.02, variant="resnet50_vd")
-    trained = search.suggest(optuna.trial.FixedTrial(search.known_good(wanted)[0]), wanted)
+    trained = studies.suggest(optuna.trial.FixedTrial(studies.known_good(wanted)[0]), wanted)
     asked_for = wanted.train_config(weight_decay=trained.weight_decay)
     assert trained.model_dump(exclude={"learning_rate"}) == asked_for.model_dump(exclude={"learning_rate"})
     assert trained.learning_rate == pytest.approx(0.05)
 
 
 def _owner_that_is_gone() -> str:
-    code = "from pipeline.processes import owner; print(owner())"
+    code = "from pipeline.processes import owner_mark; print(owner_mark())"
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
@@ -261,15 +263,19 @@ def _no_run(run_id: str) -> None:
 
 
 def test_a_trial_that_had_come_to_its_end_is_finished_with_what_it_had(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     gone, closed = _owner_that_is_gone(), []
     for result in ({"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}):
         trial = study.ask()
-        search.suggest(trial, config())
+        studies.suggest(trial, config())
         trial.report(0.5, 1)
-        for name, value in {orphans.OWNER: gone, orphans.RUN_ID: f"run{trial.number}", orphans.RESULT: result}.items():
+        for name, value in {
+            OWNER: gone,
+            RUN_ID: f"run{trial.number}",
+            RESULT: result,
+        }.items():
             trial.set_user_attr(name, value)
-    assert len(orphans.settle(study, closed.append)) == 2
+    assert len(recovery.settle_trials(study, closed.append)) == 2
     assert closed == ["run0", "run1"]
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
     assert study.best_value == 0.7
@@ -278,13 +284,17 @@ def test_a_trial_that_had_come_to_its_end_is_finished_with_what_it_had(config: C
 def test_a_trial_of_a_silent_host_is_finished_with_what_it_had(
     config: Callable[..., TuneConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     closed: list[str] = []
     for number, result in enumerate([{"value": 0.7, "pruned": False}, {"value": 0.5, "pruned": True}]):
         trial = study.ask()
-        search.suggest(trial, config())
+        studies.suggest(trial, config())
         trial.report(0.5, 1)
-        about = {orphans.OWNER: "elsewhere.example 1 0.00", orphans.RUN_ID: f"run{number}", orphans.RESULT: result}
+        about = {
+            OWNER: "elsewhere.example 1 0.00",
+            RUN_ID: f"run{number}",
+            RESULT: result,
+        }
         for name, value in about.items():
             trial.set_user_attr(name, value)
 
@@ -293,40 +303,40 @@ def test_a_trial_of_a_silent_host_is_finished_with_what_it_had(
             study.tell(trial.number, state=TrialState.FAIL)
 
     monkeypatch.setattr(optuna.storages, "fail_stale_trials", fail_all)
-    orphans.settle(study, closed.append)
+    recovery.settle_trials(study, closed.append)
     assert closed == ["run0", "run1"]
     states = [TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
     assert [trial.state for trial in study.trials] == states
-    assert search.trial_counts(study) == (2, 0, 2)
-    assert orphans.settle(study, closed.append) == []
+    assert studies.trial_counts(study) == (2, 0, 2)
+    assert recovery.settle_trials(study, closed.append) == []
 
 
 def test_a_trial_that_was_lined_up_and_died_at_once_is_lined_up_again(config: Callable[..., TuneConfig]) -> None:
     wanted = config()
-    study = search.open_study(wanted, "digest")
-    start = search.known_good(wanted)[0]
+    study = studies.open_study(wanted, "digest")
+    start = studies.known_good(wanted)[0]
     study.enqueue_trial(start)
-    study.ask().set_user_attr(orphans.OWNER, _owner_that_is_gone())  # nothing suggested yet
-    orphans.settle(study, _no_run)
+    study.ask().set_user_attr(OWNER, _owner_that_is_gone())  # nothing suggested yet
+    recovery.settle_trials(study, _no_run)
     (again,) = study.get_trials(states=(TrialState.WAITING,))
     assert again.system_attrs["fixed_params"] == start
-    assert again.user_attrs[orphans.RETRY_OF] == 0
+    assert again.user_attrs[RETRY_OF] == 0
 
 
 def test_a_point_that_nobody_has_tried_is_found_until_there_is_none(config: Callable[..., TuneConfig]) -> None:
     fixed = dict.fromkeys(("learning_rate_factor", "weight_decay_factor", "lr_decay"), 0.1)
     wanted = config(n_trials=99, space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "light"}))
-    study = search.open_study(wanted, "digest")
-    assert search.goal(wanted) == 6  # three optimizers, two variants
+    study = studies.open_study(wanted, "digest")
+    assert studies.trial_goal(wanted) == 6  # three optimizers, two variants
     tried: list[str] = []
-    while point := search.untried(study, wanted, lambda training: training.model_dump_json() not in tried):
+    while point := studies.untried(study, wanted, lambda training: training.model_dump_json() not in tried):
         study.enqueue_trial(point)
-        tried.append(search.suggest(study.ask(), wanted).model_dump_json())
+        tried.append(studies.suggest(study.ask(), wanted).model_dump_json())
     assert len(set(tried)) == len(tried) == 6
 
 
 def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     owners = {
         "this process": owner_mark(),
         "another host": "elsewhere.example 1 0.00",
@@ -336,62 +346,62 @@ def test_only_trials_of_processes_that_are_gone_are_failed(config: Callable[...,
     numbers = {}
     for who, owner in owners.items():
         trial = study.ask()
-        trial.set_user_attr(orphans.OWNER, owner)
+        trial.set_user_attr(OWNER, owner)
         numbers[who] = trial.number
     complete = study.ask()
-    complete.set_user_attr(orphans.OWNER, owners["a process that has ended"])
+    complete.set_user_attr(OWNER, owners["a process that has ended"])
     study.tell(complete, 0.5)
     gone = [numbers["a process that has ended"], numbers["an earlier process of the same number"]]
-    assert [trial.number for trial in orphans.settle(study, _no_run)] == gone
+    assert [trial.number for trial in recovery.settle_trials(study, _no_run)] == gone
     states = [trial.state for trial in study.get_trials()]
     running = [numbers["this process"], numbers["another host"]]
     assert [number for number, state in enumerate(states) if state == TrialState.FAIL] == gone
     assert [number for number, state in enumerate(states) if state == TrialState.RUNNING] == running
-    assert search.trial_counts(study) == (1, 2, 2)
-    assert orphans.settle(study, _no_run) == []
+    assert studies.trial_counts(study) == (1, 2, 2)
+    assert recovery.settle_trials(study, _no_run) == []
 
 
 def test_a_trial_that_ends_as_it_is_looked_at_is_nobodys_orphan(
     config: Callable[..., TuneConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     trial = study.ask()
-    trial.set_user_attr(orphans.OWNER, owner_mark())
-    trial.set_user_attr(orphans.RESULT, {"value": 0.7, "pruned": False})
+    trial.set_user_attr(OWNER, owner_mark())
+    trial.set_user_attr(RESULT, {"value": 0.7, "pruned": False})
 
     def ends_now(_: str) -> bool:
         study.tell(trial, 0.7)
         return True
 
-    monkeypatch.setattr(orphans, "is_gone", ends_now)
-    assert orphans.settle(study, _no_run) == []
+    monkeypatch.setattr(recovery, "is_gone", ends_now)
+    assert recovery.settle_trials(study, _no_run) == []
     assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE]
 
 
 def test_a_trial_that_died_is_tried_again_but_not_for_ever(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     wanted, gone = config(), _owner_that_is_gone()
     tried = []
-    for _ in range(1 + orphans.MOST_RETRIES):
+    for _ in range(1 + recovery.MOST_RETRIES):
         trial = study.ask()
-        tried.append(search.suggest(trial, wanted))
-        trial.set_user_attr(orphans.OWNER, gone)
-        assert len(orphans.settle(study, _no_run)) == 1
+        tried.append(studies.suggest(trial, wanted))
+        trial.set_user_attr(OWNER, gone)
+        assert len(recovery.settle_trials(study, _no_run)) == 1
     assert tried[1:] == tried[:-1]
-    assert [trial.user_attrs.get(orphans.RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
-    assert search.trial_counts(study) == (0, 0, 3)
+    assert [trial.user_attrs.get(RETRY_OF) for trial in study.get_trials()] == [None, 0, 1]
+    assert studies.trial_counts(study) == (0, 0, 3)
     assert study.get_trials(states=(TrialState.WAITING,)) == []
 
 
 def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
-    study = search.open_study(config(), "digest")
+    study = studies.open_study(config(), "digest")
     for value in (0.5, 0.9, 0.7, 0.9):
         study.tell(study.ask(), value)
     study.tell(study.ask(), state=TrialState.PRUNED)
     study.tell(study.ask(), state=TrialState.FAIL)
     study.ask()
-    assert search.trial_counts(study) == (5, 1, 1)
-    assert [trial.number for trial in search.ranked(study)] == [1, 3, 2, 0]
+    assert studies.trial_counts(study) == (5, 1, 1)
+    assert [trial.number for trial in studies.ranked(study)] == [1, 3, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -399,18 +409,18 @@ def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
 )
 def test_a_storage_that_cannot_be_opened_is_the_users_mistake(storage: str) -> None:
     with pytest.raises(UserError, match="storage must be a database URL") as error:
-        search.open_study(TuneConfig(storage=storage), "digest")
+        studies.open_study(TuneConfig(storage=storage), "digest")
     assert repr(storage) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_password_in_a_storage_address_is_not_printed() -> None:
     with pytest.raises(UserError) as error:
-        search.open_study(TuneConfig(storage="nosuchdb://optuna:secret@db.example/optuna"), "digest")
+        studies.open_study(TuneConfig(storage="nosuchdb://optuna:secret@db.example/optuna"), "digest")
     assert "secret" not in str(error.value)
 
 
 def test_the_default_storage_needs_no_folder_made_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert search.trial_counts(search.open_study(TuneConfig(), "digest")) == (0, 0, 0)
+    assert studies.trial_counts(studies.open_study(TuneConfig(), "digest")) == (0, 0, 0)
     assert (tmp_path / "mlruns" / "optuna.db").is_file()

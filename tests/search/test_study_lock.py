@@ -14,7 +14,7 @@ from tests.servers import PASSWORD, Postgres
 
 HOLDS = """
 import sys, time
-from pipeline.study_lock import study_lock
+from pipeline.search.study_lock import study_lock
 with study_lock(sys.argv[1], sys.argv[2]):
     print("holds it", flush=True)
     time.sleep(100)

@@ -12,12 +12,20 @@ import pytest
 from mlflow import MlflowClient
 from optuna.study import Study
 
-from pipeline.search import study as search, trials
 from pipeline import tracking
-from pipeline.commands import tune
 from pipeline.config import TuneConfig, UserError
-from pipeline.search.confirmations import Again, Confirmation, Winner, pick_winner, prune_regret, to_audit, to_confirm
 from pipeline.data.store.store import prepared_store
+from pipeline.search import study as studies
+from pipeline.search import trials, tune
+from pipeline.search.confirmations import (
+    Confirmation,
+    Retraining,
+    Winner,
+    pick_winner,
+    prune_regret,
+    to_audit,
+    to_confirm,
+)
 
 
 def _study(*values: float | None) -> Study:
@@ -73,7 +81,7 @@ def test_the_best_mean_over_seeds_wins_and_the_search_breaks_a_tie(
     assert found._replace(val_accuracy=0, spread=0) == winner._replace(val_accuracy=0, spread=0)
     assert found.val_accuracy == pytest.approx(winner.val_accuracy)
     assert found.spread == pytest.approx(winner.spread, abs=1e-4, nan_ok=True)
-    assert found.in_words().startswith(words)
+    assert found.description.startswith(words)
 
 
 def test_the_audit_is_a_sample_of_the_pruned_trials_that_stays_the_same_as_the_search_grows() -> None:
@@ -91,7 +99,7 @@ def test_the_audit_is_a_sample_of_the_pruned_trials_that_stays_the_same_as_the_s
 def test_the_regret_compares_the_best_audited_trial_with_the_best_of_the_search(
     audited: list[float], regret: float
 ) -> None:
-    audits = [Again("audit", number, 0, 16) for number in range(len(audited))]
+    audits = [Retraining("audit", number, 0, 16) for number in range(len(audited))]
     found = [_confirmation(again.trial, 0, value) for again, value in zip(audits, audited, strict=True)]
     assert prune_regret(_study(0.7, None, 0.8), found) == pytest.approx(regret)
 
@@ -117,7 +125,7 @@ def test_a_trial_that_lags_behind_is_pruned(
         data=str(photo_folder), image_size=32, epochs=epochs, warmup_epochs=0, batch_size=8, variants="resnet18",
         pruner=pruner, storage=f"sqlite:///{tmp_path}/optuna.db",
     )  # fmt: skip
-    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    study = studies.open_study(config, prepared_store(config.data_config()).digest)
     perfect = dict.fromkeys(range(1, epochs + 1), 1.01)
     for _ in range(9):
         study.add_trial(optuna.trial.create_trial(value=1.01, intermediate_values=perfect))
@@ -141,7 +149,7 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
         storage=f"sqlite:///{tmp_path}/optuna.db",
         space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "none", "optimizer": ["sgd", "adamw"]}),
     )  # fmt: skip
-    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    study = studies.open_study(config, prepared_store(config.data_config()).digest)
     for _ in range(2):
         study.enqueue_trial({"optimizer": "sgd"})
     with tracking.run("tune", "a search", config) as parent:
@@ -150,7 +158,7 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
     states = {trial.number: trial.state.name for trial in study.trials}
     assert states == {0: "COMPLETE", 1: "FAIL", 2: "COMPLETE"}
     assert study.trials[1].user_attrs["repeat_of"] == 0
-    assert search.trial_counts(study) == (2, 0, 0)
+    assert studies.trial_counts(study) == (2, 0, 0)
     stages = [run.data.tags["stage"] for run in tracking_store.search_runs(["0"])]
     assert sorted(stages) == ["trial", "trial", "tune"]
 
@@ -159,12 +167,12 @@ def test_a_trial_that_is_interrupted_as_it_is_sampled_is_tried_again(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TuneConfig(data=str(photo_folder), image_size=32, storage=f"sqlite:///{tmp_path}/optuna.db")
-    study = search.open_study(config, prepared_store(config.data_config()).digest)
+    study = studies.open_study(config, prepared_store(config.data_config()).digest)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trials, "_refuse_a_repetition", interrupt)
+    monkeypatch.setattr(trials, "_refuse_repetition", interrupt)
     with pytest.raises(KeyboardInterrupt):
         trials.run_trial(config, "", math.inf, 0)
     interrupted, waiting = study.trials

@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.promotion.assessment import mean_with_mirrored
 from pipeline.config import TrainConfig
 from pipeline.data.pixels.decode import decode
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend
+from pipeline.promotion.assessment import mean_with_mirrored
 from pipeline.serving.classifier import CHUNK, SERVED, About, Classifier, keep_top, photos_of, save_classifier
+from tests.conftest import images_of, rows_of
 
 CLASSES = ("blue", "green", "red")
 
@@ -103,8 +104,8 @@ def test_a_row_holds_label_probabilities_and_no_error(classifier: Classifier, ph
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_pixels_are_those_of_the_prepared_store(classifier: Classifier, store: Store, split: str) -> None:
-    prepared = classifier.probabilities(store.images(split))
-    files = [store.source / path for path in store.rows(split)["path"]]
+    prepared = classifier.probabilities(images_of(store, split))
+    files = [store.source / path for path in rows_of(store, split)["path"]]
     np.testing.assert_allclose(_probabilities(classifier.predict(files)), prepared, atol=1e-6)
     assert np.ptp(prepared, axis=0).max() > 0.01  # or the comparison would prove nothing
 

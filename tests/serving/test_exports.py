@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.serving import exports
 from pipeline.config import TrainConfig, UserError
-from pipeline.serving.exports import FORMATS, check_formats, export
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier
+from pipeline.serving import exports
 from pipeline.serving.classifier import About, Classifier, save_classifier
+from pipeline.serving.exports import FORMATS, check_formats, export
 
 CLASSES = ("blue", "green", "red")
 IMAGES = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8)

@@ -23,10 +23,10 @@ import pytest
 import requests
 from PIL import Image
 
-from pipeline.tracking import registry
 from pipeline import tracking
 from pipeline.models.backend import load_backend
 from pipeline.serving.classifier import MAX_PHOTOS, About, save_classifier
+from pipeline.tracking import registry
 from tests.conftest import ROOT, wait_while_running
 
 CLASSES = ("blue", "green", "red")

@@ -24,10 +24,10 @@ import optuna
 import psutil
 
 import pipeline.search.preload  # noqa: F401
-from pipeline.processes import pool as workers
 from pipeline.__main__ import main
-from pipeline.data.store.store import DRAFT
+from pipeline.data.store import DRAFT_SUFFIX
 from pipeline.models.variants import VARIANTS
+from pipeline.search import tune
 
 FUSES = Path("fuses.json")  # the points at which a worker kills itself, one after the other
 
@@ -73,7 +73,7 @@ def refuse_to_read_the_test_split() -> None:
         if event != "open" or str(arguments[1]) not in ("r", "rb", "None"):
             return
         path = Path(str(arguments[0]))
-        if path.name == "test.npy" and path.parent.suffix != DRAFT:
+        if path.name == "test.npy" and path.parent.suffix != DRAFT_SUFFIX:
             raise PermissionError("the test split is not to be read")
 
     sys.addaudithook(refuse)
@@ -138,7 +138,7 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the workers print is no answer
     multiprocessing.set_forkserver_preload(["tests.system.searches_to_kill"])
-    workers.warm_up = lambda *modules: None  # type: ignore[assignment]
+    tune.preload = lambda *modules: None  # type: ignore[assignment]
     forkserver.ensure_running()
     for line in sys.stdin:
         print(json.dumps(live(**json.loads(line))), file=answers, flush=True)

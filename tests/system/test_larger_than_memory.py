@@ -22,8 +22,8 @@ import pandas as pd
 
 from pipeline.config import TrainConfig
 from pipeline.data.store import prepared_store
-from pipeline.phases import phases_of
-from pipeline.trainer import Trainer
+from pipeline.training.phases import phases_of
+from pipeline.training.trainer import make_trainer
 
 MIB = 2**20
 config = TrainConfig.model_validate_json(sys.argv[1])
@@ -40,7 +40,7 @@ pd.concat([others, many]).to_parquet(store.folder / "manifest.parquet")
 
 store = replace(store)  # forgets what it has read
 assert store.images("train").nbytes > 6 * 2**30 - 2**20
-trainer = Trainer(phases_of(config)[0], store)
+trainer = make_trainer(phases_of(config)[0], store)
 trainer.train(1, trainer.steps - 1)
 taken = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 limit = taken + 512 * MIB

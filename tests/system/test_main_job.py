@@ -30,11 +30,11 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.experiment import label_suspects
 from pipeline.__main__ import main
 from pipeline.config import TrainConfig, TuneConfig
+from pipeline.config.text import config_text
 from pipeline.evaluation import PICTURES, TABLES
-from pipeline.config.command_line import config_text
+from pipeline.experiment import label_suspects
 
 if TYPE_CHECKING:
     from tests.conftest import RunIn, Tuned
@@ -201,7 +201,7 @@ def test_the_search_leaves_its_table_and_pictures(tuned_project: Tuned) -> None:
     artifacts = _artifacts(tuned_project.client, parent)
     found = {"trials.csv", "confirmations.csv", "space.yaml", "class_counts.json", "samples.png", "report.html"}
     assert artifacts >= STUDY_PICTURES | found | {"search.html", "duplicates.csv"}
-    if label_suspects.can_look():
+    if label_suspects.can_find_suspects():
         assert artifacts >= {"label_suspects.csv", "label_suspects.png"}
     table = _table(tuned_project.client, parent, "trials.csv").set_index("run_id")
     trials = {run.info.run_id: run for run in _stage(tuned_project.runs, "trial")}

@@ -59,12 +59,12 @@ def test_two_searches_at_once_share_the_trials_and_keep_the_password(
 
 @pytest.mark.slow
 def test_a_password_that_is_wrong_is_not_repeated(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.search import study as search
     from pipeline.config import TuneConfig, UserError
+    from pipeline.search import study as studies
 
     url = postgres.new_database("refused").replace("optuna@", "optuna:wrong-sesame@")
     monkeypatch.delenv("PGPASSWORD", raising=False)
     with pytest.raises(UserError, match="password authentication failed") as error:
-        search.open_study(TuneConfig(storage=url), "digest")
+        studies.open_study(TuneConfig(storage=url), "digest")
     assert "wrong-sesame" not in str(error.value)
     assert "\n" not in str(error.value)

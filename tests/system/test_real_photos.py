@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import PreprocessConfig, TrainConfig
 from pipeline.data.store.store import prepared_store
-from pipeline.training.fit import fit
+from pipeline.training.loop import fit
 
 pytestmark = pytest.mark.photos
 

@@ -27,11 +27,11 @@ import hashlib, json, os, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 
-from pipeline.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
 from pipeline.data.store import prepared_store
 from pipeline.models.variants import VARIANTS
-from pipeline import step
+from pipeline.training import step
 from pipeline.training import fit
 import keras_hub
 

@@ -63,5 +63,5 @@ def test_preprocess_finds_bit_rot_and_says_where(project: Path, photos: Path, ru
     content[len(content) // 2] ^= 4
     train.write_bytes(content)
     printed = run_in(project, *preprocess).stdout
-    assert "were damaged (train.npy): made anew" in printed
+    assert "were damaged (train.npy): made again" in printed
     assert "found prepared" in run_in(project, *preprocess).stdout

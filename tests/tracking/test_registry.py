@@ -9,8 +9,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.tracking import registry
 from pipeline.config import DamagedModel, UserError
+from pipeline.tracking import registry
 from pipeline.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Overtaken, Version
 
 NAME = "flower-classifier"
@@ -104,20 +104,20 @@ def test_the_note_of_the_run_becomes_the_description(tracking_store: MlflowClien
 
 def test_a_changed_file_is_refused_by_its_name(tracking_store: MlflowClient, model_uri: str) -> None:
     version = registry.register(model_uri, NAME)
-    (registry.classifier_folder(version.uri) / "classifier.json").write_text("{ }")
+    (registry.fetch_model(version.uri).folder / "classifier.json").write_text("{ }")
     for address in (version.uri, f"models:/{NAME}@{CHALLENGER}"):
         with pytest.raises(DamagedModel, match=r"classifier\.json"):
-            registry.classifier_folder(address)
+            registry.fetch_model(address)
 
 
 def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClient, model_uri: str) -> None:
     version = registry.register(model_uri, NAME)
     registry.promote(version, None)
     for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", f"models:/{NAME}/1"):
-        assert registry.version_of(address) == version
-        assert (registry.classifier_folder(address) / "classifier.json").read_text() == "{}"
-    assert registry.version_of(model_uri) is None  # logged, but no version
-    assert (registry.classifier_folder(model_uri) / "classifier.json").is_file()
+        assert registry.fetch_model(address).version == version
+        assert (registry.fetch_model(address).folder / "classifier.json").read_text() == "{}"
+    assert registry.fetch_model(model_uri).version is None  # logged, but no version
+    assert (registry.fetch_model(model_uri).folder / "classifier.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_model_that_is_not_there_is_named_in_one_line(
     if NAME in address:
         registry.register(request.getfixturevalue("model_uri"), NAME)
     with pytest.raises(UserError) as caught:
-        registry.classifier_folder(address)
+        registry.fetch_model(address)
     assert repr(address) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -151,4 +151,4 @@ def test_a_model_of_another_make_is_named(tracking_store: MlflowClient, tmp_path
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(name="model", python_model=str(code), pip_requirements=["mlflow"])
     with pytest.raises(UserError, match="made by this pipeline"):
-        registry.classifier_folder(info.model_uri)
+        registry.fetch_model(info.model_uri)

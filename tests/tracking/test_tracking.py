@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import tracking
 from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
-from pipeline.config.command_line import config_text
-from pipeline.processes.owners import owner
+from pipeline.config.text import config_text
+from pipeline.processes import owner_mark
 from pipeline.tracking import runs
 
 CONFIG = TrainConfig(data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True)
@@ -218,7 +218,7 @@ def test_a_password_in_an_address_is_not_logged(tracking_store: MlflowClient) ->
 
 def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: MlflowClient) -> None:
     with tracking.run("tune", "tune", CONFIG) as parent:
-        hosts = {"elsewhere.example 1 0": "KILLED", owner(): "RUNNING"}
+        hosts = {"elsewhere.example 1 0": "KILLED", owner_mark(): "RUNNING"}
         below = {
             tracking_store.create_run("0", tags={"mlflow.parentRunId": parent, "process": host}).info.run_id: status
             for host, status in hosts.items()
@@ -232,7 +232,7 @@ def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: Mlflow
 def test_a_run_that_ends_as_it_is_looked_at_is_not_killed(
     tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id = tracking_store.create_run("0", tags={"process": owner()}).info.run_id
+    run_id = tracking_store.create_run("0", tags={"process": owner_mark()}).info.run_id
 
     def ends_now(_: str) -> bool:
         tracking_store.set_terminated(run_id, "FINISHED")

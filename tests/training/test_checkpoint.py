@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.config import UserError
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Checkpoints, Saved
-from pipeline.config import UserError
 
 IDENTITY = {"photos": "abc", "tensorflow": "2.21.0"}
 
@@ -98,7 +98,7 @@ def test_another_format_is_refused(checkpoints: Checkpoints, tmp_path: Path, mon
         Checkpoints(tmp_path / "one", IDENTITY).load()
 
 
-@pytest.mark.parametrize("fails", ["savez", "fsync", "rename"])
+@pytest.mark.parametrize("fails", ["savez", "fsync", "replace"])
 def test_a_save_that_fails_leaves_the_one_before(
     checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_save_that_fails_leaves_the_one_before(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        owner = {"savez": np, "fsync": os, "rename": Path}[fails]
+        owner = {"savez": np, "fsync": os, "replace": Path}[fails]
         patched.setattr(owner, fails, no_room)
         with pytest.raises(UserError, match=r"No space left on device \(make room"):
             checkpoints.save(2, 0, _saved(2))

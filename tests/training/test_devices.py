@@ -24,9 +24,9 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-from pipeline.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
-from pipeline.data.batches import TrainingBatches
+from pipeline.training.batches import TrainingBatches
 from pipeline.data.store import prepared_store
 from pipeline.training import fit
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.training import trainer
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.store.store import Store, prepared_store
-from pipeline.training.features import FeatureCache
 from pipeline.models.builder import build_classifier
-from pipeline.models.predict import predict_logits, softmax
-from pipeline.training.fit import FitResult, fit
+from pipeline.models.predict import predict_logits, probabilities_of
+from pipeline.training import trainer
+from pipeline.training.features import FeatureCache
+from pipeline.training.loop import FitResult, fit
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def _files(store: Store) -> set[str]:
 
 def _fit_without_cache(config: TrainConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> FitResult:
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "takes_features", lambda _: False)
+        patched.setattr(trainer, "HeadTrainer", trainer.NetworkTrainer)
         return fit(config, store)
 
 
@@ -60,7 +60,7 @@ def test_training_on_features_is_training_behind_the_backbone(
 
 def test_the_returned_classifier_takes_pixels(config: TrainConfig, store: Store) -> None:
     result = fit(config, store)
-    probabilities = softmax(predict_logits(result.model, store.images("validation")))
+    probabilities = probabilities_of(predict_logits(result.model, store.images("validation")))
     np.testing.assert_allclose(probabilities, result.val_probabilities, atol=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_a_head_on_known_features_needs_no_backbone(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "build_classifier", None)
         result = fit(config, store)
-    probabilities = softmax(predict_logits(result.model, store.images("validation")))
+    probabilities = probabilities_of(predict_logits(result.model, store.images("validation")))
     np.testing.assert_allclose(probabilities, result.val_probabilities, atol=1e-5)
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training import trainer
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig, UserError
-from pipeline.training.batches import TrainingBatches
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.builder import build_classifier
+from pipeline.training import trainer
+from pipeline.training.batches import TrainingBatches
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.loop import FitResult, fit
 from pipeline.training.phases import phases_of
-from pipeline.training.fit import FitResult, fit
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.training import precision
 from pipeline.config import TrainConfig
+from pipeline.training import precision
 from pipeline.training.precision import FEWEST_STEPS, choose_precision
 from pipeline.training.step import images_per_second
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import UserError
+from pipeline.data.class_columns import ANSWER_COLUMNS
 from pipeline.data.rules import by_rule
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESERVED_CLASS_NAMES = frozenset({"path", "label", "probability", "error"})  # columns of every prediction
 OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
 HIDDEN = (".", *OF_SYSTEMS)
 
@@ -165,7 +165,7 @@ def _kept_classes(present: list[str], classes: Sequence[str], place: str) -> lis
             f"a classifier needs at least two classes, each a folder with photos, got {len(kept)} in {place} "
             f"({', '.join(kept) or 'no folder with files'}) (expected {place}/CLASS/photo.jpg)"
         )
-    if reserved := RESERVED_CLASS_NAMES.intersection(kept):
+    if reserved := set(ANSWER_COLUMNS).intersection(kept):
         raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")
     return kept
 

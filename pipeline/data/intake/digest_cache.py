@@ -9,7 +9,6 @@ in SQLite is all that is needed, and nobody keeps it any more), nor joblib's mem
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import stat
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from pipeline.data.intake.candidates import Candidate
 from pipeline.data.rules import by_rule
+from pipeline.files import sha256_of_file
 
 SETTLED_AFTER_S = 2.0  # a file may be written twice within one tick of its file system's clock, of 2 s on FAT
 KEEP_EVERY = 5_000  # new digests: what a kill may cost
@@ -82,8 +82,7 @@ def _digested(photo: Candidate, identity: Identity | str, known: str) -> Candida
     if known:
         return photo._replace(sha256=known)
     try:
-        with photo.path.open("rb") as file:
-            return photo._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return photo._replace(sha256=sha256_of_file(photo.path))
     except OSError as error:
         return photo._replace(problem=_reason(error))
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.config import UserError, first_line
 from pipeline.data.intake.candidates import Found, Ignored, name_in
 from pipeline.data.rules import by_rule
@@ -35,6 +33,8 @@ def without_excluded(found: Found, file: str, source: Path) -> Found:
 
 
 def _paths(file: Path) -> set[str]:
+    import pandas as pd
+
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

@@ -6,12 +6,14 @@ Paths are absolute, or relative to the table's folder.
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pipeline.config import UserError, first_line
 
-SUFFIXES = (".csv", ".parquet")
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_SUFFIXES = (".csv", ".parquet")
 NEEDED, OPTIONAL = ("path", "label"), ("split", "group")
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -22,6 +24,8 @@ def read_table(file: Path) -> pd.DataFrame:
     Raises:
         UserError: the file cannot be read, lacks a column, or a row lacks a value or names a photo twice.
     """
+    import pandas as pd  # here: the processes that decode photos import this package, and need no tables
+
     try:
         table = pd.read_parquet(file) if file.suffix.lower() == ".parquet" else pd.read_csv(file, dtype=str)
     except Exception as error:  # pandas and PyArrow raise whatever the damage makes them raise

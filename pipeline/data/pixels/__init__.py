@@ -1,1 +1,10 @@
-"""The package data.pixels."""
+"""Bytes of a photo -> the pixels that the network sees: the one path of training, evaluation and serving.
+
+`shards` and `shard_processes` take many photos along it, each in a process that a hostile file may crash. Does not own
+files and folders (`intake`, `store`), nor random changes of training photos (`training`).
+"""
+
+from pipeline.data.pixels.decode import BadImage, decode, decode_with_notes, prepare
+from pipeline.data.pixels.image_ops import IMAGE_OPS, apply_ops, check_ops
+
+__all__ = ["IMAGE_OPS", "BadImage", "apply_ops", "check_ops", "decode", "decode_with_notes", "prepare"]

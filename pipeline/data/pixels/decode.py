@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.config import MAX_PIXELS, MOST_PIXELS, first_line
 from pipeline.data.pixels.image_ops import apply_ops
+from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import MAX_ASPECT, MIN_SIDE, by_rule
 
 # What Pillow may open, and how its files are named: the fewer readers a hostile file can reach, the better.
@@ -56,8 +57,13 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, version: int = NEWEST.pixels) -> np.ndarray:
     """Decode an encoded photo.
+
+    Args:
+        data: its bytes.
+        max_pixels: by its header, above which it is refused.
+        version: of the rules of pixels: a key of `PIXEL_RULES`.
 
     Returns:
         uint8 RGB of shape (height, width, 3), upright by EXIF, transparency laid on white, first picture.
@@ -65,11 +71,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         BadImage: a rule of `rules.py` refuses it.
     """
-    return decode_with_notes(data, max_pixels).pixels
+    return decode_with_notes(data, max_pixels, version).pixels
 
 
-def decode_with_notes(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_with_notes(data: bytes, max_pixels: int = MAX_PIXELS, version: int = NEWEST.pixels) -> Decoded:
     """Decode as `decode` does, and tell what the photo was before."""
+    return PIXEL_RULES[version].decode(data, max_pixels)
+
+
+def _decode_1(data: bytes, max_pixels: int) -> Decoded:
     if not data:
         raise BadImage(by_rule("empty file"))
     try:
@@ -175,7 +185,9 @@ def _on_white(image: Image.Image) -> tuple[np.ndarray, bool]:
     return np.asarray(Image.alpha_composite(canvas, upright).convert("RGB")), shows_through
 
 
-def prepare(image: np.ndarray, image_size: int, resize: str, image_ops: Sequence[str] = ()) -> np.ndarray:
+def prepare(
+    image: np.ndarray, image_size: int, resize: str, image_ops: Sequence[str] = (), version: int = NEWEST.pixels
+) -> np.ndarray:
     """Shape a decoded photo into the network's input: make it square, then apply the image operations.
 
     Args:
@@ -183,10 +195,15 @@ def prepare(image: np.ndarray, image_size: int, resize: str, image_ops: Sequence
         image_size: side of the result in pixels.
         resize: a key of `RESIZERS`.
         image_ops: operations such as ``opening:5``, applied in order.
+        version: of the rules of pixels: a key of `PIXEL_RULES`.
 
     Returns:
         uint8 RGB of shape (image_size, image_size, 3).
     """
+    return PIXEL_RULES[version].prepare(image, image_size, resize, image_ops)
+
+
+def _prepare_1(image: np.ndarray, image_size: int, resize: str, image_ops: Sequence[str]) -> np.ndarray:
     return apply_ops(RESIZERS[resize](image, image_size), image_ops)
 
 
@@ -215,3 +232,13 @@ def _crop(image: np.ndarray, size: int) -> np.ndarray:
 
 
 RESIZERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"stretch": _stretch, "pad": _pad, "crop": _crop}
+
+
+class PixelRules(NamedTuple):
+    """One version of how bytes become pixels, and pixels the network's input."""
+
+    decode: Callable[[bytes, int], Decoded]
+    prepare: Callable[[np.ndarray, int, str, Sequence[str]], np.ndarray]
+
+
+PIXEL_RULES: dict[int, PixelRules] = {1: PixelRules(_decode_1, _prepare_1)}  # see `rule_versions`

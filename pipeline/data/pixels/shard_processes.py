@@ -19,19 +19,20 @@ from uuid import uuid4
 from pebble import ProcessExpired, concurrent
 
 from pipeline.config import DataConfig
-from pipeline.data.intake.candidates import Candidate
-from pipeline.data.rules import by_rule
+from pipeline.data.intake import Candidate
 from pipeline.data.pixels.shards import DECODE_LIMIT_S, Shard, refused, write_shard
+from pipeline.data.rules import by_rule
 
 PHOTOS_PER_SHARD = 256  # what a kill of the whole command may cost each process; starting one takes as long as ten
 KILLS = 2  # of processes at one photo from outside, after which it is not tried again
 OUR_PROCESSES = "preparing photos"
 
 
-def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig) -> Iterator[Shard]:
+def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig, version: int) -> Iterator[Shard]:
     """Yield the shards of the photos as they become whole, in any order; those that are there already come first.
 
-    Paths are made absolute for the processes, which may begin in another folder than this one is in.
+    Paths are made absolute for the processes, which may begin in another folder than this one is in. ``version`` is of
+    the rules of pixels.
 
     Raises:
         OSError: a shard cannot be written.
@@ -44,7 +45,7 @@ def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig) 
             yield shard
         else:
             waiting.append(shard)
-    yield from _in_processes(waiting, photos, config)
+    yield from _in_processes(waiting, photos, config, version)
 
 
 def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:
@@ -52,7 +53,9 @@ def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:
     return [photo._replace(path=photo.path.absolute()) for photo in photos[first : first + PHOTOS_PER_SHARD]]
 
 
-def _in_processes(waiting: list[Shard], photos: Sequence[Candidate], config: DataConfig) -> Iterator[Shard]:
+def _in_processes(
+    waiting: list[Shard], photos: Sequence[Candidate], config: DataConfig, version: int
+) -> Iterator[Shard]:
     # Pebble's types call the argument mp_context; its code reads context.
     start = concurrent.process(name=OUR_PROCESSES, context=_context())(write_shard)  # type: ignore[call-overload]
     waiting.reverse()
@@ -62,7 +65,7 @@ def _in_processes(waiting: list[Shard], photos: Sequence[Candidate], config: Dat
         while waiting or running:
             while waiting and len(running) < (os.cpu_count() or 1):
                 shard = waiting.pop()
-                running[start(shard, _photos_of(shard, photos), config)] = shard
+                running[start(shard, _photos_of(shard, photos), config, version)] = shard
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 shard = running.pop(future)
                 try:
@@ -83,7 +86,9 @@ def _in_processes(waiting: list[Shard], photos: Sequence[Candidate], config: Dat
 def _context() -> multiprocessing.context.BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload(["pipeline.data.pixels.shards"])  # does nothing where the server runs already
+    multiprocessing.set_forkserver_preload(
+        ["pipeline.data.pixels.shards"]
+    )  # does nothing where the server runs already
     return multiprocessing.get_context("forkserver")
 
 

@@ -22,11 +22,12 @@ import cv2
 import numpy as np
 
 from pipeline.config import DataConfig, first_line
+from pipeline.data.intake import Candidate, printable
 from pipeline.data.pixels.decode import FORMATS, BadImage, decode_with_notes, prepare
 from pipeline.data.pixels.fingerprints import GREY_PX, fingerprint
-from pipeline.data.intake.candidates import Candidate, printable
-from pipeline.data.rules import by_rule
 from pipeline.data.pixels.thumbnails import thumbnail
+from pipeline.data.rules import by_rule
+from pipeline.files import sha256_of_file
 
 DECODE_LIMIT_S = 60.0  # for one photo, reading included; the largest that max_pixels allows by itself takes about 3
 MOST_BYTES_PER_PIXEL = 8  # of a file: 16 bits in four channels, uncompressed
@@ -66,8 +67,7 @@ class Shard:
         lines = _lines(self.records_file)
         if not lines or SHA256 not in lines[-1] or not self.pixels_file.exists():
             return False
-        with self.pixels_file.open("rb") as pixels:
-            return bool(hashlib.file_digest(pixels, SHA256).hexdigest() == lines[-1][SHA256])
+        return bool(sha256_of_file(self.pixels_file) == lines[-1][SHA256])
 
     def records(self) -> list[Record]:
         """Return a record per photo, of a whole shard."""
@@ -104,7 +104,7 @@ def written_shards(folder: Path) -> list[Shard]:
     return [Shard(folder, int(file.stem), token="") for file in sorted(folder.glob("*.jsonl"))]
 
 
-def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -> None:
+def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, version: int) -> None:
     """Decode the photos of a shard, or those that have no record yet; runs in a process of its own."""
     _silence_the_decoders()
     cv2.setNumThreads(1)  # the processes share the cores
@@ -117,7 +117,7 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
         pixels_sum = hashlib.file_digest(pixels, SHA256)
         for photo in photos[len(done) :]:
             with _ends_the_process_after(DECODE_LIMIT_S):
-                record, bytes_of_photo = examined(photo, config)
+                record, bytes_of_photo = examined(photo, config, version)
             if bytes_of_photo:
                 pixels.write(bytes_of_photo)
                 pixels.flush()
@@ -128,8 +128,8 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig) -
     records_file.replace(shard.records_file)
 
 
-def examined(photo: Candidate, config: DataConfig) -> tuple[Record, bytes]:
-    """Return what became of a photo, and its bytes of `photo_type` if it can be used."""
+def examined(photo: Candidate, config: DataConfig, version: int) -> tuple[Record, bytes]:
+    """Return what became of a photo by a version of the rules of pixels, and its bytes of `photo_type` if usable."""
     if photo.problem:
         return refused(photo.problem), b""
     data = b""
@@ -137,9 +137,9 @@ def examined(photo: Candidate, config: DataConfig) -> tuple[Record, bytes]:
         data = _read(photo.path, MOST_BYTES_PER_PIXEL * config.max_pixels)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise BadImage(by_rule("changed on the disk"))
-        image, name, notes = decode_with_notes(data, config.max_pixels)
+        image, name, notes = decode_with_notes(data, config.max_pixels, version)
         looks = fingerprint(image)._asdict()
-        pixels = prepare(image, config.image_size, config.resize, config.image_ops)
+        pixels = prepare(image, config.image_size, config.resize, config.image_ops, version)
     except BadImage as error:
         return refused(str(error), thumbnail(data, config.max_pixels)), b""
     except OSError as error:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
 from pipeline.config import UserError, first_line
-from pipeline.files.atomic import folder_when_whole
+from pipeline.files import atomic_folder
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 LIMIT_FILES, LIMIT_BYTES = 1_000_000, 100 << 30
@@ -47,7 +47,7 @@ def extract(
     """
     files, left = 0, limit_bytes
     try:
-        with folder_when_whole(folder) as unfinished, _members(archive) as members:
+        with atomic_folder(folder) as unfinished, _members(archive) as members:
             for member in members:
                 path = unfinished.joinpath(*_safe_path(member, archive).parts[strip:])
                 files += 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
 from pipeline.config import UserError
+from pipeline.files import sha256_of_file
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
 CHUNK_BYTES = 1 << 16  # a break loses the chunk that is under way
@@ -20,18 +20,18 @@ def download(url: str, target: Path, sha256: str, size: int | None = None) -> No
     Raises UserError if the network fails or the SHA-256 differs. ``size`` is the progress bar's total.
     """
     if target.exists():
-        if _sha256(target) != sha256:
+        if sha256_of_file(target) != sha256:
             raise UserError(f"{target} must have SHA-256 {sha256}, got another file (delete it to download it again)")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     resumed = part.exists()
     _fetch_to_the_end(url, part, target, size)
-    if resumed and _sha256(part) != sha256:
+    if resumed and sha256_of_file(part) != sha256:
         # What lay there may have been the start of another file: begin once more, from zero.
         part.unlink()
         _fetch_to_the_end(url, part, target, size)
-    if (received := _sha256(part)) != sha256:
+    if (received := sha256_of_file(part)) != sha256:
         part.unlink()
         raise UserError(f"{url} must have SHA-256 {sha256}, got {received} (try again, or put the file at {target})")
     part.replace(target)
@@ -80,8 +80,3 @@ def _reason(error: requests.RequestException) -> str:
     # urllib3 wraps the one telling sentence in its own retry report.
     cause = getattr(error.args[0] if error.args else error, "reason", error)
     return f"{type(error).__name__}: {' '.join(str(cause).split()).rsplit(': ', 1)[-1]}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,13 +9,14 @@ more, byte for byte, one of them under another label; these three are left out.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from pipeline.files import sha256_of_file
 
 SEED, PUBLISHED_SHARE, OUR_SHARE = 123, 0.2, 0.1
 SPLITS = ("train", "validation", "test")  # the more protected ones last
@@ -37,7 +38,7 @@ def notebook_table(photos: Path) -> pd.DataFrame:
     table = pd.DataFrame(
         {"path": paths, "label": [file.parent.name for file in order], "split": ranks.map(dict(enumerate(SPLITS)))}
     )
-    contents = [hashlib.sha256(file.read_bytes()).digest() for file in order]
+    contents = [sha256_of_file(file) for file in order]
     return table[ranks == ranks.groupby(contents).transform("max")]
 
 

@@ -16,13 +16,12 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from pipeline.config import UserError, first_line
+from pipeline.data.intake import HIDDEN, TABLE_SUFFIXES
 from pipeline.data.sources import archives
-from pipeline.data.intake import tables
 from pipeline.data.sources.downloads import download
-from pipeline.data.intake.candidates import HIDDEN
 from pipeline.data.sources.notebook_split import notebook_table
 from pipeline.data.sources.synthetic import write_synthetic
-from pipeline.files.atomic import file_when_whole, folder_when_whole
+from pipeline.files import atomic_file, atomic_folder
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984
@@ -52,7 +51,7 @@ def photo_source(data: str, raw_dir: Path) -> Source:
         path = _fetched(data, raw_dir) if ADDRESS.match(data) else _users_path(data)
         if path.is_dir():
             return Source(_class_root(path))
-        if path.suffix.lower() in tables.SUFFIXES:
+        if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(path.parent, path)
         return Source(_class_root(_unpacked(path, raw_dir)))
     except OSError as error:
@@ -75,7 +74,7 @@ def _users_path(data: str) -> Path:
         raise UserError(
             f"data must be an existing folder or file, got {data}, not found at {path.absolute()} ({remedies})"
         )
-    if not path.is_dir() and not path.name.lower().endswith((*archives.SUFFIXES, *tables.SUFFIXES)):
+    if not path.is_dir() and not path.name.lower().endswith((*archives.SUFFIXES, *TABLE_SUFFIXES)):
         raise UserError(f"data must be a folder, an archive or a table, got the file {data} ({remedies})")
     return path
 
@@ -87,7 +86,7 @@ def _fetched(address: str, raw_dir: Path) -> Path:
     folder = raw_dir / f"artifact-{_key(address)}"
 
     def make(target: Path) -> None:
-        with folder_when_whole(target) as unfinished:
+        with atomic_folder(target) as unfinished:
             try:
                 mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(unfinished))
             except Exception as error:  # each kind of artifact store raises its own
@@ -156,7 +155,7 @@ def flower_photos_as_in_notebook(raw_dir: Path) -> Path:
     photos = download_flower_photos(raw_dir)
     with FileLock(raw_dir / ".flower_photos_notebook.lock"):
         if not table.exists():
-            with file_when_whole(table) as draft:
+            with atomic_file(table) as draft:
                 notebook_table(photos).to_csv(draft, index=False)
     return table
 

@@ -29,7 +29,7 @@ from pipeline.data.sources.synthetic_kinds import (
     pick,
     shades,
 )
-from pipeline.files.atomic import folder_when_whole
+from pipeline.files import atomic_folder
 
 STONES = ((150, 148, 140), (110, 105, 98), (190, 180, 165), (90, 92, 100))
 EARTHS = ((95, 75, 55), (60, 48, 38), (140, 115, 85))
@@ -42,7 +42,7 @@ def write_synthetic(folder: Path, photos_per_class: int = 120, seed: int = 0) ->
 
     A photo depends on (seed, kind, number) only: more photos leave the first ones as they are.
     """
-    with folder_when_whole(folder) as unfinished:
+    with atomic_folder(folder) as unfinished:
         for class_index, name in enumerate(KINDS):
             (unfinished / name).mkdir()
             for photo_index in range(photos_per_class):

@@ -105,3 +105,6 @@ def _cut(label: str, places: pd.Series, val_fraction: float, test_fraction: floa
     test = min(max(1, test), count - 2)
     held_out = min(max(test + 1, held_out), count - 1)
     return ["test"] * test + ["validation"] * (held_out - test) + ["train"] * (count - held_out)
+
+
+ASSIGN_SPLITS = {1: assign_splits}  # by version of the rules of splits: see `rule_versions`

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import DataConfig
-from pipeline.data.splits.duplicates import Pair, similar_pairs
+from pipeline.data.rule_versions import NEWEST, RuleVersions
 from pipeline.data.rules import by_rule
-from pipeline.data.splits.assignment import SPLITS, assign_splits, check_given, leak_keys
+from pipeline.data.splits.assignment import ASSIGN_SPLITS, SPLITS, check_given, leak_keys
+from pipeline.data.splits.duplicates import Pair, similar_pairs
 
 KINDS = ("same pixels", "alike", "mirrored")
 
@@ -34,7 +35,9 @@ class Separated(NamedTuple):
     duplicates: pd.DataFrame
 
 
-def separated(photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray], config: DataConfig) -> Separated:
+def separated(
+    photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray], config: DataConfig, rules: RuleVersions = NEWEST
+) -> Separated:
     """Return the photos in groups and splits.
 
     Args:
@@ -42,12 +45,13 @@ def separated(photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray], config
             mirrored_phash.
         grey_of: row -> the photo's grey copy (see `fingerprints.py`).
         config: what splits are wanted.
+        rules: the versions of the rules of grouping and splits.
 
     Raises:
         UserError: a class has too few photos, or the user's splits tear a group.
     """
     photos = photos.assign(reason=_two_labels(photos), given_group=photos["group"])
-    pairs = _pairs(photos, grey_of)
+    pairs = PAIRS[rules.grouping](photos, grey_of)
     photos["group"] = _groups(photos, pairs)
     usable = photos["reason"] == ""
     if photos["split"].any():
@@ -55,7 +59,7 @@ def separated(photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray], config
         photos.loc[photos["reason"] != "", "split"] = ""
     else:
         labels, keys = photos.loc[usable, "label"].tolist(), photos.loc[usable, "group"].tolist()
-        splits = assign_splits(labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
+        splits = ASSIGN_SPLITS[rules.splits](labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
         photos.loc[usable, "split"] = splits
     return Separated(photos.drop(columns="given_group"), _table(photos, pairs))
 
@@ -120,3 +124,6 @@ def _table(photos: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
         for name in ("path", "label", "split"):
             table[prefix + name] = photos[name].to_numpy()[side]
     return table.sort_values(["kind", "path", "other_path"]).reset_index(drop=True)
+
+
+PAIRS = {1: _pairs}  # by version of the rules of grouping: see `rule_versions`

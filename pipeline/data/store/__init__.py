@@ -1,1 +1,9 @@
-"""The package data.store."""
+"""The prepared store: photos decoded once into arrays on disk, a manifest, and a report on what became of every file.
+
+Does not own logging it (`experiment`), nor drawing batches from it (`training`).
+"""
+
+from pipeline.data.store.stages import stages_of_photos
+from pipeline.data.store.store import DRAFT_SUFFIX, HeldOutPhotos, Store, is_undamaged, prepared_store
+
+__all__ = ["DRAFT_SUFFIX", "HeldOutPhotos", "Store", "is_undamaged", "prepared_store", "stages_of_photos"]

@@ -1,30 +1,31 @@
-"""Checksums of a folder's files, in the format of coreutils: ``sha256sum -c SHA256SUMS`` checks them, too.
+"""Whether a prepared store is still what was written, found out in milliseconds or, on demand, byte by byte.
 
-They find what no decoder and no file system does: bits that have changed on the disk. On demand the sums of all files
-are compared; else of large files and of those that are not to be read only the sizes, a matter of milliseconds.
+The sums of all files are compared on demand; else of large files, and of those that are not to be read, only the sizes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
-SUMS, SIZES = "SHA256SUMS", "sizes.json"
+from pipeline.files import SUMS_FILE, read_sums, sha256_of_file, write_sums
+
+SIZES_FILE = "sizes.json"
 LARGE_BYTES = 64 << 20
 
 
 def write_checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write the sizes and sums of all files of a folder, which is to change no more; ``known`` are sums by name."""
-    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name not in (SUMS, SIZES)}
-    (folder / SIZES).write_text(json.dumps(sizes, indent=2))
-    names = [*sizes, SIZES]
+    """Write the sizes and sums of all files of a finished folder; ``known`` are sums by name."""
+    own = (SUMS_FILE, SIZES_FILE)
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name not in own}
+    (folder / SIZES_FILE).write_text(json.dumps(sizes, indent=2))
+    names = [*sizes, SIZES_FILE]
     with ThreadPoolExecutor() as pool:
-        sums = pool.map(lambda name: known.get(name) or _sha256(folder / name), names)
-    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for digest, name in zip(sums, names, strict=True)))
+        sums = pool.map(lambda name: known.get(name) or sha256_of_file(folder / name), names)
+    write_sums(folder, dict(zip(names, sums, strict=True)))
 
 
 def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) -> list[str]:
@@ -33,16 +34,15 @@ def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) ->
     Args:
         folder: what `write_checksums` was called on.
         thorough: compare the sums of all files.
-        unread: names of files of which else only the sizes are compared, however small they are.
+        unread: names of files that are only compared by size unless ``thorough``, however small they are.
     """
     try:
-        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
-        sums = {name: digest for digest, name in lines}
-        if sums.get(SIZES) != _sha256(folder / SIZES):
-            return [SIZES]
-        sizes = json.loads((folder / SIZES).read_text())
+        sums = read_sums(folder)
+        if sums.get(SIZES_FILE) != sha256_of_file(folder / SIZES_FILE):
+            return [SIZES_FILE]
+        sizes = json.loads((folder / SIZES_FILE).read_text())
     except (FileNotFoundError, ValueError):
-        return [SUMS]
+        return [SUMS_FILE]
 
     def is_damaged(name: str) -> bool:
         file = folder / name
@@ -50,12 +50,7 @@ def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) ->
             return True
         if not thorough and (name in unread or sizes[name] >= LARGE_BYTES):
             return False
-        return _sha256(file) != sums.get(name)
+        return sha256_of_file(file) != sums.get(name)
 
     with ThreadPoolExecutor() as pool:
         return [name for name, damaged in zip(sizes, pool.map(is_damaged, sizes), strict=True) if damaged]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

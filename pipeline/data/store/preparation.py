@@ -14,43 +14,46 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.config import DataConfig, UserError
-from pipeline.data.store.array_file import ArrayFile
-from pipeline.data.store.integrity import write_checksums
-from pipeline.data.intake.candidates import Candidate, name_in
-from pipeline.data.rules import BETWEEN
-from pipeline.data.splits.separation import separated
+from pipeline.config import DataConfig, UserError, identifying_flags
+from pipeline.data.intake import Candidate, name_in
 from pipeline.data.pixels.shard_processes import write_shards
 from pipeline.data.pixels.shards import Shard, written_shards
-from pipeline.data.splits.assignment import SPLITS
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
+from pipeline.data.rule_versions import RuleVersions
+from pipeline.data.rules import BETWEEN
+from pipeline.data.splits import SPLITS, separated
+from pipeline.data.store.array_file import ArrayFile
+from pipeline.data.store.integrity import write_checksums
 
-FORMAT = 4  # raise when the same photos and flags would give other pixels or another manifest
+FORMAT = 4  # of the files; what is in them is said by `rule_versions`
 QUARANTINED = ("path", "label", "reason", "thumbnail")
 SHARDS = "shards"  # the folder of a draft in which they lie until they are joined
 
 
-def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> str:
-    """Return the digest that names the store of these photos and data flags."""
-    options = config.data_config().model_dump(exclude={"data", "exclude"})  # places: what is there counts
+def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> str:
+    """Return the digest that names the store of these photos and data flags, prepared by these rules."""
+    options = identifying_flags(config.data_config(), exclude={"data", "exclude"})  # places: what is there counts
     # Why a file cannot be read is no part of it: systems word that differently.
     photos = [
         (name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
     ]
-    return hashlib.sha256(json.dumps([FORMAT, options, photos], sort_keys=True).encode()).hexdigest()
+    identity = [FORMAT, options, photos, *([rules.changed] if rules.changed else [])]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def write_store(draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+def write_store(
+    draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
+) -> None:
     """Write the whole store into ``draft``, with what an interrupted command has left there already.
 
     Raises:
         UserError: the photos cannot be split into three parts with every class in each.
         OSError: the disk is full, or may not be written.
     """
-    usable, quarantined = _decoded(draft / SHARDS, config, source, candidates)
+    usable, quarantined = _decoded(draft / SHARDS, config, source, candidates, rules)
     class_names = sorted({photo.label for photo in candidates})
     photo_of = _reader(draft / SHARDS, usable, config.image_size)
-    photos, duplicates = separated(usable, lambda place: photo_of(place)["grey"], config)
+    photos, duplicates = separated(usable, lambda place: photo_of(place)["grey"], config, rules)
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
     leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINED)]
@@ -64,18 +67,19 @@ def write_store(draft: Path, config: DataConfig, source: Path, candidates: Seque
     quarantined.to_parquet(draft / "quarantined.parquet")
     duplicates.to_parquet(draft / "duplicates.parquet")
     about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
+    about_store |= {"rules": rules.changed} if rules.changed else {}
     (draft / "store.json").write_text(json.dumps(about_store, indent=2))
     write_checksums(draft, sums)
 
 
 def _decoded(
-    folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]
+    folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write all shards; return the table of the usable photos, with their place in their shard, and of the others."""
     folder.mkdir(exist_ok=True)
     tables: dict[int, pd.DataFrame] = {}
     with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
-        for shard in write_shards(folder, candidates, config):
+        for shard in write_shards(folder, candidates, config, rules.pixels):
             tables[shard.number] = pd.DataFrame(shard.records()).assign(shard=shard.number)
             bar.update(len(tables[shard.number]))
     about = pd.DataFrame(

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from pipeline.data.intake.candidates import name_in
+from pipeline.data.intake import name_in
+from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 from pipeline.data.rules import BETWEEN, RULES, Outcome, outcome_of, rule_of
 from pipeline.data.store.store import Store
-from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 
 TABLE, PAGE = "data_report.csv", "data_report.html"
 OUTCOMES: tuple[Outcome, ...] = ("accepted", "converted", "quarantined", "ignored")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import DataConfig
-from pipeline.data.pixels.decode import BadImage, decode, prepare
+from pipeline.data.pixels import BadImage, decode, prepare
 from pipeline.data.pixels.image_ops import stages
 from pipeline.data.store.store import Store
 
@@ -23,9 +23,15 @@ def stages_of_photos(store: Store, config: DataConfig) -> dict[str, dict[str, np
 
 
 def _stages(store: Store, config: DataConfig, paths: pd.Series[str]) -> dict[str, np.ndarray]:
+    version = store.rule_versions.pixels
     for path in paths:
         try:
-            before = prepare(decode((store.source / path).read_bytes()), config.image_size, config.resize)
+            before = prepare(
+                decode((store.source / path).read_bytes(), config.max_pixels, version),
+                config.image_size,
+                config.resize,
+                version=version,
+            )
         except (OSError, BadImage):  # has gone since it was prepared, or its name is not UTF-8
             continue
         after = {f"{number}. {op}": image for number, (op, image) in enumerate(stages(before, config.image_ops), 1)}

@@ -14,26 +14,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from pipeline.config import DataConfig, UserError
+from pipeline.config import DATA_FOLDER, DataConfig, UserError
+from pipeline.data.intake import (
+    Candidate,
+    Ignored,
+    find_photos,
+    photos_in_table,
+    read_table,
+    with_digests,
+    without_excluded,
+)
+from pipeline.data.pixels import check_ops
+from pipeline.data.rule_versions import HISTORY, RuleVersions
+from pipeline.data.sources import photo_source
+from pipeline.data.splits import SPLITS
 from pipeline.data.store.integrity import damaged_files
-from pipeline.data.intake.digest_cache import with_digests
-from pipeline.data.intake.exclusion import without_excluded
-from pipeline.data.pixels.image_ops import check_ops
-from pipeline.data.intake.candidates import Candidate, Ignored, find_photos, photos_in_table
 from pipeline.data.store.preparation import store_digest, write_store
-from pipeline.data.sources.resolve import photo_source
-from pipeline.data.splits.assignment import SPLITS
-from pipeline.data.intake.tables import read_table
 
-DATA_ROOT = Path("data")
-UNREAD = ("test.npy",)  # by any command that has no need to: not even for its checksum
-DRAFT = ".part"  # what ends the name of a store in the making
-MEMORY = "photo-digests.sqlite"
+HELD_OUT = "test"
+UNREAD = (f"{HELD_OUT}.npy",)  # by any command that has no need to: not even for its checksum
+DRAFT_SUFFIX = ".part"  # of a store in the making
+DIGEST_CACHE = "photo-digests.sqlite"
+
+
+@dataclass(frozen=True)
+class HeldOutPhotos:
+    """The test split: prepared uint8 RGB (n, side, side, 3), class indices (n,), and the manifest's rows."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: pd.DataFrame
+    source: Path
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Ids (n,), equal for near-duplicate photos."""
+        return self.rows["group"].to_numpy()
+
+    @property
+    def files(self) -> list[Path]:
+        """The original photos."""
+        return [self.source / path for path in self.rows["path"]]
 
 
 @dataclass(frozen=True)
@@ -73,10 +100,35 @@ class Store:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the network's outputs."""
-        return tuple(json.loads((self.folder / "store.json").read_text())["class_names"])
+        return tuple(self._description["class_names"])
+
+    @cached_property
+    def rule_versions(self) -> RuleVersions:
+        """The versions of the rules by which it was prepared."""
+        return RuleVersions.of(self._description.get("rules", {}))
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "store.json").read_text()))
 
     def images(self, split: str) -> np.ndarray:
-        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3), opened once."""
+        """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3), opened once; train or validation."""
+        return self._array(_open_to_all(split))
+
+    def labels(self, split: str) -> np.ndarray:
+        """Class indices, int64 of shape (n,), in the order of `images`; train or validation."""
+        return _class_indices(self.rows(split))
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """The manifest of one split, in the order of `images`; train or validation."""
+        return self._rows(_open_to_all(split))
+
+    def held_out_photos(self) -> HeldOutPhotos:
+        """Return the test split, which is for the evaluation of a finished model alone."""
+        rows = self._rows(HELD_OUT)
+        return HeldOutPhotos(self._array(HELD_OUT), _class_indices(rows), rows, self.source)
+
+    def _array(self, split: str) -> np.ndarray:
         if split not in self._opened:
             self._opened[split] = np.load(self.folder / f"{split}.npy", mmap_mode="r")
         return self._opened[split]
@@ -85,12 +137,7 @@ class Store:
     def _opened(self) -> dict[str, np.ndarray]:
         return {}
 
-    def labels(self, split: str) -> np.ndarray:
-        """Class indices, int64 of shape (n,), in the order of `images`."""
-        return self.rows(split)["class_index"].to_numpy(np.int64)
-
-    def rows(self, split: str) -> pd.DataFrame:
-        """The manifest of one split, in the order of `images`."""
+    def _rows(self, split: str) -> pd.DataFrame:
         return self.manifest[self.manifest["split"] == split].sort_values("row").reset_index(drop=True)
 
     def class_counts(self) -> pd.DataFrame:
@@ -99,7 +146,16 @@ class Store:
         return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
 
 
-def is_whole(folder: Path) -> bool:
+def _open_to_all(split: str) -> str:
+    assert split != HELD_OUT, "the test split is read by held_out_photos alone"
+    return split
+
+
+def _class_indices(rows: pd.DataFrame) -> np.ndarray:
+    return rows["class_index"].to_numpy(np.int64)
+
+
+def is_undamaged(folder: Path) -> bool:
     """Return whether a folder of ``prepared`` holds a store without missing or changed files, large ones by size.
 
     Raises OSError if the folder cannot be read.
@@ -107,31 +163,38 @@ def is_whole(folder: Path) -> bool:
     return not damaged_files(folder, thorough=False, unread=UNREAD)
 
 
-def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bool = False) -> Store:
+def prepared_store(
+    config: DataConfig, data_folder: Path = DATA_FOLDER, thorough: bool = False, rules: RuleVersions | None = None
+) -> Store:
     """Return the store for these data flags, making it if there is none yet, or if what there is has been damaged.
 
     Args:
         config: the data flags.
-        data_root: the folder of downloaded and prepared photos.
+        data_folder: the folder of downloaded and prepared photos.
         thorough: compare the checksums of large files and of the test split, too, before they are used again.
+        rules: the versions of the rules to prepare by, such as a model's own; None: those of the store that there is
+            already, or the newest.
 
     Raises:
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
-    source, table = photo_source(config.data, data_root / "raw")
+    source, table = photo_source(config.data, data_folder / "raw")
     found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
     found = without_excluded(found, config.exclude, source)
-    candidates = with_digests(found.photos, data_root / MEMORY)
-    prepared = data_root / "prepared"
-    folder = prepared / store_digest(config, source, candidates)
+    candidates = with_digests(found.photos, data_folder / DIGEST_CACHE)
+    prepared = data_folder / "prepared"
+    wanted = [rules] if rules else list(reversed(HISTORY))
+    folders = {one: prepared / store_digest(config, source, candidates, one) for one in wanted}
+    rules = next((one for one, folder in folders.items() if folder.is_dir()), wanted[0])
+    folder = folders[rules]
     try:
         prepared.mkdir(parents=True, exist_ok=True)
         with FileLock(prepared / f".{folder.name}.lock"):
             damaged = tuple(damaged_files(folder, thorough, UNREAD)) if folder.is_dir() else ()
             if folder.is_dir() and not damaged:
                 return Store(folder, source, reused=True, ignored=tuple(found.ignored))
-            _make(folder, config, source, candidates)
+            _make(folder, config, source, candidates, rules)
     except OSError as error:
         raise UserError(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
@@ -140,20 +203,20 @@ def prepared_store(config: DataConfig, data_root: Path = DATA_ROOT, thorough: bo
     return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(found.ignored))
 
 
-def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate]) -> None:
+def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
     """Write a store beside its place and rename it as the last step; what was there is replaced.
 
     A draft stays where a kill, an interruption or a full disk ended the writing, and the next call goes on with it.
     """
-    draft = folder.with_name(folder.name + DRAFT)
+    draft = folder.with_name(folder.name + DRAFT_SUFFIX)
     draft.mkdir(exist_ok=True)
     try:
-        write_store(draft, config, source, candidates)
+        write_store(draft, config, source, candidates, rules)
     except (OSError, KeyboardInterrupt):
         raise
     except BaseException:
         shutil.rmtree(draft)
         raise
     if folder.is_dir():
-        shutil.rmtree(folder)  # a cache: what is damaged is made anew
+        shutil.rmtree(folder)  # a cache: what is damaged is made again
     draft.replace(folder)

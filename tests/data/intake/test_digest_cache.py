@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.intake import digest_cache as digests
-from pipeline.data.intake.digest_cache import with_digests
 from pipeline.data.intake.candidates import Candidate
+from pipeline.data.intake.digest_cache import with_digests
 
 
 @pytest.fixture

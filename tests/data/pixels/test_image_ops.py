@@ -22,6 +22,7 @@ from pipeline.data.store.stages import stages_of_photos
 from pipeline.data.store.store import prepared_store
 from pipeline.plots import draw_stages
 from pipeline.serving.classifier import ABOUT_FILE, About, Classifier
+from tests.conftest import images_of, rows_of
 
 every_op = pytest.mark.parametrize("name", IMAGE_OPS)
 PROMISED = (
@@ -297,9 +298,9 @@ def test_served_pixels_are_the_stored_ones(name: str, few_photos: Path, tmp_path
     (tmp_path / ABOUT_FILE).write_text(json.dumps(asdict(about)))
     eye = _Eye(tmp_path)
     for split in SPLITS:
-        photos = [(few_photos / path).read_bytes() for path in store.rows(split)["path"]]
+        photos = [(few_photos / path).read_bytes() for path in rows_of(store, split)["path"]]
         assert eye.predict(photos)["error"].isna().all()
-        np.testing.assert_array_equal(eye.seen, store.images(split))
+        np.testing.assert_array_equal(eye.seen, images_of(store, split))
 
 
 def test_the_sheet_shows_a_photo_per_class_before_and_after_each_operation(few_photos: Path, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from pipeline.config import DataConfig, UserError
-from pipeline.data.pixels import shard_processes
-from pipeline.data.intake.digest_cache import with_digests
 from pipeline.data.intake.candidates import find_photos
+from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.pixels import shard_processes
 from pipeline.data.pixels.shards import SHA256, Shard
+from pipeline.data.rule_versions import NEWEST
 from pipeline.data.store.store import Store, prepared_store
+from tests.conftest import images_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +34,7 @@ import signal
 import time
 from pathlib import Path
 
-from pipeline.data import shards
+from pipeline.data.pixels import shards
 
 decode = shards.decode_with_notes
 killed = Path(__file__).with_name("killed")
@@ -49,17 +51,17 @@ def hostile(data, *arguments):
     return decode(data, *arguments)
 
 
-def write_shard(shard, photos, config):
+def write_shard(shard, photos, config, version):
     shards.decode_with_notes = hostile
     shards.DECODE_LIMIT_S = 4.0
-    shards.write_shard(shard, photos, config)
+    shards.write_shard(shard, photos, config, version)
 
 
-def exits(shard, photos, config):
+def exits(shard, photos, config, version):
     os._exit(3)
 
 
-def fills_the_disk(shard, photos, config):
+def fills_the_disk(shard, photos, config, version):
     raise OSError(28, "No space left on device")
 """
 
@@ -112,7 +114,7 @@ def test_a_photo_that_ends_its_process_is_named_and_costs_nothing_else(
     for row in store.manifest.itertuples():
         pixels = cv2.cvtColor(cv2.imread(str(photos / row.path)), cv2.COLOR_BGR2RGB)[:, 2:22]
         expected = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_CUBIC)
-        np.testing.assert_array_equal(store.images(row.split)[row.row], expected)
+        np.testing.assert_array_equal(images_of(store, row.split)[row.row], expected)
 
 
 def test_a_process_that_was_killed_by_chance_is_replaced(
@@ -148,7 +150,7 @@ def test_a_shard_is_whole_if_its_pixels_are_those_of_its_digest(photos: Path, mo
     folder.mkdir()
     found = with_digests(find_photos(photos, ()).photos, photos.parent / "digests.sqlite")
     config = DataConfig(image_size=32)
-    shards = sorted(shard_processes.write_shards(folder, found, config), key=lambda shard: shard.number)
+    shards = sorted(shard_processes.write_shards(folder, found, config, NEWEST.pixels), key=lambda shard: shard.number)
     assert [len(shard.records()) for shard in shards] == [10, 10, 4]
     assert [len(shard.photos(32)) for shard in shards] == [10, 10, 4]
     assert all(SHA256 not in record for shard in shards for record in shard.records())
@@ -158,7 +160,7 @@ def test_a_shard_is_whole_if_its_pixels_are_those_of_its_digest(photos: Path, mo
     assert [Shard(folder, number, "").is_whole() for number in range(3)] == [True, False, False]
     (folder / "00002.jsonl").write_text('{"reason": "", "wid')
     before = [path.stat().st_mtime_ns for path in (shards[0].pixels_file, shards[0].records_file)]
-    list(shard_processes.write_shards(folder, found, config))
+    list(shard_processes.write_shards(folder, found, config, NEWEST.pixels))
     assert shards[1].pixels_file.read_bytes() == content
     assert all(Shard(folder, number, "").is_whole() for number in range(3))
     assert before == [path.stat().st_mtime_ns for path in (shards[0].pixels_file, shards[0].records_file)]
@@ -168,7 +170,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from pipeline.config import DataConfig
-from pipeline.data import shard_processes
+from pipeline.data.pixels import shard_processes
 from pipeline.data.store import prepared_store
 
 shard_processes.PHOTOS_PER_SHARD = 2

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.splits import duplicates
 from pipeline.data.pixels.decode import decode
-from pipeline.data.splits.duplicates import BAND_BITS, MOST_BITS, similar_pairs
 from pipeline.data.pixels.fingerprints import Fingerprint, fingerprint
 from pipeline.data.sources.synthetic import draw_photo
 from pipeline.data.sources.synthetic_kinds import KINDS
+from pipeline.data.splits import duplicates
+from pipeline.data.splits.duplicates import BAND_BITS, MOST_BITS, similar_pairs
 
 
 def _found(images: list[np.ndarray]) -> list[tuple[int, int]]:

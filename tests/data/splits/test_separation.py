@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pipeline.config import DataConfig, UserError
 from pipeline.data.pixels.decode import decode
 from pipeline.data.pixels.fingerprints import fingerprint
-from pipeline.data.splits.separation import separated
-from pipeline.data.splits.assignment import SPLITS
-from pipeline.data.store.store import Store, prepared_store
 from pipeline.data.sources.synthetic import draw_photo
+from pipeline.data.splits.assignment import SPLITS
+from pipeline.data.splits.separation import separated
+from pipeline.data.store.store import Store, prepared_store
+from tests.conftest import images_of
 
 CONFIG = DataConfig(val_fraction=0.3, test_fraction=0.3)
 COLUMNS = ["path", "label", "sha256", "group", "split", "pixels", "phash", "mirrored_phash"]
@@ -130,5 +131,5 @@ def test_a_store_has_groups_and_names_what_is_quarantined(store: Store) -> None:
         ["b/wrong.png", "same picture under two labels (a and b)"],
     ]
     assert store.quarantined["thumbnail"].str.len().min() > 100
-    assert len(rows) == 13 == sum(len(store.images(split)) for split in SPLITS)
+    assert len(rows) == 13 == sum(len(images_of(store, split)) for split in SPLITS)
     assert store.duplicates["kind"].tolist() == ["mirrored", "same pixels", "same pixels"]

@@ -18,12 +18,14 @@ import pandas as pd
 import pytest
 
 from pipeline.config import DataConfig, UserError
-from pipeline.data.store import integrity as checksums, preparation
 from pipeline.data.intake import digest_cache as digests
-from pipeline.data.store import store as store_module
 from pipeline.data.pixels.decode import decode, prepare
 from pipeline.data.splits.assignment import SPLITS
+from pipeline.data.store import integrity as checksums
+from pipeline.data.store import preparation
+from pipeline.data.store import store as store_module
 from pipeline.data.store.store import Store, prepared_store
+from tests.conftest import images_of, rows_of
 
 ROOT = Path(__file__).parents[3]
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (210, 50, 40)}
@@ -76,10 +78,10 @@ def test_the_manifest_has_every_photo_and_the_arrays_its_pixels(photos: Path) ->
     assert store.class_names == ("blue", "green", "red")
     assert sorted(store.manifest["path"]) == sorted(f"{path.parent.name}/{path.name}" for path in photos.rglob("*.*"))
     for split in SPLITS:
-        rows, images = store.rows(split), store.images(split)
+        rows, images = rows_of(store, split), images_of(store, split)
         assert images.shape == (len(rows), SIDE, SIDE, 3)
         assert images.dtype == np.uint8
-        assert [store.class_names[index] for index in store.labels(split)] == rows["label"].tolist()
+        assert [store.class_names[index] for index in rows_of(store, split)["class_index"]] == rows["label"].tolist()
         assert rows["label"].tolist() == [Path(path).parent.name for path in rows["path"]]
         for row, pixels in zip(rows.itertuples(), images, strict=True):
             photo = decode((photos / row.path).read_bytes())
@@ -97,7 +99,7 @@ def test_the_pixels_are_those_of_the_flags(photos: Path) -> None:
 def test_colours_are_red_green_blue(photos: Path) -> None:
     store = _prepared(photos)
     for split in SPLITS:
-        for label, pixels in zip(store.labels(split), store.images(split), strict=True):
+        for label, pixels in zip(rows_of(store, split)["class_index"], images_of(store, split), strict=True):
             np.testing.assert_allclose(pixels.mean(axis=(0, 1)), COLOURS[store.class_names[label]], atol=12)
 
 
@@ -218,7 +220,7 @@ def test_bad_files_are_listed_with_their_reason_and_are_not_in_the_arrays(photos
     expected = {name: reason for name, (_, reason) in BAD_FILES.items()}
     assert reasons == expected | {"red/gone.jpg": "cannot be read (No such file or directory)"}
     assert store.quarantined["label"].tolist() == [path.partition("/")[0] for path in store.quarantined["path"]]
-    assert len(store.manifest) == 54 == sum(len(store.images(split)) for split in SPLITS)
+    assert len(store.manifest) == 54 == sum(len(images_of(store, split)) for split in SPLITS)
     assert not set(store.manifest["path"]) & set(reasons)
 
 
@@ -257,7 +259,7 @@ def test_file_names_that_are_not_utf_8(photos: Path) -> None:
     store = _prepared(photos, val_fraction=0.3, test_fraction=0.3)
     row = store.manifest[store.manifest["path"] == "red/caf\\xe9.jpg"].iloc[0]
     np.testing.assert_array_equal(
-        store.images(row["split"])[row["row"]], prepare(decode(photo.read_bytes()), SIDE, "crop")
+        images_of(store, row["split"])[row["row"]], prepare(decode(photo.read_bytes()), SIDE, "crop")
     )
     assert store.quarantined["path"].tolist() == ["red/bad\\xff.jpg"]
 
@@ -417,7 +419,7 @@ def test_processes_that_prepare_at_once_make_one_store(photos: Path) -> None:
     assert sorted(out.split() for out, _ in answers) == [[store.digest, "False", "18"], [store.digest, "True", "18"]]
     assert store.reused
     assert _stores(photos) == [store.digest]
-    assert sum(len(store.images(split)) for split in SPLITS) == 18
+    assert sum(len(images_of(store, split)) for split in SPLITS) == 18
 
 
 def test_an_empty_folder_is_the_users_mistake(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline.training.checkpoint import Checkpoints, Saved
 from pipeline.config import TrainConfig, UserError
-from pipeline.data.store.store import Store
-from pipeline.processes.interrupts import held_back
+from pipeline.data.store import Store
+from pipeline.processes import hold_interrupts
+from pipeline.training.checkpoint import Checkpoints, Saved
 from pipeline.training.phases import Phase, phases_of
-from pipeline.training.trainer import Epoch, Trainer
+from pipeline.training.trainer import Epoch, Trainer, make_trainer
 
 if TYPE_CHECKING:
     import keras
@@ -101,15 +101,15 @@ def fit(
     """
     phases = phases_of(config)
     trainer, progress = _begun(phases, store, start_from, checkpoints)
-    told = [on_epoch(measured) for measured in progress.epochs]
-    ended = any(told)
+    wants_to_end = [on_epoch(measured) for measured in progress.epochs]
+    ended = any(wants_to_end)
     out_of_patience = partial(progress.is_out_of_patience, config.patience, phases[-1].first)
     while not (ended or progress.epoch > config.epochs or out_of_patience()):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
         _train_epoch(trainer, progress, checkpoints)
         speed = trainer.images(trainer.steps) / progress.seconds
-        measured, probabilities = trainer.judge(progress.epoch, speed)
+        measured, probabilities = trainer.validate(progress.epoch, speed)
         progress.add(measured, trainer.twin.get_weights(), probabilities)
         ended = bool(on_epoch(measured))
     return progress.result(trainer)
@@ -120,7 +120,7 @@ def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints
     before, first_step = progress.seconds, progress.steps_done
     trainer.prepare(progress.epoch)
 
-    with held_back() as interrupted:
+    with hold_interrupts() as interrupted:
 
         def after_step(done: int, seconds: float) -> None:
             progress.steps_done, progress.seconds = done, before + seconds
@@ -159,7 +159,7 @@ def _begun(
     """Return the trainer and the progress of a training at its start, or where it was saved."""
     saved = checkpoints.load() if checkpoints else None
     progress = _progress_of(saved) if saved else _Progress()
-    trainer = Trainer(_phase_at(phases, progress.epoch), store, start_from)
+    trainer = make_trainer(_phase_at(phases, progress.epoch), store, start_from)
     if saved:
         if (begun_in := saved.progress["precision"]) != trainer.precision:  # another is measured to be faster by now
             raise UserError(
@@ -185,8 +185,8 @@ def _next_trainer(
 ) -> Trainer:
     """Return what trains the next phase, with the weights that the phase before ended with."""
     progress.best_weights = trainer.classifier(progress.best_weights).get_weights()  # until now perhaps of a head
-    weights, state = trainer.classifier(trainer.weights_to_judge()).get_weights(), trainer.state()
-    successor = Trainer(phase, store, start_from, weights)
+    weights, state = trainer.classifier(trainer.weights_to_validate()).get_weights(), trainer.state()
+    successor = make_trainer(phase, store, start_from, weights)
     if phase.config == trainer.phase.config:  # and so its optimizer goes on
         successor.restore(state)
     return successor

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.config import OptimizerName, TrainConfig
-from pipeline.training.batches import TrainingBatches
 from pipeline.data.pixels.decode import decode, prepare
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
 from pipeline.models.builder import build_classifier
+from pipeline.training.batches import TrainingBatches
+from pipeline.training.loop import FitResult, fit
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.trainer import Diverged, Epoch
-from pipeline.training.fit import FitResult, fit
 
 FIT_IN_A_PROCESS = """
 import json, sys

@@ -1,0 +1,125 @@
+"""The whole ablation: every training of the plan, by worker processes, and what their accuracies say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+import pandas as pd
+
+from pipeline import plots, tracking
+from pipeline.ablation import effects
+from pipeline.ablation.effects import Measured
+from pipeline.ablation.plan import Cell, planned
+from pipeline.config import AblateConfig, UserError
+from pipeline.data.store import Store, prepared_store
+from pipeline.experiment import log_store, open_store, tracked_fit, training_key
+from pipeline.processes import preload, run_tasks
+from pipeline.training import Diverged, Epoch
+
+ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
+ROUNDS = 3  # how often a training whose process is killed is given to another
+SHOWN_FACTORS = 4  # in the run's name
+
+
+def run_ablation(config: AblateConfig) -> None:
+    """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
+    cells = planned(config)
+    if not config.ray_address:
+        preload("pipeline.experiment.preload")
+    tracking.connect(many_machines=config.many_machines)
+    with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
+        store = _opened_stores(cells)
+        known = finished_cells(config, cells, parent)
+        print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
+        measured = _train(config, cells, known, parent)
+        _log_comparison(measured, len(store.labels("validation")))
+
+
+def _name(cells: Sequence[Cell]) -> str:
+    factors = list(dict.fromkeys(setting.factor for cell in cells for setting in cell.settings))
+    more = len(factors) - SHOWN_FACTORS
+    return f"ablate {', '.join(factors[:SHOWN_FACTORS])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _opened_stores(cells: Sequence[Cell]) -> Store:
+    """Prepare all photos here, where it shows its progress, and not in every worker; return those of the base."""
+    base, *_ = [open_store(data) for data in dict.fromkeys(cell.training.data_config() for cell in cells)]
+    log_store(base, with_pictures=True)
+    return base
+
+
+def _train(config: AblateConfig, cells: Sequence[Cell], known: Sequence[Measured], parent: str) -> list[Measured]:
+    """Return what came of every cell; one whose process dies is given to another."""
+    measured = {run.place: run for run in known}
+    for _ in range(ROUNDS):
+        jobs = [(config, parent, cell) for cell in cells if cell.place not in measured]
+        for outcome in run_tasks(train_cell, jobs, config.workers, config.ray_address, config.devices):
+            if outcome.kind == tracking.StoreGone.__name__:
+                raise tracking.StoreGone(outcome.error)
+            if outcome.kind == "ProcessExpired":
+                print(f"a training failed: {outcome.error}", flush=True)
+            elif outcome.error:
+                raise UserError(f"a training failed: {outcome.error} (what is finished is kept for the same command)")
+            else:
+                measured[outcome.value.place] = outcome.value
+                print(f"[{len(measured)}/{len(cells)}] {outcome.value}", flush=True)
+        if len(measured) == len(cells):
+            return [measured[cell.place] for cell in cells]
+    raise UserError(f"every training must end, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
+
+
+def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
+    """Log and print what the accuracies say."""
+    base = [run for run in measured if not run.settings and not math.isnan(run.val_accuracy)]
+    if not base:
+        raise UserError("the base must train, got that it diverged with every seed (try a tenth of its learning_rate)")
+    accuracy = fmean(run.val_accuracy for run in base)
+    title = f"Ablation: base {100 * accuracy:.1f} % of {val_photos} validation photos, seeds: {len(base)}"
+    differences = effects.paired_differences(measured)
+    table = effects.difference_table(differences, val_photos)
+    said = effects.sentences(table)
+    runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
+    tracking.log_table(runs, "ablation_runs.csv")
+    tracking.log_table(differences, "ablation_differences.csv")
+    tracking.log_table(table, "ablation.csv")
+    tracking.log_figure(plots.draw_ablation(table, differences, title), "ablation.png")
+    tracking.log_text("\n".join([f"# {title}", "", *(f"- {line}" for line in said), "", effects.CAVEAT]), "ablation.md")
+    tracking.log_metrics({"base_val_accuracy": accuracy})
+    tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
+    print("\n".join([title, *said, effects.CAVEAT]), flush=True)
+
+
+def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:
+    """Return what an earlier, unfinished run of the same ablation has measured; these runs go under ``parent``."""
+    if config.resume == "never":
+        return []
+    known = tracking.adopt_children(ABLATION, training_key(config), parent)
+    digests = {cell.training.data_config(): "" for cell in cells}
+    for data in digests if known else ():
+        digests[data] = prepared_store(data).digest
+    return [
+        Measured(*cell.place, child.metrics["best_val_accuracy"], child.metrics["images_per_second"], child.run_id)
+        for cell in cells
+        if (child := known.get(training_key(cell.training)))
+        if child.tags["data_digest"] == digests[cell.training.data_config()]
+    ]
+
+
+def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
+    """Train a cell in a run of its own under the run ``parent``; nothing of its model is kept."""
+    wanted = cell.training
+    tags = {ABLATION: training_key(config), SETTINGS: cell.name, SEED: str(wanted.seed)}
+    tags |= {"factor": " ".join(setting.factor for setting in cell.settings) or "base"}
+    tags |= {"value": " ".join(setting.label for setting in cell.settings)}
+    name = f"{cell.name} seed={wanted.seed}"
+    try:
+        with tracking.run("ablate", name, wanted, tags, parent, training_key(wanted)) as run_id:
+            store = prepared_store(wanted)
+            log_store(store)
+            epochs: list[Epoch] = []
+            best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
+            return Measured(*cell.place, best.val_accuracy, epochs[-1].images_per_second, run_id)
+    except Diverged:  # which says something of the setting; its run says it, too
+        return Measured(*cell.place, math.nan, math.nan, run_id)

@@ -1,0 +1,124 @@
+"""One config per command: it joins the groups of flags that the command needs, and checks the rules between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from pipeline.config.ablation_flags import AblationConfig
+from pipeline.config.base import Config
+from pipeline.config.data_flags import DataConfig, IntakeConfig, RecipeConfig
+from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
+from pipeline.config.search_flags import SearchConfig, WorkersConfig
+from pipeline.config.serving_flags import (
+    AddressConfig,
+    ExportFormatsConfig,
+    LimitsConfig,
+    ModelConfig,
+    ModelDataConfig,
+    ModelPhotosConfig,
+    PredictionConfig,
+    RegistryConfig,
+    ServedModelConfig,
+    SuspectConfig,
+)
+from pipeline.config.training_flags import StructureConfig, TrainingConfig
+
+
+class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
+    """A training and its photos."""
+
+    @model_validator(mode="after")
+    def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
+        if self.width != 1 and self.weights != "none" and not self.weights.startswith("models:/"):
+            raise ValueError(f"width must be 1 with weights={self.weights}, got {self.width:g} (or try weights=none)")
+        return self
+
+    @model_validator(mode="after")
+    def _begins_smaller(self) -> PhotoTrainingConfig:
+        if self.start_size > self.image_size:
+            raise ValueError(
+                f"start_size must be at most image_size, got {self.start_size} for {self.image_size} (try start_size=0)"
+            )
+        return self
+
+
+class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
+    """Check, split and decode the photos once."""
+
+
+class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
+    """Train one model with one config and register its best epoch."""
+
+
+class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):
+    """Search learning rate, decay, optimizer and variant; register the winner as challenger."""
+
+    @model_validator(mode="after")
+    def _machines_share_the_study(self) -> TuneConfig:
+        if self.many_machines and self.storage.startswith("sqlite"):
+            raise ValueError(
+                f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
+                f"ray_address={self.ray_address}: SQLite is a file of one machine "
+                "(storage=postgresql://USER@HOST/DATABASE and pip install '.[postgres]')"
+            )
+        return self
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return what one training of this search gets, with ``changes`` checked like flags."""
+        return train_config_of(self, changes)
+
+
+class MainConfig(TuneConfig, PromotionConfig):
+    """preprocess, then tune, then evaluate."""
+
+
+class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersConfig, RegistryConfig):
+    """Change one factor at a time and compare with the base."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return the base training with ``changes`` checked like flags."""
+        return train_config_of(self, changes)
+
+
+class EvaluateConfig(ModelConfig, ModelDataConfig, ReportConfig, PromotionConfig):
+    """Report on a registered model's test photos; make it champion if it is proven better."""
+
+
+class RollbackConfig(RegistryConfig):
+    """Make the champion before the present one champion again."""
+
+
+class PredictConfig(PredictionConfig, ModelConfig):
+    """Classify photos with a registered model and write a CSV."""
+
+
+class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
+    """Serve a registered model over HTTP, with limits to what a request may cost."""
+
+
+class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
+    """Try a registered model in the browser: drop a photo, see what it makes of it."""
+
+
+class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
+    """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
+
+
+class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
+    """Find labels that are probably wrong, by cross-validation on a pre-trained backbone's features."""
+
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """Return a training on the same photos from the same weights, with ``changes`` checked like flags."""
+        shared = self.model_dump(include=set(TrainConfig.model_fields))
+        return TrainConfig(**shared | changes)
+
+
+class DoctorConfig(Config):
+    """Check the machine and what stopped processes left; repair what loses nothing."""
+
+
+def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:
+    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated."""
+    return TrainConfig(**{name: getattr(config, name) for name in TrainConfig.model_fields} | changes)

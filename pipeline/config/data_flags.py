@@ -1,0 +1,67 @@
+"""The flags that say which photos a command reads, how they are split, and how they become pixels."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.base import MAX_PIXELS, MOST_PIXELS, Config, Names, Resize, check_image_size
+
+
+class RecipeConfig(Config):
+    """Flags by the name of a recipe."""
+
+    recipe: str = Field(
+        "",
+        description="Name of a recipe (see pipeline/recipes) or a .yaml file, whose flags take the place of defaults; "
+        "a flag overrides it with any value but its default.",
+    )
+
+
+class DataConfig(Config):
+    """Which photos, how they are split, and how they become pixels."""
+
+    data: str = Field(
+        "flower_photos",
+        min_length=1,
+        description="flower_photos, flower_photos_notebook (split as a published notebook did), synthetic, a folder of "
+        "class folders, an archive, a table, or an MLflow artifact.",
+    )
+    classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
+    exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
+    image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
+    resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
+    image_ops: Names = Field(
+        (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/image_ops.py)."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
+    )
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
+    split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
+
+    @field_validator("image_size")
+    @classmethod
+    def _whole_strides(cls, size: int) -> int:
+        return check_image_size("image_size", size)
+
+    @model_validator(mode="after")
+    def _leave_training_photos(self) -> DataConfig:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                "val_fraction + test_fraction must be below 1, "
+                f"got {self.val_fraction} + {self.test_fraction} (try 0.1 and 0.1)"
+            )
+        return self
+
+    def data_config(self) -> DataConfig:
+        """Return the data flags alone, whatever config they are part of."""
+        return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
+
+
+class IntakeConfig(Config):
+    """What becomes of a data set with photos that cannot be used."""
+
+    strict: bool = Field(
+        False, description="End with exit code 2, before anything is trained, if a photo is quarantined."
+    )

@@ -1,0 +1,45 @@
+"""The command ``export``: a registered model in other formats, in a run that the model's version points at."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline import tracking
+from pipeline.config import ExportConfig
+from pipeline.experiment.photos import open_model_photos
+from pipeline.serving import ABOUT_FILE, Classifier
+from pipeline.serving.exports import check_formats, export
+from pipeline.tracking import registry
+
+COMPARED_PHOTOS = 64  # on which model and export must agree
+
+
+def run_export(config: ExportConfig) -> None:
+    """Write each format, compare, and log the files in a run that the model's version points at."""
+    check_formats(config.formats)
+    tracking.connect()
+    with tracking.run("export", f"export {config.model_uri}", config), tempfile.TemporaryDirectory() as scratch:
+        folder, version = registry.fetch_model(config.model_uri)
+        classifier = Classifier(folder)
+        store = open_model_photos(classifier.about, {"data": config.data})
+        images = store.images("validation")[:COMPARED_PHOTOS]
+        rows = []
+        for name in tqdm(config.formats, unit="format", disable=None):
+            file, difference = export(classifier, name, Path(scratch), images)
+            address = tracking.log_file(file, "exports")
+            rows.append((name, address, file.stat().st_size, difference))
+            if version:
+                registry.tag_version(version, {f"export_{name}": address})
+        table = pd.DataFrame(rows, columns=["format", "address", "bytes", "greatest_difference"])
+        tracking.log_table(table, "exports.json")
+        tracking.log_file(folder / ABOUT_FILE, "exports")
+        tracking.set_tags({"model_version": version.number, "model_name": version.name} if version else {})
+    for row in table.itertuples():
+        print(
+            f"{row.format}: {row.bytes / 2**20:.1f} MiB, probabilities of {len(images)} photos differ by at most "
+            f"{row.greatest_difference:.1g}: {row.address}"
+        )

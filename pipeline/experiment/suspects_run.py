@@ -1,0 +1,55 @@
+"""The command ``suspects``: which labels of training and validation photos are probably wrong; nothing is dropped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipeline import tracking
+from pipeline.config import SuspectsConfig, UserError
+from pipeline.data.store import Store
+from pipeline.experiment import label_suspects, review
+from pipeline.experiment.photos import log_store, open_store
+from pipeline.experiment.training_run import saved_weights
+from pipeline.models.backend import load_backend
+from pipeline.models.builder import build_classifier
+from pipeline.models.saved import load_classifier
+from pipeline.training import FeatureCache
+
+JUDGED_SPLITS = ("train", "validation")  # nobody looks at a test photo before evaluate has
+
+
+def run_suspects(config: SuspectsConfig) -> None:
+    """Cross-validate a linear classifier on the features of a pre-trained backbone, and log what it doubts."""
+    if not label_suspects.can_find_suspects():
+        raise UserError(label_suspects.MISSING_EXTRA)
+    if config.weights == "none":
+        raise UserError(
+            "suspects needs a backbone that has learned something, got weights=none (try weights=imagenet with "
+            "variant=resnet50_vd, or weights=models:/flower-classifier@challenger)"
+        )
+    tracking.connect()
+    with tracking.run("suspects", f"suspects {config.data}", config):
+        store = open_store(config)
+        log_store(store)
+        rows = pd.concat([store.rows(split) for split in JUDGED_SPLITS], ignore_index=True)
+        labels = np.concatenate([store.labels(split) for split in JUDGED_SPLITS])
+        probabilities = label_suspects.cross_validated(
+            _features(store, config), labels, rows["group"].tolist(), config.folds, config.seed
+        )
+        accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        tracking.log_metrics({"cross_validated_accuracy": accuracy})
+        found = label_suspects.suspect_table(rows["path"].tolist(), labels, probabilities, store.class_names)
+        line = review.log_suspect_table(store, found, f"{len(rows)} photos")
+    print(f"cross-validated accuracy {accuracy:.4f} in {config.folds} folds\n{line}", flush=True)
+
+
+def _features(store: Store, config: SuspectsConfig) -> np.ndarray:
+    load_backend()
+    wanted = config.train_config(freeze_backbone=True, augment="none")
+    file = saved_weights(wanted)
+    saved = load_classifier(file) if file else None
+    cache = FeatureCache(
+        lambda: build_classifier(wanted, len(store.class_names), start_from=saved), store, wanted, start_from=file
+    )
+    return np.concatenate([cache.training(1), cache.validation()])

@@ -1,0 +1,149 @@
+"""The command ``evaluate``: the only reader of the test split, and the gate before champion."""
+
+from __future__ import annotations
+
+from pipeline import evaluation, plots, tracking
+from pipeline.config import DataConfig, EvaluateConfig, UserError
+from pipeline.data.store import HeldOutPhotos
+from pipeline.experiment import data_config_of, log_store, open_model_photos
+from pipeline.promotion.assessment import Assessment, assess
+from pipeline.promotion.decision import Decision, carry_out, decide
+from pipeline.promotion.model_card import evaluation_card
+from pipeline.report import EvaluationReport, evaluation_report
+from pipeline.serving import About, Classifier
+from pipeline.tracking import registry
+from pipeline.tracking.registry import FetchedModel, Version
+
+PLACES = ("data", "exclude")  # what is there must be the same, not where it is
+
+
+def run_evaluation(config: EvaluateConfig) -> None:
+    """Report on a model's test photos; make it champion if it is proven better than the present one."""
+    tracking.connect()
+    with tracking.run("evaluate", f"evaluate {config.model_uri}", config):
+        model = registry.fetch_model(config.model_uri)  # what an alias means is found out here, once
+        classifier = Classifier(model.folder)
+        _check_flags(config, classifier.about)
+        places = {name: getattr(config, name) for name in PLACES}
+        store = open_model_photos(classifier.about, places, thorough=True)
+        log_store(store, context="testing")
+        if model.version:
+            _name_run(model.version)
+        photos = store.held_out_photos()
+        assessment = assess(classifier, model.folder, photos, config.corruption_photos)
+        _log(assessment, classifier.about)
+        print(f"test: {len(photos.labels)} photos, {assessment.summary}", flush=True)
+        print(assessment.tables["per_class.json"].round(3).to_string(), flush=True)
+        data = config.data or data_config_of(classifier.about).data
+        decision = _decide(config, model.version, classifier.about, photos, assessment, data)
+        _publish(config.model_uri, model, classifier.about, photos, assessment, decision)
+
+
+def _check_flags(config: EvaluateConfig, about: About) -> None:
+    """Raise UserError if a data flag was given that is not the model's, but for the places of its photos."""
+    own = data_config_of(about)
+    for name in DataConfig.model_fields:
+        given = getattr(config, name, None)
+        if name not in PLACES and given is not None and given != getattr(own, name):
+            raise UserError(
+                f"{name} must be the model's, {getattr(own, name)!r}, got {given!r} (leave the flag out: pixels "
+                "and split belong to the model, and another split would test on photos that it was trained on)"
+            )
+
+
+def _name_run(version: Version) -> None:
+    """Name the run after the version, and count that the test split is read."""
+    reads = registry.count_test_read(version)
+    tracking.rename(f"evaluate {version.name} version {version.number}")
+    tracking.set_tags({"model_version": version.number, "model_name": version.name})
+    tracking.log_metrics({"test_reads": float(reads)})
+    print(f"the test split is read for the {reads}. time for {version.name}", flush=True)
+
+
+def _log(assessment: Assessment, about: About) -> None:
+    """Log the contract's metrics, tables and pictures of the test split."""
+    tracking.log_metrics({f"test_{name}": value for name, value in assessment.metrics.items()})
+    tracking.log_metrics({f"model_{name}": value for name, value in assessment.cost.items()})
+    tracking.log_metrics({"temperature": about.temperature})
+    tracking.log_json(assessment.cost, "cost.json")
+    for file, table in assessment.tables.items():
+        tracking.log_table(table, file)
+    for file, figure in assessment.figures.items():
+        tracking.log_figure(figure, file)
+
+
+def _decide(
+    config: EvaluateConfig,
+    version: Version | None,
+    about: About,
+    photos: HeldOutPhotos,
+    assessment: Assessment,
+    data: str,
+) -> Decision:
+    """Compare with the champion, promote if that is earned, and log both."""
+    if version is None:
+        return Decision(False, "it is no version of a registered model")
+    decision = decide(config, version, about, photos, assessment.probabilities, data)
+    _log_difference(version, about, photos, assessment, decision)
+    decision = carry_out(decision, version, about, photos, assessment.probabilities, tracking.environment())
+    tracking.log_json(decision.as_json(), "promotion.json")
+    tracking.set_tags({"promoted": str(decision.promoted).lower(), "promotion_reason": decision.reason})
+    print(f"{version.name} version {version.number} {decision.description}", flush=True)
+    return decision
+
+
+def _log_difference(
+    version: Version, about: About, photos: HeldOutPhotos, assessment: Assessment, decision: Decision
+) -> None:
+    """Log what differs from the champion, where there is one that could be compared."""
+    if decision.champion is None or decision.comparison is None or decision.champion_probabilities is None:
+        return
+    before = evaluation.confusion_table(
+        photos.labels, decision.champion_probabilities.argmax(axis=1), about.class_names
+    )
+    difference = evaluation.confusion_difference(assessment.tables["confusion_matrix.json"], before)
+    title = f"Version {version.number} minus champion, version {decision.champion.number}: photos in each cell"
+    figure = plots.draw_confusion_difference(difference, title)
+    assessment.figures["confusion_difference.png"] = figure
+    tracking.log_table(difference, "confusion_difference.json")
+    tracking.log_figure(figure, "confusion_difference.png")
+    tracking.log_metrics(
+        {"champion_difference": decision.comparison.difference, "champion_p_value": decision.comparison.p_value}
+    )
+
+
+def _publish(
+    model_uri: str,
+    model: FetchedModel,
+    about: About,
+    photos: HeldOutPhotos,
+    assessment: Assessment,
+    decision: Decision,
+) -> None:
+    """Write the page that shows all, and the model card: also as the run's note and the version's description."""
+    version = model.version
+    name = f"{version.name} version {version.number}" if version else model_uri
+    report = EvaluationReport(
+        title=f"{name} on {len(photos.labels)} test photos",
+        metrics=assessment.metrics,
+        predictions=assessment.tables["predictions.csv"],
+        images=photos.images,
+        class_names=about.class_names,
+        figures={file.removesuffix(".png"): figure for file, figure in assessment.figures.items()},
+        tables={"metrics": assessment.tables["metrics.csv"]},
+        answer=[f"This version {decision.description}."],
+        facts={
+            "Parameters": f"{assessment.cost['parameters']:,.0f}",
+            "GFLOPs a photo": f"{assessment.cost['gflops']:.2f}",
+            "Milliseconds a photo": f"{assessment.cost['latency_ms']:.1f}",
+            **tracking.run_facts(),
+        },
+    )
+    tracking.log_text(evaluation_report(report), "report.html")
+    uri = version.uri if version else model_uri
+    card = evaluation_card(uri, about, assessment, decision.description, *tracking.open_run())
+    tracking.log_text(card, "model_card.md")
+    tracking.set_note(card)
+    if version:
+        registry.set_description(version, card)
+        registry.tag_version(version, {"test_accuracy": f"{assessment.metrics['accuracy']:.4f}"})

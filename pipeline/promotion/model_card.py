@@ -1,0 +1,90 @@
+"""The card of an evaluated model: what it is, how good, how sure, how to load it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pipeline.experiment import render_card
+from pipeline.promotion.assessment import Assessment
+from pipeline.serving import About
+
+MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
+SHOWN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
+
+_EVALUATION = """\
+**{{ summary }}** on {{ photos }} test photos that no training and no choice has seen.
+
+![Confusion matrix]({{ picture("confusion_matrix.png") }})
+
+### Model
+
+{{ model(about) }}
+{{ "{:,.0f}".format(cost.parameters) }} parameters, {{ "%.1f" % cost.size_mb }} MB, {{ "%.2f" % cost.gflops }} GFLOPs
+and {{ "%.1f" % cost.latency_ms }} ms a photo (median, without decoding, on the machine that evaluated it).
+
+### Test photos
+
+| metric | value | 95 % interval |
+|---|---|---|
+{% for name, row in metrics -%}
+| {{ name }} | {{ "%.3f" % row["value"] }} | {{ "%.3f" % row["low"] }} to {{ "%.3f" % row["high"] }} |
+{% endfor %}
+| class | photos | precision | recall | recall's 95 % interval |
+|---|---|---|---|---|
+{% for name, row in classes -%}
+| {{ name }} | {{ row["support"] }} | {{ "%.2f" % row["precision"] }} | {{ "%.2f" % row["recall"] }}
+{#- #} | {{ "%.2f" % row["low"] }} to {{ "%.2f" % row["high"] }} |
+{% endfor %}
+Probabilities are calibrated with the temperature {{ "%.2f" % about.temperature }}, fitted on validation photos: the
+expected calibration error is {{ "%.3f" % ece }}, and was {{ "%.3f" % ece_before }} without it.
+Refusing the least sure photos, {{ "%.0f" % (100 * coverage) }} % of them can be answered with 95 % right.
+{% if worst -%}
+Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * accuracy) }} % right on average)
+{{- ", " if not loop.last else "." }}{% endfor %}
+{% endif %}
+### Promotion
+
+This version {{ promotion }}.
+
+### Use
+
+{{ loading(uri) }}
+
+All pictures and tables: [the evaluation's run]({{ run_link }}).
+"""
+
+
+def evaluation_card(
+    uri: str, about: About, assessment: Assessment, promotion: str, experiment_id: str, run_id: str
+) -> str:
+    """Return the model card of an evaluated model: what it is, how good, how sure, how to load it.
+
+    ``promotion`` says whether it became champion, and why.
+    """
+    per_class = assessment.tables["per_class.json"].iloc[:MOST_CLASSES]
+    recalls = assessment.intervals.loc[[f"recall {name}" for name in per_class.index], ["low", "high"]]
+    classes = per_class.join(recalls.set_axis(per_class.index))
+    return render_card(
+        _EVALUATION,
+        experiment_id,
+        run_id,
+        about=about,
+        summary=assessment.summary,
+        photos=int(assessment.tables["per_class.json"]["support"].sum()),
+        cost=assessment.cost,
+        metrics=list(assessment.intervals.loc[list(SHOWN_METRICS)].iterrows()),
+        classes=list(classes.astype({"support": object}).iterrows()),
+        ece=assessment.metrics["ece"],
+        ece_before=assessment.metrics["ece_uncalibrated"],
+        coverage=assessment.metrics["coverage_at_95"],
+        worst=_worst(assessment.tables.get("corruptions.csv")),
+        promotion=promotion,
+        uri=uri,
+    )
+
+
+def _worst(corruptions: pd.DataFrame | None, count: int = 2) -> list[tuple[str, float]]:
+    if corruptions is None:
+        return []
+    means = corruptions[corruptions["strength"] > 0].groupby("corruption")["accuracy"].mean()
+    return [(str(name), float(accuracy)) for name, accuracy in means.nsmallest(count).items()]

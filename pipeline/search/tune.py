@@ -1,0 +1,222 @@
+"""The whole search: trials, confirmations of the best few with fresh seeds, and the winner registered as challenger."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from optuna.study import Study
+
+from pipeline import tracking
+from pipeline.config import TuneConfig, UserError
+from pipeline.data.store import Store
+from pipeline.experiment import (
+    MISSING_EXTRA,
+    can_find_suspects,
+    log_store,
+    open_store,
+    print_model,
+    training_key,
+)
+from pipeline.models.variants import VARIANTS
+from pipeline.processes import preload
+from pipeline.report import SearchReport, interactive_page, search_report
+from pipeline.search import confirmations, trials
+from pipeline.search import study as studies
+from pipeline.search.confirmations import Confirmation, Retraining, Winner
+from pipeline.search.dispatch import run_missing
+from pipeline.search.progress import ReportLine, show_progress, summary_line, trial_line
+from pipeline.search.recovery import settle_trials, start_lock
+from pipeline.search.search_card import search_card
+from pipeline.search.space import Space, at_border
+from pipeline.search.space_file import space_of, unsearched, with_space_read
+from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
+from pipeline.tracking import registry
+from pipeline.tracking.registry import Version
+
+
+def preload_trials(config: TuneConfig) -> None:
+    """Begin to import what trials need, before anything else starts processes, which trials would then fork from."""
+    if not config.ray_address:
+        preload("pipeline.search.preload")
+
+
+def run_search(config: TuneConfig) -> None:
+    """Run the search to its end and register the winner."""
+    config = _with_known_weights(with_space_read(config))
+    space = space_of(config)
+    preload_trials(config)
+    tracking.connect(many_machines=config.many_machines)
+    name = f"tune {config.data}, {config.n_trials} trials"
+    with tracking.run("tune", name, config, training=training_key(config)) as parent:
+        store = open_store(config)
+        log_store(store, with_pictures=True)
+        study = studies.open_study(config, store.digest)
+        tracking.set_tags({tracking.STUDY: study.study_name})
+        tracking.log_text(yaml.safe_dump(space.as_data(), sort_keys=False), "space.yaml")
+        with show_progress(study, config) as report_line:
+            _prepare(study, config, space, report_line)
+            try:
+                _run_trials(study, config, parent, report_line)
+                retrained = _retrain(study, config, parent, report_line)
+            except KeyboardInterrupt:
+                report_line(f"interrupted: {summary_line(study, config)} (the same command goes on)")
+                raise
+            tracking.connect()  # marks the runs of processes that died meanwhile
+            tracking.end_below(parent)
+            winner = _log_winner(study, retrained, report_line)
+        version = registry.register(winner.model_uri, config.model_name)
+        figures = _log_search(study, winner)
+        _name_borders(study.trials[winner.trial].params, space)
+        _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
+    print("doubtful labels, by the winner: label_suspects.csv of the run" if can_find_suspects() else MISSING_EXTRA)
+    print_model(version)
+
+
+def _with_known_weights(config: TuneConfig) -> TuneConfig:
+    """Leave out the variants that nobody has trained on ImageNet, where the search is to start from such weights."""
+    known = tuple(name for name in config.variants if config.weights != "imagenet" or VARIANTS[name].imagenet_preset)
+    if not known:
+        with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
+        raise UserError(
+            f"weights=imagenet needs a variant that has them ({with_weights}), got variants={','.join(config.variants)}"
+        )
+    for name in set(config.variants).difference(known):
+        print(f"variant {name} is not tried: it has no ImageNet weights", flush=True)
+    return config.model_copy(update={"variants": known})
+
+
+def _prepare(study: Study, config: TuneConfig, space: Space, report_line: ReportLine) -> None:
+    with start_lock(study, config.storage):
+        for trial in settle_trials(study, tracking.close):
+            report_line(
+                f"trial {trial.number} was running in a process that is gone; it is settled, or another goes on"
+            )
+    for flag, (value, searched) in unsearched(config, space).items():
+        report_line(f"{flag}={value} is not tried: the search is over {', '.join(map(str, searched))}")
+    goal = studies.trial_goal(config)
+    if goal < config.n_trials:
+        report_line(f"the space has {goal} points, each is tried once: n_trials={config.n_trials} is too many")
+    finished, _, _ = studies.trial_counts(study)
+    report_line(f"study {study.study_name}: {finished} of {goal} trials are finished")
+
+
+def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> None:
+    """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
+    deadline = time.time() + config.timeout_s if config.timeout_s else math.inf
+
+    def missing() -> list[tuple[object, ...]] | None:
+        finished, running, _ = studies.trial_counts(study)
+        if finished >= studies.trial_goal(config):
+            return None
+        return [(config, parent, deadline, number) for number in range(studies.trial_goal(config) - finished - running)]
+
+    def on_ended(ended: trials.EndedTrial) -> None:
+        report_line(trial_line(ended, study, config))
+
+    if not run_missing(trials.run_trial, missing, on_ended, study, config, report_line, deadline):
+        tracking.heal()  # a process that did not end in time could not close its run
+        where = summary_line(study, config)
+        report_line(
+            f"time is up after {config.timeout_s:g} s: {where}; what was running is kept (the same command goes on)"
+        )
+        tracking.set_tags({tracking.STOPPED: "true"})
+
+
+def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> dict[Retraining, Confirmation]:
+    """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again."""
+    wanted = [*confirmations.to_confirm(config, study), *confirmations.to_audit(config, study)]
+    if not wanted:
+        return {}
+
+    def missing() -> list[tuple[object, ...]] | None:
+        ended = confirmations.ended_retrainings(config, study, wanted)
+        return [(config, parent, retraining) for retraining in wanted if retraining not in ended] or None
+
+    def on_ended(ended: trials.EndedTrial) -> None:
+        report_line(f"{ended.name}: val_accuracy {ended.best.val_accuracy:.4f}")
+
+    second = studies.open_second_study(config, study)
+    run_missing(confirmations.retrain, missing, on_ended, second, config, report_line)
+    return confirmations.ended_retrainings(config, study, wanted)
+
+
+def _log_winner(study: Study, retrained: dict[Retraining, Confirmation], report_line: ReportLine) -> Winner:
+    """Log and print who won, by how much that is to be trusted, and what pruning has cost."""
+    confirmed = confirmations.confirmations_of(retrained)
+    audited = [done for wanted, done in retrained.items() if wanted.stage == confirmations.AUDIT]
+    winner = confirmations.pick_winner(study, confirmed)
+    metrics = {
+        "best_val_accuracy": studies.ranked(study)[0].value or 0.0,
+        "confirmed_val_accuracy": winner.val_accuracy,
+        "confirmed_val_accuracy_sd": winner.spread,
+        "confirmed_seeds": float(winner.seeds),
+    }
+    if audited:
+        metrics["prune_regret"] = confirmations.prune_regret(study, audited)
+        report_line(confirmations.describe_audit(study, audited))
+    tracking.log_metrics(metrics)
+    tracking.log_table(confirmations.retraining_table(study, retrained), "confirmations.csv")
+    tracking.set_tags({"best_trial": str(winner.trial), "model_uri": winner.model_uri})
+    report_line(f"winner: trial {winner.trial}, val_accuracy {winner.description}")
+    return winner
+
+
+def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
+    table = trial_table(study)
+    tracking.log_table(table, "trials.csv")
+    figures = draw_study(study)
+    for name, figure in figures.items():
+        tracking.log_figure(figure, name)
+    tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
+    states = table["state"].value_counts().to_dict()
+    won = (winner.trial, winner.val_accuracy, winner.seeds, states, winner.run_id)
+    tracking.set_note(search_card(*won, *tracking.open_run()))
+    return figures
+
+
+def _name_borders(params: Mapping[str, object], space: Space) -> None:
+    """Call out what of the winner lies on the border of its range, and say what to try next."""
+    borders = at_border(space, params)
+    for border in borders:
+        wider = json.dumps({border.name: border.next.model_dump()})
+        print(
+            f"{border.name}={border.value:.2g} of the winner is on the border of {border.range.low:g} to "
+            f"{border.range.high:g}; beyond it may be better:\n  --space='{wider}'",
+            flush=True,
+        )
+    tracking.set_tags({"at_border": ", ".join(border.name for border in borders) or "nothing"})
+
+
+def _log_report(
+    study: Study,
+    winner: Winner,
+    confirmed: list[Confirmation],
+    store: Store,
+    version: Version,
+    figures: dict[str, Figure],
+) -> None:
+    photos = store.rows("validation")
+    report = SearchReport(
+        title=f"Search for a classifier of {store.source.name}",
+        trials=trial_table(study),
+        curves=curve_table(study),
+        confirmations=pd.DataFrame(confirmed, columns=Confirmation._fields),
+        winner=winner.trial,
+        val_accuracy=winner.val_accuracy,
+        seeds=winner.seeds,
+        model_uri=f"models:/{version.name}/{version.number}",
+        class_names=store.class_names,
+        images=store.images("validation"),
+        groups=photos["group"].to_numpy(),
+        predictions=tracking.read_table(winner.run_id, tracking.VAL_PREDICTIONS),
+        figures=figures,
+        facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
+    )
+    tracking.log_text(search_report(report), "report.html")
+    tracking.log_text(interactive_page(report.title, study_figures(study)), "search.html")
