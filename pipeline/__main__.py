@@ -6,7 +6,9 @@ import errno
 import importlib
 import os
 import pkgutil
+import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -16,11 +18,8 @@ from pipeline.config import UserError, first_line
 from pipeline.config.command_line import parse_flags
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
-# What the system says, whoever repeats it, and what SQLite makes of it.
-OF_THE_DISK = (
-    *(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)),
-    "database or disk is full", "attempt to write a readonly database",
-)  # fmt: skip
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         print("interrupted: everything logged so far is kept", file=sys.stderr)
         return KILLED
     except Exception as error:
-        if not any(text in str(error) for text in OF_THE_DISK):
+        if not _is_of_the_disk(error):
             raise
         print(
             f"error: the disk must have room, and be readable and writable, got {first_line(error)} "
@@ -66,6 +65,18 @@ def _run(arguments: Sequence[str]) -> int:
     command = importlib.import_module(f"pipeline.commands.{name}")
     command.run(parse_flags(command.CONFIG, name, flags))
     return 0
+
+
+def _is_of_the_disk(error: BaseException | None) -> bool:
+    """Return whether the system refused to write, or read, as a library may have wrapped it in errors of its own."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what is more particular
+        return code in DISK_ERRORS_OF_SQLITE
+    if isinstance(error, shutil.Error):  # of many files, each with its reason as text
+        return any(os.strerror(number) in str(error) for number in DISK_ERRORS)
+    if isinstance(error, OSError):
+        return error.errno in DISK_ERRORS
+    return error is not None and _is_of_the_disk(error.__cause__)
 
 
 def _usage(names: Sequence[str]) -> str:

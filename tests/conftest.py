@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.servers import Postgres
 
 ROOT = Path(__file__).parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
 COPIED = ("MLproject", "conda.yaml", "requirements.txt", "pipeline")
 CLASSES = ("blue", "green", "red")  # in the order of OpenCV's channels
 PHOTOS_PER_CLASS = 10

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import pipeline.__main__ as command_line
 from pipeline.config import TuneConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
 GROUPS = {
     "preprocess": ["recipe", "data", "intake"],
@@ -118,3 +123,52 @@ def test_an_opencv_without_its_system_library_says_what_to_install(tmp_path: Pat
     line = _assert_one_error_line(done)
     assert missing in line
     assert "apt-get install libgl1" in line
+
+
+def _raised(error: Exception, cause: Exception | None = None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _read_only(folder: Path) -> sqlite3.Error:
+    """What SQLite raises for a file that may not be written."""
+    sqlite3.connect(folder / "file.db").execute("CREATE TABLE t (a)")
+    with pytest.raises(sqlite3.Error) as error:
+        sqlite3.connect(f"file:{folder}/file.db?mode=ro", uri=True).execute("INSERT INTO t VALUES (1)")
+    return error.value
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_an_error_of_the_disk_gets_advice_about_disks(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_system = OSError(number, os.strerror(number), "file")
+    of_many_files = shutil.Error([("a", "b", str(of_system))])
+    wrapped = _raised(RuntimeError("a library's words"), _raised(ValueError("another's"), of_system))
+    of_sqlite = _raised(RuntimeError("the store's words"), _read_only(tmp_path))
+    for error in (of_system, of_many_files, wrapped, of_sqlite):
+        monkeypatch.setattr(command_line, "_run", _raising(error))
+        assert command_line.main([]) == 2
+        assert capsys.readouterr().err.startswith("error: the disk must have room")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Permission denied: this user may not run models"),
+        OSError(errno.ECONNREFUSED, "Permission denied"),
+        sqlite3.OperationalError("no such table: Permission denied"),
+    ],
+    ids=repr,
+)
+def test_another_error_is_shown_as_it_is_whatever_its_words(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "_run", _raising(error))
+    with pytest.raises(type(error)):
+        command_line.main([])
+
+
+def _raising(error: Exception) -> Callable[..., int]:
+    def run(arguments: object) -> int:
+        raise error
+
+    return run
