@@ -29,7 +29,7 @@ class TrainingConfig(Config):
     feature_views: int = Field(4, ge=1, description="Augmented views of a photo that a frozen backbone sees in turn.")
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
-    augment: Augment = Field("medium", description="Random changes to photos (see pipeline/data/augmentation.py).")
+    augment: Augment = Field("medium", description="Random changes to photos (see pipeline/training/augmentation.py).")
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = Field(
         0.0, ge=0, description="Alpha of CutMix's Beta distribution; 0 for none; beside mixup, each batch draws one."
