@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import plots, tracking
 from pipeline.ablation import effects
 from pipeline.ablation.effects import Measured
-from pipeline.ablation.plan import Cell, planned
+from pipeline.ablation.plan import Cell, plan_trainings
 from pipeline.config import AblateConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import log_store, open_store, tracked_fit, training_key
@@ -25,12 +25,12 @@ SHOWN_FACTORS = 4  # in the run's name
 
 def run_ablation(config: AblateConfig) -> None:
     """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
-    cells = planned(config)
+    cells = plan_trainings(config)
     if not config.ray_address:
         preload("pipeline.experiment.preload")
     tracking.connect(many_machines=config.many_machines)
     with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
-        store = _opened_stores(cells)
+        store = _open_stores(cells)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)
@@ -43,7 +43,7 @@ def _name(cells: Sequence[Cell]) -> str:
     return f"ablate {', '.join(factors[:SHOWN_FACTORS])}" + (f" and {more} more" if more > 0 else "")
 
 
-def _opened_stores(cells: Sequence[Cell]) -> Store:
+def _open_stores(cells: Sequence[Cell]) -> Store:
     """Prepare all photos here, where it shows its progress, and not in every worker; return those of the base."""
     base, *_ = [open_store(data) for data in dict.fromkeys(cell.training.data_config() for cell in cells)]
     log_store(base, with_pictures=True)
@@ -79,7 +79,7 @@ def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
     title = f"Ablation: base {100 * accuracy:.1f} % of {val_photos} validation photos, seeds: {len(base)}"
     differences = effects.paired_differences(measured)
     table = effects.difference_table(differences, val_photos)
-    said = effects.sentences(table)
+    said = effects.effect_sentences(table)
     runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
     tracking.log_table(runs, "ablation_runs.csv")
     tracking.log_table(differences, "ablation_differences.csv")

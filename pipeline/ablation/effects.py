@@ -117,7 +117,7 @@ def _verdict(low: float, high: float) -> str:
     return HELPS if low > ROUNDING else HURTS if high < -ROUNDING else UNTOLD
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
+def effect_sentences(table: pd.DataFrame) -> list[str]:
     """Return one sentence per factor of a `difference_table`: whether each of its values helps."""
     return [
         "; ".join(_describe(row) for row in values.itertuples()) + "."

@@ -91,7 +91,7 @@ def _setting(factor: str, text: str, part: str) -> Setting:
     return Setting(pairs[0][0], pairs[0][1], tuple(pairs[1:]))
 
 
-def planned(config: AblateConfig) -> list[Cell]:
+def plan_trainings(config: AblateConfig) -> list[Cell]:
     """Return every training: of each seed the base first, then each setting, or each combination of factors.
 
     Raises:

@@ -155,7 +155,7 @@ def runs() -> Iterator[Finding]:
         if dead := tracking.connect():
             yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
         yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
-        for study in recover_studies(tracking.close):
+        for study in recover_studies(tracking.close_run):
             yield Finding("repaired", "trials", f"enqueued again in {study}: their process is gone")
     except UserError as error:
         yield Finding("wrong", "runs", str(error))

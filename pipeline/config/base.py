@@ -1,4 +1,4 @@
-"""What every config is made of: the base class, the named choices, and the error that tells a user what to mend."""
+"""The base class of configs, the named choices, and the error that tells a user what to fix."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line with rule, value received, place and remedy."""
+    """A mistake that the user can fix: one line with rule, value received, place and remedy."""
 
     exit_code: ClassVar[int] = 2
 
 
 class DamagedModel(UserError):
-    """A model whose files are not those that were recorded, or that does not answer as it should."""
+    """A model whose files have changed since they were recorded, or that does not answer as it should."""
 
     exit_code = 3
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none; others' in at most 200 characters."""
+    """Return the first line of an error's message, or its type; at most 200 characters unless it is a `UserError`."""
     if isinstance(error, UserError):
         return str(error)
     return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
@@ -34,17 +34,17 @@ _PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):(?!\$\{\w+\}@)\S*@|([?&](?:password
 
 
 def without_passwords(text: str) -> str:
-    """Return a text with the passwords of all addresses in it replaced by ``***``."""
+    """Replace the passwords of all URLs in a text by ``***``."""
     return _PASSWORD.sub(lambda found: found[2] + "***" if found[2] else f"{found[1]}:***@", text)
 
 
 def variables_of(address: str) -> list[str]:
-    """Return the names of the environment variables that stand in an address as ``${NAME}``."""
+    """Return the names of the environment variables in a URL, written ``${NAME}``."""
     return re.findall(r"\$\{(\w+)\}", address)
 
 
 def with_variables(address: str) -> str:
-    """Return an address in which every ``${NAME}`` is the value of that variable, quoted where it is not the whole.
+    """Replace every ``${NAME}`` in a URL by that variable's value, quoted unless it is the whole URL.
 
     Raises:
         UserError: one of them is not set.
@@ -76,7 +76,7 @@ IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 
 
 def check_image_size(flag: str, size: int) -> int:
-    """Return the size of a flag if a ResNet can take it; raise ValueError if not."""
+    """Return an image size if a ResNet can take it; raise ValueError naming the flag if not."""
     if size < IMAGE_SIZE_STEP or size % IMAGE_SIZE_STEP:
         below = max(IMAGE_SIZE_STEP, size // IMAGE_SIZE_STEP * IMAGE_SIZE_STEP)
         raise ValueError(f"{flag} must be a multiple of 32, got {size} (try {below} or {below + IMAGE_SIZE_STEP})")
@@ -96,6 +96,6 @@ Schedule = Literal["constant", "cosine", "exponential", "step"]
 
 
 class Config(BaseModel):
-    """What all configs share: frozen, no unknown fields, no infinite numbers, defaults checked like given values."""
+    """Base of all configs: frozen, no unknown fields, no infinite numbers, and defaults are validated, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)

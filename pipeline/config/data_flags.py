@@ -31,7 +31,8 @@ class DataConfig(Config):
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
-        (), description="OpenCV operations in order, such as opening:5,canny:50:150 (see pipeline/data/pixels/image_ops.py)."
+        (),
+        description="OpenCV operations in order, such as opening:5,canny:50:150 (see docs/how_to.md).",
     )
     max_pixels: int = Field(
         MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
@@ -42,7 +43,7 @@ class DataConfig(Config):
 
     @field_validator("image_size")
     @classmethod
-    def _whole_strides(cls, size: int) -> int:
+    def _check_size(cls, size: int) -> int:
         return check_image_size("image_size", size)
 
     @model_validator(mode="after")

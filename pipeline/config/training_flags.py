@@ -61,7 +61,7 @@ class TrainingConfig(Config):
 
     @field_validator("start_size")
     @classmethod
-    def _start_check_image_size(cls, size: int) -> int:
+    def _check_start_size(cls, size: int) -> int:
         return check_image_size("start_size", size) if size else size
 
     @model_validator(mode="after")

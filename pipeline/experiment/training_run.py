@@ -132,7 +132,9 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         except Diverged:  # it would again
             checkpoints.remove()
             raise
-        if not tracking.unsent():  # else a command that cannot end, because it cannot register, would begin anew
+        if (
+            not tracking.count_unsent_runs()
+        ):  # else a command that cannot end, because it cannot register, would begin anew
             checkpoints.remove()
 
 

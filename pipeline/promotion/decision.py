@@ -19,7 +19,7 @@ from pipeline.experiment import data_config_of, open_store
 from pipeline.promotion.parity import check_parity
 from pipeline.serving import About, Classifier
 from pipeline.tracking import registry
-from pipeline.tracking.registry import Overtaken, Version
+from pipeline.tracking.registry import ChampionChanged, Version
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def decide(
         probabilities: its answers (n, classes).
         data: where the photos are.
     """
-    champion = registry.with_alias(version.name, registry.CHAMPION)
+    champion = registry.version_with_alias(version.name, registry.CHAMPION)
     if champion is None:
         return Decision(rule.promotion != "never", "there is no champion yet")
     if champion == version:
@@ -92,7 +92,7 @@ def carry_out(
     difference = check_parity(version.uri, photos.files, probabilities, about.class_names, environment)
     try:
         registry.promote(version, decision.champion)
-    except Overtaken as error:
+    except ChampionChanged as error:
         return replace(decision, promoted=False, reason=str(error), parity=difference)
     return replace(decision, parity=difference)
 

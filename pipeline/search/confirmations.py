@@ -1,7 +1,7 @@
-"""After the search: the best configs are trained again with fresh seeds, some pruned ones to their end; and who wins.
+"""After the search: retrain the best configs with fresh seeds, finish some pruned ones, and pick the winner.
 
-These trainings are trials of a second study, ``<study>-again``, so that what holds for trials holds for them: whatever
-dies, each is done once, and a search that is finished has nothing left to do.
+These trainings are trials of a second study, ``<study>-again``, and so they are recovered like trials: each is done
+once, whatever dies, and a finished search has nothing left to do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LARGEST_INTEGER = 2**53  # of a trial's number, a seed, and a number of epochs: 
 
 
 class Retraining(NamedTuple):
-    """A trial's config to be trained again: why, and with which seed and how many epochs."""
+    """A trial's config to train again: for which stage, and with which seed and number of epochs."""
 
     stage: str
     trial: int
@@ -36,7 +36,7 @@ class Retraining(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """What came out of training a config again."""
+    """The result of a `Retraining`."""
 
     trial: int
     seed: int
@@ -46,7 +46,7 @@ class Confirmation(NamedTuple):
 
 
 class Winner(NamedTuple):
-    """The config that won: its trial, mean and spread of its val_accuracy over so many fresh seeds, its best model."""
+    """The winning config: its trial, mean and spread of val_accuracy over its fresh seeds, and its best model."""
 
     trial: int
     val_accuracy: float
@@ -65,10 +65,10 @@ class Winner(NamedTuple):
         return f"{self.val_accuracy:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
 
 
-def to_confirm(config: TuneConfig, study: Study) -> list[Retraining]:
-    """Return what confirms the search: its best trials, best first, each with every fresh seed.
+def select_confirmations(config: TuneConfig, study: Study) -> list[Retraining]:
+    """Return the retrainings that confirm the search: the best trials, best first, each with every fresh seed.
 
-    The search's own score of the best of many is too high, because it was picked for being high.
+    The best score of many trials is biased upwards, because it was picked for being the best.
 
     Raises:
         UserError: no trial is complete.
@@ -84,8 +84,8 @@ def to_confirm(config: TuneConfig, study: Study) -> list[Retraining]:
     return [Retraining(CONFIRM, trial.number, seed, epochs) for trial in best[: config.confirm_top_k] for seed in seeds]
 
 
-def to_audit(config: TuneConfig, study: Study) -> list[Retraining]:
-    """Return a sample of the pruned trials, to be finished as they were begun; the same one every time."""
+def select_audits(config: TuneConfig, study: Study) -> list[Retraining]:
+    """Return a sample of the pruned trials to finish with their own seed; the same sample every time."""
     pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     lots = {trial.number: random.Random(f"{config.seed} {trial.number}").random() for trial in pruned}
     sample = sorted(lots, key=lambda number: lots[number])[: config.prune_audit]
@@ -93,14 +93,14 @@ def to_audit(config: TuneConfig, study: Study) -> list[Retraining]:
 
 
 def ended_retrainings(config: TuneConfig, study: Study, wanted: Sequence[Retraining]) -> dict[Retraining, Confirmation]:
-    """Return those of the wanted trainings that have ended, with what came of them."""
+    """Return the results of the retrainings that have ended."""
     second = studies.open_second_study(config, study)
     ended = {_of(trial): trial for trial in second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     return {again: _confirmation(again, ended[again]) for again in wanted if again in ended}
 
 
 def confirmations_of(again: Mapping[Retraining, Confirmation]) -> list[Confirmation]:
-    """Return those that confirm."""
+    """Return the results that confirm, without the audits."""
     return [done for wanted, done in again.items() if wanted.stage == CONFIRM]
 
 
@@ -115,7 +115,7 @@ def _confirmation(again: Retraining, trial: FrozenTrial) -> Confirmation:
 
 
 def retrain(config: TuneConfig, parent: str, again: Retraining) -> EndedTrial | None:
-    """Train a config again, in a run of its own under the run ``parent``, unless that is done or under way."""
+    """Retrain a config in its own run under the run ``parent``, unless that is done or in progress."""
     store = open_store_once(config.data_config())
     study = studies.open_study(config, store.digest, worker=0)
     second = studies.open_second_study(config, study)
@@ -141,7 +141,7 @@ def retrain(config: TuneConfig, parent: str, again: Retraining) -> EndedTrial | 
 
 
 def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
-    """Return the config with the best mean over its seeds or, where none was confirmed, the best trial."""
+    """Return the config with the best mean over its seeds, or the best trial if none was confirmed."""
     if not confirmations:
         best = studies.ranked(study)[0]
         return Winner(best.number, best.value or 0.0, math.nan, 0, best.user_attrs[RUN_ID], best.user_attrs[MODEL_URI])
@@ -166,7 +166,7 @@ def prune_regret(study: Study, audits: Sequence[Confirmation]) -> float:
 
 
 def describe_audit(study: Study, audits: Sequence[Confirmation]) -> str:
-    """Return what pruning has cost, in a line."""
+    """Return a line on what pruning has cost."""
     regret, best = prune_regret(study, audits), max(audits, key=lambda audit: audit.val_accuracy)
     compared = f"{abs(regret):.4f} {'above' if regret > 0 else 'below'} the best of the search"
     remedy = " (the pruner stopped a better one: try pruner=none)" if regret > 0 else ""

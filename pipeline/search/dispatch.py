@@ -1,4 +1,4 @@
-"""The dispatcher: runs what a study is missing until nothing is, and recovers what processes that died have left."""
+"""The dispatcher: runs a study's missing trials until none is missing, and recovers those whose process died."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_missing(
     report_line: Callable[[str], None],
     deadline: float = math.inf,
 ) -> bool:
-    """Run ``task`` for all that is missing, again and again; return whether all was done before the deadline.
+    """Run ``task`` for every missing job until none is missing; return False if the deadline came first.
 
     Args:
         task: see `processes.run_tasks`; it returns None where another process is at its work.
@@ -51,7 +51,7 @@ def run_missing(
                 on_value(outcome.value)
             failures.count(outcome)
         with start_lock(study, config.storage):
-            settle_trials(study, tracking.close)
+            settle_trials(study, tracking.close_run)
         if time.time() >= deadline:
             return missing() is None
         if not something_came:
@@ -60,7 +60,7 @@ def run_missing(
 
 
 class _FailureCounter:
-    """Reports what failed, and ends a search in which nothing succeeds any more."""
+    """Reports failed trials, and ends a search after too many failures in a row."""
 
     def __init__(self, report_line: Callable[[str], None]) -> None:
         self._report_line, self._in_a_row = report_line, 0

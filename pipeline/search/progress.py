@@ -1,6 +1,6 @@
-"""How a search is shown while it runs: a live table by rich in a terminal, lines elsewhere. Reads the study alone.
+"""Progress of a running search: a live table in a terminal (rich), plain lines elsewhere.
 
-So it shows what the workers of all machines do, and the workers need not speak to it.
+It reads only the study, and so it shows the workers of all machines without talking to them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def show_progress(study: Study, config: TuneConfig, console: Console | None = No
     if not console.is_terminal:
         yield lambda line: print(line, flush=True)
         return
-    view = _View(study, config)
+    view = _LiveView(study, config)
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # the workers' bars would overwrite the table
     try:
@@ -52,8 +52,8 @@ def show_progress(study: Study, config: TuneConfig, console: Console | None = No
             os.environ["TQDM_DISABLE"] = before
 
 
-class _View:
-    """The table as it was when the study could last be read."""
+class _LiveView:
+    """The live table; it keeps its last state while the study cannot be read."""
 
     def __init__(self, study: Study, config: TuneConfig) -> None:
         self._study, self._config, self._last = study, config, Group()
@@ -66,7 +66,7 @@ class _View:
 
 
 def search_table(study: Study, config: TuneConfig) -> Table:
-    """Return the table of what runs and what has ended last."""
+    """Return a table of the running trials and of those that ended last."""
     begun = [trial for trial in study.get_trials(deepcopy=False) if CONFIG in trial.user_attrs]
     latest = sorted(begun, key=lambda trial: (trial.state == TrialState.RUNNING, trial.number))[-ROWS:]
     table = Table("trial", "state", "variant", "augment", "optimizer", "learning rate", "epoch", "val_accuracy", "time")
@@ -86,7 +86,7 @@ def search_table(study: Study, config: TuneConfig) -> Table:
 
 
 def summary_line(study: Study, config: TuneConfig) -> str:
-    """Return where the search stands, in a line."""
+    """Return the state of the search in one line."""
     finished, running, failed = studies.trial_counts(study)
     best = next(iter(studies.ranked(study)), None)
     pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
@@ -103,7 +103,7 @@ def summary_line(study: Study, config: TuneConfig) -> str:
 
 
 def seconds_left(study: Study, config: TuneConfig) -> float | None:
-    """Return about how long the trials and confirmations that are missing will take; None before the first trial ends.
+    """Estimate the seconds left for missing trials and confirmations; None before the first trial ends.
 
     From the median time of the finished trials; a confirmation takes as much longer as it has more epochs.
     """
@@ -120,7 +120,7 @@ def seconds_left(study: Study, config: TuneConfig) -> float | None:
 
 
 def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
-    """Return a trial that has ended, and where the search stands, in a line."""
+    """Return one line on a trial that has ended and on the state of the search."""
     return (
         f"trial {ended.trial:>3}  {describe(ended.config):<50}  val_accuracy {ended.best.val_accuracy:.4f} at epoch "
         f"{ended.best.epoch:<3} {'pruned' if ended.pruned else 'complete':<8} in {format_duration(ended.seconds)}; "
@@ -129,7 +129,7 @@ def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as a reader wants it, such as ``48 s``, ``7 min`` or ``2.5 h``."""
+    """Format a duration for people, such as ``48 s``, ``7 min`` or ``2.5 h``."""
     if seconds < 2 * MINUTE_S:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE_S:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / HOUR_S:.1f} h"

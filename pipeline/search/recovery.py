@@ -1,6 +1,6 @@
-"""Recovery: trials whose process is gone are found, settled and enqueued again; and the storage with heartbeats.
+"""Recovery of trials whose process died: find them, settle them, enqueue them again; and the storage with heartbeats.
 
-A process of this host is known by its mark, one of another host by its heartbeat.
+Whether a process lives is told by its owner mark on this host, by its heartbeat on others.
 
 Optuna's own `RetryHeartbeatStaleTrialCallback` was not taken: it sees neither a trial that was killed before its first
 beat nor the last one of a study, and a process of this host is known to be gone at once.
@@ -30,7 +30,7 @@ CloseRun = Callable[[str], None]
 
 
 def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage:
-    """Open an Optuna storage in which running trials say now and then that they live.
+    """Open an Optuna storage in which running trials send heartbeats.
 
     Args:
         url: of the database.
@@ -53,7 +53,7 @@ def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage
 
 
 def recover_studies(close_run: CloseRun) -> list[str]:
-    """Enqueue again, in the local storage, the trials whose process is gone; return the names of their studies."""
+    """Recover the dead trials of all studies in the local storage; return the names of those studies."""
     if not Path(LOCAL_STORAGE.removeprefix("sqlite:///")).exists():
         return []
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -70,12 +70,12 @@ def recover_studies(close_run: CloseRun) -> list[str]:
 
 
 def start_lock(study: Study, url: str) -> Lock:
-    """Return the lock under which trials of the study in the storage ``url`` are counted, started and given up."""
+    """Return the lock under which a study's trials are counted, started and given up."""
     return study_lock(with_variables(url), study.study_name)
 
 
 def settle_trials(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
-    """Settle the running trials whose process is gone, and return them. To be called under `start_lock`.
+    """Settle the running trials whose process died, and return them. Call it under `start_lock`.
 
     One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
     and enqueued again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
@@ -97,7 +97,7 @@ def settle_trials(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
 
 
 def _finished(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial like this one that has ended with its result."""
+    """Return a finished copy of a trial, with its result."""
     result = trial.user_attrs[RESULT]
     return optuna.trial.create_trial(
         state=TrialState.PRUNED if result["pruned"] else TrialState.COMPLETE,
@@ -118,14 +118,14 @@ def _tell(study: Study, trial: FrozenTrial) -> None:
 
 
 def _retry(study: Study, trial: FrozenTrial) -> None:
-    """Enqueue a trial whose process died, but not for ever: it may have been the cause."""
+    """Enqueue a dead trial again, at most `MOST_RETRIES` times: it may have been the cause."""
     retries = trial.user_attrs.get(RETRIES, 0) + 1
     if retries <= MOST_RETRIES and RESULT not in trial.user_attrs:
         enqueue_again(study, trial, retries)
 
 
 def enqueue_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) -> None:
-    """Enqueue a trial's parameters once more, where the training resumes from its checkpoint; does so once."""
+    """Enqueue a trial's parameters again, unless they wait already; its training resumes from its checkpoint."""
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     params = {**enqueued_params(study.get_trials(deepcopy=False)[trial.number]), **trial.params}
     if params and all(other.user_attrs.get(RETRY_OF) != trial.number for other in waiting):
@@ -133,7 +133,7 @@ def enqueue_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) ->
 
 
 def _fail_silent(study: Study) -> list[FrozenTrial]:
-    """Fail the running trials of other hosts that are silent, enqueue them again by `_retry`, and return them."""
+    """Fail the running trials of other hosts without a heartbeat, which `_retry` enqueues again; return them."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
         return []  # a query for every running trial is saved
@@ -143,7 +143,7 @@ def _fail_silent(study: Study) -> list[FrozenTrial]:
 
 
 def _orphaned(study: Study) -> list[FrozenTrial]:
-    """Return the running trials whose process is gone.
+    """Return the running trials whose process died.
 
     Under the lock no living process has a trial of which it has not yet said that it is its own. They are read a
     second time, because a process may end its trial, and itself, between the first reading and the look at it.

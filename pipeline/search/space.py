@@ -17,7 +17,7 @@ from pipeline.config import TrainConfig, TrainingConfig, TuneConfig
 
 
 class Range(BaseModel):
-    """Numbers from ``low`` to ``high``; ``log``: each power of ten as often as any other."""
+    """Numbers from ``low`` to ``high``, sampled on a logarithmic scale with ``log``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     low: float
@@ -80,7 +80,7 @@ BORDER_SHARE = 0.05  # of a range, from either end
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies, and what it holds whatever the flags say."""
+    """The dimensions of a search, and the flags that it fixes."""
 
     dimensions: dict[str, Dimension]
     fixed: dict[str, Scalar]
@@ -109,8 +109,8 @@ class Space:
         """Number of different points; infinite with a range of fractions."""
         return math.prod(_points(name, of) for name, of in self.dimensions.items())
 
-    def as_data(self) -> dict[str, Any]:
-        """Return the space as a space file would say it."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the space in the form of a space file."""
         varied = {name: of.model_dump() if isinstance(of, Range) else list(of) for name, of in self.dimensions.items()}
         return varied | self.fixed
 
@@ -134,12 +134,12 @@ def _points(name: str, dimension: Dimension) -> float:
 
 
 def is_integer(name: str) -> bool:
-    """Return whether a dimension takes whole numbers only."""
+    """Return whether a dimension takes integers only."""
     return name not in FACTORS and TrainConfig.model_fields[name].annotation is int
 
 
 class AtBorder(NamedTuple):
-    """A value so near the end of its range that better ones may lie beyond, and the range to try next."""
+    """A value close to the end of its range, so that better ones may lie beyond, and the range to try next."""
 
     name: str
     value: float
@@ -147,8 +147,8 @@ class AtBorder(NamedTuple):
     next: Range
 
 
-def at_border(space: Space, params: Mapping[str, Any]) -> list[AtBorder]:
-    """Return the dimensions of a point that are on the border of their range, where the flag allows to go beyond."""
+def params_at_border(space: Space, params: Mapping[str, Any]) -> list[AtBorder]:
+    """Return the dimensions in which a point lies at the border of its range, if the flag allows values beyond."""
     found = []
     for name, of in space.dimensions.items():
         if not isinstance(of, Range) or name not in params:

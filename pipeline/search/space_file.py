@@ -1,4 +1,4 @@
-"""The space of one search: that of its mode, and what the user's YAML or JSON file says instead.
+"""The space of one search: the default of its mode, overridden by the user's YAML or JSON file.
 
 Hydra and its sweepers were not taken: they bring a second configuration system, for a file of ten lines.
 """
@@ -30,14 +30,14 @@ from pipeline.search.space import (
 
 
 def mode_of(config: TuneConfig) -> str:
-    """Return which of `SPACES` a search begins with."""
+    """Return the key of `SPACES` from which a search starts."""
     if config.freeze_backbone:
         return "frozen backbone"
     return "from scratch" if config.weights == "none" else "fine-tuning"
 
 
 def space_of(config: TuneConfig) -> Space:
-    """Return the space of a search: that of its mode, with what ``space`` says instead.
+    """Return the space of a search: the default of its mode, overridden by the flag ``space``.
 
     Raises:
         UserError: the file cannot be read, or a key or a value in it cannot be searched.
@@ -62,14 +62,14 @@ def space_of(config: TuneConfig) -> Space:
     return Space(varied, fixed)
 
 
-def unsearched(config: TuneConfig, space: Space) -> dict[str, tuple[Scalar, tuple[Scalar, ...]]]:
-    """Return the flags whose value no trial will have: name -> (value, what is searched instead)."""
+def flags_not_searched(config: TuneConfig, space: Space) -> dict[str, tuple[Scalar, tuple[Scalar, ...]]]:
+    """Return the flags whose value no trial will have: name -> (value, choices that are searched instead)."""
     choices = {name: of for name, of in space.dimensions.items() if isinstance(of, tuple) and name != "variant"}
     return {name: (value, of) for name, of in choices.items() if (value := getattr(config, name)) not in of}
 
 
-def with_space_read(config: TuneConfig) -> TuneConfig:
-    """Return the config with the content of its ``space`` file, as JSON, in the place of the file's name.
+def inline_space_file(config: TuneConfig) -> TuneConfig:
+    """Return the config with the name of its ``space`` file replaced by the file's content as JSON.
 
     So the search goes on with what the file says now, wherever its workers run and whatever becomes of the file.
     """
@@ -82,7 +82,7 @@ def with_space_read(config: TuneConfig) -> TuneConfig:
 
 
 def read_space(config: TuneConfig) -> dict[str, Dimension | Scalar]:
-    """Return what a space file says, checked: name -> range, choices, or the value that is fixed.
+    """Return the validated content of a space file: name -> range, choices, or a fixed value.
 
     Raises:
         UserError: naming the file and the key.

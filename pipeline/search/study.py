@@ -27,7 +27,7 @@ from pipeline.config import (
 )
 from pipeline.search.recovery import LOCAL_STORAGE, storage_of
 from pipeline.search.space import FACTORS, Dimension, is_integer, usual_flags
-from pipeline.search.space_file import space_of, unsearched
+from pipeline.search.space_file import flags_not_searched, space_of
 from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
@@ -56,7 +56,9 @@ def trial_goal(config: TuneConfig) -> int:
     return int(min(config.n_trials, space_of(config).size))
 
 
-def untried(study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]) -> dict[str, Any] | None:
+def draw_untried_point(
+    study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]
+) -> dict[str, Any] | None:
     """Return a random point of the space whose training is new, or None where many draws find none."""
     seed = random.Random(f"{config.seed} {len(study.get_trials(deepcopy=False))}").getrandbits(32)
     draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
@@ -67,13 +69,13 @@ def untried(study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bo
     return None
 
 
-def known_good(config: TuneConfig) -> list[dict[str, Any]]:
+def known_good_starts(config: TuneConfig) -> list[dict[str, Any]]:
     """Return the trials to begin with: the flags themselves, then each optimizer's usual rates.
 
     Each of the latter takes another variant and augmentation, so that the sampler has seen every choice early.
     """
     space = space_of(config)
-    of_flags = config.optimizer in space.choices("optimizer") and not unsearched(config, space)
+    of_flags = config.optimizer in space.choices("optimizer") and not flags_not_searched(config, space)
     starts = [space.params(config)] if of_flags else []
     for place, optimizer in enumerate(space.choices("optimizer")):
         usual = space.params(config.model_copy(update=usual_flags(str(optimizer))))
@@ -85,12 +87,12 @@ def known_good(config: TuneConfig) -> list[dict[str, Any]]:
 
 
 def enqueue_start(study: Study, config: TuneConfig) -> None:
-    """Enqueue the next of `known_good` that was not tried; one at a time, or an interrupted trial would come last."""
+    """Enqueue the next untried one of `known_good_starts`: one at a time, or an interrupted trial would come last."""
     trials = study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
     begun = [enqueued_params(trial) for trial in trials]
-    for start in known_good(config):
+    for start in known_good_starts(config):
         if start not in begun:
             study.enqueue_trial(start)
             return
@@ -146,7 +148,7 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     space = space_of(config)
     searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
     fixed = identifying_flags(config.train_config(), exclude=searched | UNIMPORTANT_FLAGS)
-    text = json.dumps([data_digest, fixed, space.as_data(), config.pruner], sort_keys=True)
+    text = json.dumps([data_digest, fixed, space.to_dict(), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 

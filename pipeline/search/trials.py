@@ -137,7 +137,7 @@ def run_next(
 
     start = start_lock(study, config.storage)  # else two could both take the last trial
     with start:
-        settle_trials(study, tracking.close)
+        settle_trials(study, tracking.close_run)
         if wanted():
             study.optimize(objective, n_trials=1)
     return ended[0] if ended else None
@@ -156,7 +156,7 @@ def _refuse_repetition(trial: Trial, wanted: TrainConfig) -> None:
 def _enqueue_another(study: Study, config: TuneConfig) -> bool:
     """Make a random config that nobody has tried the next one; return False where there seems to be none."""
     tried = {trial.user_attrs.get(TRAINING) for trial in study.get_trials(deepcopy=False)}
-    other = studies.untried(study, config, lambda training: training_key(training) not in tried)
+    other = studies.draw_untried_point(study, config, lambda training: training_key(training) not in tried)
     if other is not None:
         study.enqueue_trial(other)
     return other is not None

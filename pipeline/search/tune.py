@@ -33,8 +33,8 @@ from pipeline.search.dispatch import run_missing
 from pipeline.search.progress import ReportLine, show_progress, summary_line, trial_line
 from pipeline.search.recovery import settle_trials, start_lock
 from pipeline.search.search_card import search_card
-from pipeline.search.space import Space, at_border
-from pipeline.search.space_file import space_of, unsearched, with_space_read
+from pipeline.search.space import Space, params_at_border
+from pipeline.search.space_file import flags_not_searched, inline_space_file, space_of
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
@@ -48,7 +48,7 @@ def preload_trials(config: TuneConfig) -> None:
 
 def run_search(config: TuneConfig) -> None:
     """Run the search to its end and register the winner."""
-    config = _with_known_weights(with_space_read(config))
+    config = _with_known_weights(inline_space_file(config))
     space = space_of(config)
     preload_trials(config)
     tracking.connect(many_machines=config.many_machines)
@@ -58,7 +58,7 @@ def run_search(config: TuneConfig) -> None:
         log_store(store, with_pictures=True)
         study = studies.open_study(config, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
-        tracking.log_text(yaml.safe_dump(space.as_data(), sort_keys=False), "space.yaml")
+        tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
         with show_progress(study, config) as report_line:
             _prepare(study, config, space, report_line)
             try:
@@ -68,11 +68,11 @@ def run_search(config: TuneConfig) -> None:
                 report_line(f"interrupted: {summary_line(study, config)} (the same command goes on)")
                 raise
             tracking.connect()  # marks the runs of processes that died meanwhile
-            tracking.end_below(parent)
+            tracking.end_children(parent)
             winner = _log_winner(study, retrained, report_line)
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner)
-        _name_borders(study.trials[winner.trial].params, space)
+        _report_borders(study.trials[winner.trial].params, space)
         _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
     print("doubtful labels, by the winner: label_suspects.csv of the run" if can_find_suspects() else MISSING_EXTRA)
     print_model(version)
@@ -93,11 +93,11 @@ def _with_known_weights(config: TuneConfig) -> TuneConfig:
 
 def _prepare(study: Study, config: TuneConfig, space: Space, report_line: ReportLine) -> None:
     with start_lock(study, config.storage):
-        for trial in settle_trials(study, tracking.close):
+        for trial in settle_trials(study, tracking.close_run):
             report_line(
                 f"trial {trial.number} was running in a process that is gone; it is settled, or another goes on"
             )
-    for flag, (value, searched) in unsearched(config, space).items():
+    for flag, (value, searched) in flags_not_searched(config, space).items():
         report_line(f"{flag}={value} is not tried: the search is over {', '.join(map(str, searched))}")
     goal = studies.trial_goal(config)
     if goal < config.n_trials:
@@ -120,7 +120,7 @@ def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: Repo
         report_line(trial_line(ended, study, config))
 
     if not run_missing(trials.run_trial, missing, on_ended, study, config, report_line, deadline):
-        tracking.heal()  # a process that did not end in time could not close its run
+        tracking.mark_dead_runs()  # a process that did not end in time could not close its run
         where = summary_line(study, config)
         report_line(
             f"time is up after {config.timeout_s:g} s: {where}; what was running is kept (the same command goes on)"
@@ -130,7 +130,7 @@ def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: Repo
 
 def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> dict[Retraining, Confirmation]:
     """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again."""
-    wanted = [*confirmations.to_confirm(config, study), *confirmations.to_audit(config, study)]
+    wanted = [*confirmations.select_confirmations(config, study), *confirmations.select_audits(config, study)]
     if not wanted:
         return {}
 
@@ -180,9 +180,9 @@ def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
     return figures
 
 
-def _name_borders(params: Mapping[str, object], space: Space) -> None:
+def _report_borders(params: Mapping[str, object], space: Space) -> None:
     """Call out what of the winner lies on the border of its range, and say what to try next."""
-    borders = at_border(space, params)
+    borders = params_at_border(space, params)
     for border in borders:
         wider = json.dumps({border.name: border.next.model_dump()})
         print(

@@ -31,19 +31,20 @@ from pipeline.tracking.runs import (
     STOPPED,
     STUDY,
     adopt_children,
-    close,
+    close_run,
     connect,
-    end_below,
+    end_children,
     environment,
-    heal,
+    mark_dead_runs,
     run,
     training_states,
 )
-from pipeline.tracking.store import StoreGone, ui_command, unsent
+from pipeline.tracking.store import StoreGone, count_unsent_runs, ui_command
 
 __all__ = [
-    "RUN_PICTURES", "STOPPED", "STUDY", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close", "connect",
-    "copy_artifacts", "end_below", "environment", "heal", "last_epoch", "log_classifier", "log_data", "log_figure",
-    "log_file", "log_folder", "log_json", "log_metrics", "log_table", "log_text", "open_run", "read_table", "rename",
-    "run", "run_facts", "save_figure", "set_note", "set_tags", "training_states", "ui_command", "unsent",
+    "RUN_PICTURES", "STOPPED", "STUDY", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close_run", "connect",
+    "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch", "log_classifier", "log_data",
+    "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table", "log_text", "mark_dead_runs",
+    "open_run", "read_table", "rename", "run", "run_facts", "save_figure", "set_note", "set_tags", "training_states",
+    "ui_command",
 ]  # fmt: skip

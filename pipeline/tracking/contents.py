@@ -1,4 +1,4 @@
-"""What a run holds: metrics, tags, tables, figures, the data set, and the model. All of it goes into the open run."""
+"""Contents of the open run: metrics, tags, tables, figures, the data set, and the model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Log metrics of the open run; those that are not a number are left out."""
+    """Log metrics of the open run; NaN is left out."""
     known = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
     outbox.deliver(_open_run(), "metrics", {"metrics": known, "step": step or 0, "time_ms": int(time.time() * 1000)})
 
@@ -46,7 +46,7 @@ def log_figure(figure: Figure, file: str) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as all runs have them."""
+    """Write a figure as PNG with the settings of all runs."""
     figure.savefig(file, dpi=110, bbox_inches="tight")
 
 
@@ -77,7 +77,7 @@ def log_json(content: Mapping[str, object], file: str) -> None:
 
 
 def set_note(markdown: str) -> None:
-    """Write what the UI shows as the open run's description."""
+    """Set the open run's description in the UI."""
     set_tags({MLFLOW_RUN_NOTE: markdown[:MOST_CHARACTERS]})
 
 
@@ -109,7 +109,7 @@ def _open_run() -> str:
 
 
 def run_facts() -> dict[str, str]:
-    """Return what identifies the open run in a report, in words."""
+    """Return what identifies the open run, for a report: label -> text."""
     run = mlflow.get_run(_open_run())
     tags = {"Data digest": "data_digest", "Git commit": "git_commit"}
     known = {name: run.data.tags[tag][:12] for name, tag in tags.items() if tag in run.data.tags}
@@ -133,7 +133,7 @@ def open_run() -> tuple[str, str]:
 
 
 def log_data(manifest: pd.DataFrame, source: Path, digest: str, context: str) -> None:
-    """Name the data set of the open run, so that the UI shows what it read."""
+    """Log the data set of the open run, so that the UI shows what it read."""
     table = manifest[["path", "label", "split", "sha256"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MLflow finds two names for one kind of local source
@@ -167,7 +167,7 @@ def read_table(run_id: str, file: str) -> pd.DataFrame | None:
 
 
 def copy_artifacts(run_id: str, files: Sequence[str]) -> None:
-    """Copy artifacts of another run into the open one; what that run lacks is passed over."""
+    """Copy artifacts of another run into the open one; missing ones are skipped."""
     there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
     with tempfile.TemporaryDirectory() as scratch:
         for file in there.intersection(files):

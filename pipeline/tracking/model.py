@@ -1,4 +1,4 @@
-"""A run's classifier as a model that MLflow serves."""
+"""Logs a run's classifier as a model that MLflow can serve."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
 
 @contextlib.contextmanager
 def _on_module_path(folder: str) -> Iterator[None]:
-    """Let modules of a folder be imported: MLflow runs a model's code once as it logs it."""
+    """Put a folder on the module path: MLflow runs a model's code once while logging it."""
     sys.path.insert(0, folder)
     try:
         yield
@@ -61,7 +61,7 @@ def _on_module_path(folder: str) -> Iterator[None]:
 
 
 def _logged(run_id: str) -> str:
-    """Return the address of the model that a run has; what was begun and not ended is removed."""
+    """Return the URI of the run's finished model; remove unfinished ones."""
     experiment = MlflowClient().get_run(run_id).info.experiment_id
     found = MlflowClient().search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
     for model in found:
@@ -73,7 +73,7 @@ def _logged(run_id: str) -> str:
 
 @contextlib.contextmanager
 def _open(run_id: str) -> Iterator[None]:
-    """Open a run unless it is open, and leave its status as it was."""
+    """Open a run unless it is open, and restore its status afterwards."""
     active = mlflow.active_run()
     if active and active.info.run_id == run_id:
         yield

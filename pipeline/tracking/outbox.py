@@ -1,4 +1,4 @@
-"""What a run has to say while MLflow's server is away: it waits on disk, in order, and is sent once.
+"""The outbox: what is logged while MLflow's server is away waits on disk, in order, and is sent once.
 
 MLflow tries again for some minutes, and can log in the background; both hold what they have in memory, and lose it with
 the process. A queue in a database (persist-queue) would hold the small part of it: most is files, such as the model.
@@ -63,7 +63,7 @@ SENDERS: dict[str, Callable[[str, dict[str, Any], Path], Any]] = {
 
 
 def deliver(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -> Any:
-    """Send something of a run or, where the server is away, let it wait.
+    """Send something of a run, or queue it if the server is away.
 
     Args:
         run_id: the run.
@@ -79,19 +79,19 @@ def deliver(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path(
             with retries(RETRIES):
                 return SENDERS[kind](run_id, values, folder)
         except ERRORS:
-            if not may_wait():
+            if not store_is_away():
                 raise
     put(run_id, kind, values, folder)
     return None
 
 
-def may_wait() -> bool:
-    """Return whether the tracking store is a server that does not answer now. What a local file refuses is an error."""
+def store_is_away() -> bool:
+    """Return whether the tracking store is a server that does not answer now. A local file that refuses is an error."""
     return not is_local(mlflow.get_tracking_uri()) and not answers()
 
 
 def put(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -> None:
-    """Let something wait until `send`."""
+    """Queue something until `send`."""
     with _lock():
         (UNSENT / run_id).mkdir(exist_ok=True)
         waiting = _entries(run_id)
@@ -107,7 +107,7 @@ def put(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -
 
 
 def send(run_id: str) -> bool:
-    """Send what waits of a run, as far as the server answers; return whether nothing waits any more."""
+    """Send a run's queue as far as the server answers; return whether it is empty."""
     if not _entries(run_id):
         return True
     if not answers():
@@ -136,7 +136,7 @@ def _explain(run_id: str, error: Exception) -> None:
 
 
 def send_all() -> int:
-    """Send what waits of all runs; return of how many something waits still."""
+    """Send the queues of all runs; return how many are not empty."""
     runs = [folder.name for folder in sorted(UNSENT.glob("*")) if folder.is_dir()]
     left = [run_id for run_id in runs if not send(run_id)]
     if sent := len(runs) - len(left):

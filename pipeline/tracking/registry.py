@@ -1,4 +1,4 @@
-"""The only module that talks to the MLflow registry: versions, aliases, descriptions, and where a model's files are.
+"""The only module that talks to the MLflow registry: versions, aliases, descriptions, and a model's files.
 
 ``challenger`` is the newest candidate, ``champion`` the best proven model, ``previous`` the champion before it.
 
@@ -46,12 +46,12 @@ class Version(NamedTuple):
         return f"models:/{self.name}/{self.number}"
 
 
-class Overtaken(UserError):
-    """Another process has changed the champion meanwhile."""
+class ChampionChanged(UserError):
+    """Another process has changed the champion in the meantime."""
 
 
 def register(model_uri: str, name: str) -> Version:
-    """Make a logged model a version of ``name``, unless it is one, and its challenger.
+    """Register a logged model as a version of ``name``, unless it is one already, and make it challenger.
 
     The digests of its files become a tag; its run's note becomes its description, and some of the run's tags its own.
     """
@@ -72,7 +72,7 @@ def register(model_uri: str, name: str) -> Version:
 
 
 class FetchedModel(NamedTuple):
-    """A model on disk: the folder that `serving.Classifier` reads, and the version that its address meant just then."""
+    """A model on disk: the folder that `serving.Classifier` reads, and the version that its URI resolved to."""
 
     folder: Path
     version: Version | None
@@ -84,7 +84,7 @@ class FetchedModel(NamedTuple):
 
 
 def fetch_model(model_uri: str) -> FetchedModel:
-    """Return a model with the files that were registered. An alias is resolved here, once.
+    """Download a model and check its files against the registered digests. An alias is resolved here, once.
 
     Raises:
         UserError: there is no such model, or it is not one of ours.
@@ -109,7 +109,7 @@ def fetch_model(model_uri: str) -> FetchedModel:
 
 
 def _version_of(model_uri: str) -> Version | None:
-    """Return the registered version that a ``models:/`` address means now; None for any other address."""
+    """Resolve a ``models:/`` URI to a version; None for any other URI."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", model_uri)
     if not match:
         return None
@@ -117,22 +117,24 @@ def _version_of(model_uri: str) -> Version | None:
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 
-def with_alias(name: str, alias: str) -> Version | None:
-    """Return the version that has the alias now, if any."""
+def version_with_alias(name: str, alias: str) -> Version | None:
+    """Return the version that has an alias now, if any."""
     number = MlflowClient().get_registered_model(name).aliases.get(alias)
     return Version(name, str(number)) if number else None
 
 
 def promote(version: Version, compared_with: Version | None) -> None:
-    """Make a version champion, and the champion that it was compared with ``previous``.
+    """Make a version champion, and the champion it was compared with ``previous``.
 
     Raises:
-        Overtaken: the champion is not, or no longer, the one that the version was compared with.
+        ChampionChanged: the champion is not, or no longer, the one that the version was compared with.
     """
     with _lock(version.name):
-        now = with_alias(version.name, CHAMPION)
+        now = version_with_alias(version.name, CHAMPION)
         if now != compared_with:
-            raise Overtaken(f"the champion is {_called(now)} by now, not {_called(compared_with)}; evaluate again")
+            raise ChampionChanged(
+                f"the champion is {_version_text(now)} by now, not {_version_text(compared_with)}; evaluate again"
+            )
         _set_champion(version, now)
 
 
@@ -153,7 +155,7 @@ def roll_back(name: str) -> tuple[Version, Version]:
             f"{' or '.join(sorted(missing))} (the first promotion of a second champion sets {PREVIOUS})"
         )
     with _lock(name):
-        champion, previous = with_alias(name, CHAMPION), with_alias(name, PREVIOUS)
+        champion, previous = version_with_alias(name, CHAMPION), version_with_alias(name, PREVIOUS)
         assert champion is not None
         assert previous is not None
         fetch_model(previous.uri)
@@ -162,7 +164,7 @@ def roll_back(name: str) -> tuple[Version, Version]:
 
 
 def count_test_read(version: Version) -> int:
-    """Count one more reading of the test split, on the version and on its registered model; return the latter's."""
+    """Increment the count of test-split readings of a version and of its model; return that of the model."""
     client = MlflowClient()
     with _lock(version.name):
         of_version = 1 + int(_version_tags(version).get(TEST_READS, 0))
@@ -179,7 +181,7 @@ def tag_version(version: Version, tags: Mapping[str, str]) -> None:
 
 
 def set_description(version: Version, markdown: str) -> None:
-    """Describe a version and, if it is champion or the model has no description yet, its registered model."""
+    """Set the description of a version and, if it is champion or the model has none yet, of the model."""
     client = MlflowClient()
     client.update_model_version(version.name, version.number, markdown[:MOST_CHARACTERS])
     model = client.get_registered_model(version.name)
@@ -194,22 +196,24 @@ def _set_champion(version: Version, replaced: Version | None) -> None:
     client.set_registered_model_alias(version.name, CHAMPION, version.number)
     described = client.get_model_version(version.name, version.number).description
     client.update_registered_model(version.name, described or "")
-    now = with_alias(version.name, CHAMPION)
+    now = version_with_alias(version.name, CHAMPION)
     if now != version:
-        raise Overtaken(f"another machine has made {_called(now)} champion at the same moment; evaluate again")
+        raise ChampionChanged(
+            f"another machine has made {_version_text(now)} champion at the same moment; evaluate again"
+        )
 
 
 def _version_tags(version: Version) -> dict[str, str]:
     return dict(MlflowClient().get_model_version(version.name, version.number).tags)
 
 
-def _called(version: Version | None) -> str:
+def _version_text(version: Version | None) -> str:
     return f"version {version.number}" if version else "no version"
 
 
 @contextlib.contextmanager
 def _lock(name: str) -> Iterator[None]:
-    """Keep other processes of this machine, whatever folder they run in, from changing the same model's aliases."""
+    """Lock a model's aliases against other processes of this machine, whatever folder they run in."""
     uri = mlflow.get_registry_uri()
     if uri.startswith("sqlite:///"):
         uri = str(Path(uri.removeprefix("sqlite:///")).resolve())

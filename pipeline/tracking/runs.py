@@ -1,4 +1,4 @@
-"""Runs: opened, adopted, continued, closed with the truth, and healed where a process could not close its own.
+"""Runs: opened, adopted, continued, closed with their true status, also where their process died.
 
 Where ``mlflow run`` has opened a run for the command, that run is adopted; a run opened inside another nests under it.
 """
@@ -20,7 +20,7 @@ from pipeline.config import Config, first_line, without_passwords
 from pipeline.config.text import config_text
 from pipeline.processes import is_gone, is_here, owner_mark
 from pipeline.tracking import outbox
-from pipeline.tracking.store import ERRORS, StoreGone, must_answer, open_stores, quieten, retries
+from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
 PARENT = "mlflow.parentRunId"
@@ -32,7 +32,7 @@ COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a cop
 
 
 def connect(many_machines: bool = False) -> int:
-    """Open the stores before any work is done and any worker starts; send what waits; heal.
+    """Open the stores before any work or worker starts, send what waits, and mark dead runs.
 
     Runs that a process of this host could not close, because it was killed, are marked as KILLED.
 
@@ -46,11 +46,11 @@ def connect(many_machines: bool = False) -> int:
         UserError: one of them cannot be reached, or not by other machines.
     """
     open_stores(many_machines)
-    return heal()
+    return mark_dead_runs()
 
 
-def heal() -> int:
-    """Send what waits, and mark as KILLED the runs of this host whose process could not close them; return how many."""
+def mark_dead_runs() -> int:
+    """Send what waits, and mark runs of this host whose process died as KILLED; return their number."""
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
     gone = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
@@ -62,8 +62,8 @@ def heal() -> int:
     return len(dead)
 
 
-def end_below(parent: str) -> None:
-    """Send what waits, and mark as KILLED what processes of other hosts have left open below a run.
+def end_children(parent: str) -> None:
+    """Send what waits, and mark the open runs of other hosts below a run as KILLED.
 
     Only once all of the work below it is done: nothing is known of those processes.
     """
@@ -74,8 +74,8 @@ def end_below(parent: str) -> None:
             MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
-def close(run_id: str) -> None:
-    """Say of a run that it has ended well, where a process that had done all for it could not say so any more."""
+def close_run(run_id: str) -> None:
+    """Mark a run as FINISHED whose process died after its work was done."""
     MlflowClient().set_tag(run_id, STOPPED, "false")
     MlflowClient().set_terminated(run_id, "FINISHED")
 
@@ -101,14 +101,14 @@ def run(
 
     Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
-    quieten()
+    silence_mlflow()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner_mark(), **_commit_tag(), **(tags or {}), **of_training, **below}
-    with must_answer():
+    with raise_if_store_gone():
         active = _started(_stopped_run(all_tags, config), name, config, parent, all_tags)
     try:
-        with must_answer():
+        with raise_if_store_gone():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
             _log_config(config, active)
             yield active.info.run_id
@@ -122,14 +122,14 @@ def run(
 
 
 def _finish(run_id: str) -> None:
-    """Close the run as FINISHED, or let that wait where its store is gone."""
+    """Close the run as FINISHED, or queue that if the store is away."""
     waits = not outbox.send(run_id)
     end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
         with retries(0 if waits else outbox.RETRIES):
             mlflow.end_run("FINISHED")
     except ERRORS:
-        if not outbox.may_wait():
+        if not outbox.store_is_away():
             raise
         waits = True
     if waits:
@@ -138,13 +138,13 @@ def _finish(run_id: str) -> None:
 
 
 def _end_after_error(error: BaseException) -> None:
-    """Close the run as KILLED or FAILED, the latter with the error's first line as a tag and all of it as a file."""
+    """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file."""
     try:
         if isinstance(error, KeyboardInterrupt):
             mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
             mlflow.end_run("KILLED")
             with contextlib.suppress(*ERRORS):  # this run is closed already
-                heal()  # a process below it may have been stopped as it opened its run, or before it could close it
+                mark_dead_runs()  # a process below it may have been stopped before it could close its run
             return
         mlflow.set_tag("error", first_line(error))
         with contextlib.suppress(OSError):  # the disk may be full
@@ -155,7 +155,7 @@ def _end_after_error(error: BaseException) -> None:
 
 
 def _leave_open() -> None:
-    """Give the run up as one to be continued, without the minutes that MLflow would try again to reach its store."""
+    """Mark the run as stopped, so that it can be continued, without MLflow's minutes of retries."""
     with retries(0):
         with contextlib.suppress(Exception):
             mlflow.set_tag(STOPPED, "true")
@@ -176,10 +176,10 @@ def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
 
 
 def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
-    """Return the run of the same training, and the same study, that was stopped, if any."""
+    """Return the stopped run of the same training and study, if any."""
     if TRAINING not in tags or config_text(config).get("resume") == "never":
         return None
-    heal()  # a worker may have been killed since
+    mark_dead_runs()  # a worker may have been killed since
     mine = f"tags.stage = '{tags['stage']}' and tags.{TRAINING} = '{tags[TRAINING]}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
     same = [run for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))]
@@ -189,7 +189,7 @@ def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
 def _started(
     stopped: str | None, name: str, config: Config, parent: str | None, tags: Mapping[str, str]
 ) -> mlflow.ActiveRun:
-    """Start the stopped run again, the one that ``mlflow run`` has opened, or a new one.
+    """Continue the stopped run, adopt the one that ``mlflow run`` has opened, or start a new one.
 
     The given one is left, and says so, for a stopped one or a recipe, which changes params that it has been given.
     """
@@ -208,13 +208,13 @@ def experiment_ids() -> list[str]:
 
 
 def training_states(training: str) -> set[str]:
-    """Return the statuses of a training's runs, with STOPPED for one that is to go on; none where there is no run."""
+    """Return the statuses of a training's runs, STOPPED for one to be continued; empty if there is no run."""
     found = MlflowClient().search_runs(experiment_ids(), f"tags.{TRAINING} = '{training}'")
     return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
 
 
 def environment() -> dict[str, str]:
-    """Return the variables with which another process finds this process's store and registry."""
+    """Return the environment variables by which another process finds the same store and registry."""
     return {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_REGISTRY_URI": mlflow.get_registry_uri()}
 
 

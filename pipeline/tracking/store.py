@@ -1,4 +1,4 @@
-"""MLflow's store as such: opened, asked whether it answers, and what is said when it does not."""
+"""MLflow's store: opened, checked, and the error when it does not answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ERRORS = (MlflowException, requests.RequestException)  # what MLflow raises wher
 
 
 class StoreGone(UserError):
-    """MLflow's store no longer answers, or no longer takes what it is given."""
+    """MLflow's store no longer answers, or refuses what it is sent."""
 
 
 def open_stores(many_machines: bool) -> None:
-    """Make sure of the tracking store and the registry.
+    """Check that the tracking store and the registry can be reached.
 
     Args:
         many_machines: whether other machines shall log into them, too.
@@ -34,7 +34,7 @@ def open_stores(many_machines: bool) -> None:
     Raises:
         UserError: one of them cannot be reached.
     """
-    quieten()
+    silence_mlflow()
     for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
         if many_machines and is_local(uri):
             raise UserError(
@@ -55,7 +55,7 @@ def open_stores(many_machines: bool) -> None:
 
 
 def is_local(uri: str) -> bool:
-    """Return whether an address of a store means a file of this machine."""
+    """Return whether a store's URL is a file on this machine."""
     return "://" not in uri or uri.startswith(("sqlite:", "file:"))
 
 
@@ -71,7 +71,7 @@ def answers() -> bool:
 
 @contextlib.contextmanager
 def retries(number: int) -> Iterator[None]:
-    """Let MLflow try again at most so often inside the block."""
+    """Limit MLflow's retries inside the block."""
     with _variables({_RETRIES: str(min(number, int(os.environ.get(_RETRIES, number))))}):
         yield
 
@@ -91,12 +91,16 @@ def _variables(values: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def must_answer() -> Iterator[None]:
+def raise_if_store_gone() -> Iterator[None]:
     """Raise StoreGone where MLflow gives up inside the block."""
     try:
         yield
     except ERRORS as error:
-        waiting = f"; what {unsent()} runs have to say waits in {UNSENT} and is sent then" if unsent() else ""
+        waiting = (
+            f"; what {count_unsent_runs()} runs have to say waits in {UNSENT} and is sent then"
+            if count_unsent_runs()
+            else ""
+        )
         raise StoreGone(
             f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
             f"{without_passwords(mlflow.get_tracking_uri())} (what was logged is kept; mend the store and give the "
@@ -104,13 +108,13 @@ def must_answer() -> Iterator[None]:
         ) from error
 
 
-def unsent() -> int:
-    """Return of how many runs something waits until the store answers."""
+def count_unsent_runs() -> int:
+    """Return the number of runs with entries in the outbox."""
     return len({entry.parent for entry in UNSENT.glob("*/*.json")})
 
 
-def quieten() -> None:
-    """Keep MLflow from saying what nobody needs to read."""
+def silence_mlflow() -> None:
+    """Silence MLflow's informational log messages."""
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it reports every example that it checks
     logging.getLogger("mlflow.store.db.utils").setLevel(
         logging.CRITICAL

@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pipeline.ablation.effects import HELPS, HURTS, UNTOLD, Measured, difference_table, paired_differences, sentences
+from pipeline.ablation.effects import (
+    HELPS,
+    HURTS,
+    UNTOLD,
+    Measured,
+    difference_table,
+    effect_sentences,
+    paired_differences,
+)
 from pipeline.plots import draw_ablation
 
 NAN = math.nan
@@ -56,7 +64,7 @@ def test_a_verdict_needs_an_interval_without_zero(differences: Sequence[float], 
     base = [0.5] * len(differences)
     changed = [0.5 + difference for difference in differences]
     runs = [*_runs(accuracies=base), *_runs(("mixup", "0.2"), accuracies=changed)]
-    (said,) = sentences(difference_table(paired_differences(runs), 1000))
+    (said,) = effect_sentences(difference_table(paired_differences(runs), 1000))
     assert _table(runs)["verdict"].tolist() == [verdict]
     assert "mixup=0.2" in said
     assert (verdict in said) or "diverged with every seed" in said
@@ -97,7 +105,7 @@ def test_there_is_one_sentence_per_factor() -> None:
         (("augment", "light"), (0.9, 0.91, NAN)),
     ]:
         runs += _runs(setting, accuracies=accuracies)
-    augment, ema = sentences(difference_table(paired_differences(runs), 1000))
+    augment, ema = effect_sentences(difference_table(paired_differences(runs), 1000))
     assert augment.startswith("augment=none hurts by 9.3 points (95 % interval -10.8 to -7.9, 3 seeds); augment=light ")
     assert "1 more diverged" in augment
     assert ema == "ema=0.99 cannot be told from the base (+0.0 points, 95 % interval -2.5 to +2.5, 3 seeds)."

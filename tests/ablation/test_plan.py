@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline import tracking
-from pipeline.ablation.plan import planned, settings_of
+from pipeline.ablation.plan import plan_trainings, settings_of
 from pipeline.commands import ablate
 from pipeline.config import AblateConfig, UserError
 from pipeline.data.store.store import Store
@@ -33,7 +33,7 @@ FACTORS = "skip_connections=false;image_ops=grey+opening:3;learning_rate=1e30"
 
 
 def _names(**flags: object) -> list[str]:
-    return [f"{cell.name} {cell.training.seed}" for cell in planned(AblateConfig(**flags))]
+    return [f"{cell.name} {cell.training.seed}" for cell in plan_trainings(AblateConfig(**flags))]
 
 
 def test_each_seed_has_the_base_and_every_setting() -> None:
@@ -48,14 +48,14 @@ def test_a_grid_has_every_combination() -> None:
         *("base 0", "augment=none 0", "augment=light 0", "mixup=0.2 0"),
         *("augment=none mixup=0.2 0", "augment=light mixup=0.2 0"),
     }
-    *_, cell = planned(AblateConfig(factors="augment=none;mixup=0.2", seeds=1, design="grid"))
+    *_, cell = plan_trainings(AblateConfig(factors="augment=none;mixup=0.2", seeds=1, design="grid"))
     assert (cell.training.augment, cell.training.mixup) == ("none", 0.2)
 
 
 def test_a_setting_changes_its_flags_and_nothing_else() -> None:
     factors = "optimizer=sgd&learning_rate=0.1&weight_decay=5e-4;image_ops=grey+opening:5,,clahe:3;depth=34;block=v2"
     config = AblateConfig(factors=factors, seeds=1, variant="resnet18_vd", image_ops=("grey",), epochs=7)
-    base, *others = planned(config)
+    base, *others = plan_trainings(config)
     assert base.training == config.train_config()
     changes = [
         {name: value for name, value in cell.training if value != getattr(base.training, name)} for cell in others
@@ -73,7 +73,7 @@ def test_a_setting_changes_its_flags_and_nothing_else() -> None:
 
 
 def test_depth_and_block_combine() -> None:
-    cells = planned(AblateConfig(factors="depth=34,50;block=v2", seeds=1, design="grid"))
+    cells = plan_trainings(AblateConfig(factors="depth=34,50;block=v2", seeds=1, design="grid"))
     variants = {cell.training.variant for cell in cells}
     assert variants == {f"resnet{depth}{block}" for depth, block in itertools.product((18, 34, 50), ("", "_v2"))}
 
@@ -84,7 +84,7 @@ def test_what_equals_the_base_is_left_out(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_default_factors_are_the_promised_ones() -> None:
-    cells = planned(AblateConfig())
+    cells = plan_trainings(AblateConfig())
     factors = {setting.factor for cell in cells for setting in cell.settings}
     assert factors >= {"depth", "block", "skip_connections", "stem", "width", "augment", "mixup", "cutmix"}
     assert factors >= {
@@ -119,7 +119,7 @@ def test_the_default_factors_are_the_promised_ones() -> None:
 )
 def test_factors_that_mean_nothing_are_the_users_mistake(factors: str, named: list[str]) -> None:
     with pytest.raises(UserError, match="factors") as error:
-        planned(AblateConfig(factors=factors))
+        plan_trainings(AblateConfig(factors=factors))
     assert len(str(error.value).splitlines()) == 1
     assert [words for words in named if words not in str(error.value)] == []
 

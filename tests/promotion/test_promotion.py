@@ -94,7 +94,7 @@ def _aliases(client: MlflowClient) -> dict[str, str]:
     return {alias: str(number) for alias, number in client.get_registered_model(NAME).aliases.items()}
 
 
-def _judge(version: registry.Version, photos: HeldOutPhotos, **rule: object) -> promotion.Decision:
+def _decide(version: registry.Version, photos: HeldOutPhotos, **rule: object) -> promotion.Decision:
     classifier = Classifier(registry.fetch_model(version.uri).folder)
     probabilities = classifier.probabilities(photos.images)
     data = str(photos.source)
@@ -111,27 +111,27 @@ def no_fresh_load(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_fresh_load")
 def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     poor, equal, good = plant(POOR), plant(POOR), plant(GOOD)
-    assert _judge(poor, photos).promoted  # there is none
-    assert "not better" in _judge(equal, photos).reason
+    assert _decide(poor, photos).promoted  # there is none
+    assert "not better" in _decide(equal, photos).reason
     assert _aliases(tracking_store) == {"champion": "1", "challenger": "3"}
-    decision = _judge(good, photos)
+    decision = _decide(good, photos)
     assert decision.promoted
     assert decision.comparison is not None
     assert decision.comparison.p_value < 0.05
     assert _aliases(tracking_store) == {"champion": "3", "previous": "1", "challenger": "3"}
-    assert "it is the champion" in _judge(good, photos).reason
-    assert not _judge(poor, photos).promoted
+    assert "it is the champion" in _decide(good, photos).reason
+    assert not _decide(poor, photos).promoted
     assert _aliases(tracking_store)["champion"] == "3"
 
 
 @pytest.mark.usefixtures("no_fresh_load")
 def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     good, poor = plant(GOOD), plant(POOR)
-    assert not _judge(good, photos, promotion="never").promoted
+    assert not _decide(good, photos, promotion="never").promoted
     assert "champion" not in _aliases(tracking_store)
-    assert _judge(good, photos, promotion="always").promoted
-    assert not _judge(poor, photos, promotion="better").promoted
-    assert _judge(poor, photos, promotion="always").promoted
+    assert _decide(good, photos, promotion="always").promoted
+    assert not _decide(poor, photos, promotion="better").promoted
+    assert _decide(poor, photos, promotion="always").promoted
     assert _aliases(tracking_store)["champion"] == poor.number
 
 
@@ -145,11 +145,11 @@ def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
     seen, lost = plant(POOR, data_digest=digest, config=config), plant(POOR + 1, data_digest="0" * 64)
     good = plant(GOOD)
     for champion, reason in ((seen, "trained or chosen by"), (lost, "cannot be made again")):
-        _judge(champion, photos, promotion="always")
-        decision = _judge(good, photos)
+        _decide(champion, photos, promotion="always")
+        decision = _decide(good, photos)
         assert not decision.promoted
         assert reason in decision.reason
-    assert _judge(good, photos, promotion="always").promoted
+    assert _decide(good, photos, promotion="always").promoted
 
 
 @pytest.mark.usefixtures("no_fresh_load")
@@ -159,8 +159,8 @@ def test_a_champion_of_other_pixels_is_compared_in_its_own(
     other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, resize="pad")
     config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
     champion = plant(POOR, data_digest=prepared_store(other).digest, config=config, resize="pad")
-    _judge(champion, photos)
-    decision = _judge(plant(GOOD), photos)
+    _decide(champion, photos)
+    decision = _decide(plant(GOOD), photos)
     assert decision.promoted
     own = Classifier(registry.fetch_model(champion.uri).folder).predict(photos.files)
     assert decision.champion_probabilities == pytest.approx(own[list(CLASSES)].to_numpy())
@@ -171,7 +171,7 @@ def test_of_two_evaluations_at_once_one_promotes(
     tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
 ) -> None:
     """Both have compared with the same champion before either moves the alias."""
-    _judge(plant(POOR), photos)
+    _decide(plant(POOR), photos)
     rivals = [plant(GOOD), plant(GOOD / 2 + 0.01)]
     decided = []
     for version in rivals:
@@ -197,8 +197,8 @@ def test_rollback_swaps_champion_and_previous(
     first = plant(POOR)
     with pytest.raises(UserError, match="previous"):
         registry.roll_back(NAME)
-    _judge(first, photos)
-    _judge(plant(GOOD), photos)
+    _decide(first, photos)
+    _decide(plant(GOOD), photos)
     assert main(["rollback"]) == 0
     assert f"{NAME} version 1 is champion again; version 2 is previous" in capsys.readouterr().out
     assert _aliases(tracking_store) == {"champion": "1", "previous": "2", "challenger": "2"}
@@ -220,7 +220,7 @@ def test_one_flipped_byte_is_refused_everywhere(
     tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By evaluate with exit code 3, and by MLflow alone, which knows no digest: the classifier looks itself."""
-    _judge(plant(POOR), photos, promotion="never")
+    _decide(plant(POOR), photos, promotion="never")
     damaged = plant(GOOD)
     _flip_a_byte(damaged)
     before = _aliases(tracking_store)
@@ -242,7 +242,7 @@ def test_a_fresh_process_must_agree_with_the_evaluation(
     version = plant(GOOD)
     classifier = Classifier(registry.fetch_model(version.uri).folder)
     answers = classifier.probabilities(photos.images)
-    decision = _judge(version, photos)
+    decision = _decide(version, photos)
     assert decision.promoted
     assert decision.parity is not None
     assert decision.parity < 1e-5

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.config import TuneConfig, UserError
 from pipeline.search import study as studies
-from pipeline.search.space import FINE_TUNING, FROM_SCRATCH, FROZEN_BACKBONE, Range, at_border
-from pipeline.search.space_file import space_of, with_space_read
+from pipeline.search.space import FINE_TUNING, FROM_SCRATCH, FROZEN_BACKBONE, Range, params_at_border
+from pipeline.search.space_file import inline_space_file, space_of
 
 
 def _space(**of: Any) -> TuneConfig:
@@ -54,18 +54,18 @@ def test_the_search_keeps_what_the_file_said_when_it_began(tmp_path: Path) -> No
     file = tmp_path / "space.yaml"
     file.write_text("variant: [resnet34, resnet50]\ndropout: [0.0, 0.5]\n")
     config = TuneConfig(space=str(file))
-    read = with_space_read(config)
+    read = inline_space_file(config)
     assert studies.study_name(read, "digest") == studies.study_name(config, "digest")
     file.unlink()
     assert read.variants == ("resnet34", "resnet50")
     assert space_of(read).dimensions["dropout"] == (0.0, 0.5)
-    assert with_space_read(read) == read
+    assert inline_space_file(read) == read
 
 
 def test_a_space_that_was_logged_can_be_given_back() -> None:
     for config in (TuneConfig(), TuneConfig(weights="imagenet", freeze_backbone=True), _space(batch_size=[16, 64])):
         space = space_of(config)
-        again = config.model_copy(update={"space": json.dumps(space.as_data())})
+        again = config.model_copy(update={"space": json.dumps(space.to_dict())})
         assert space_of(again) == space
 
 
@@ -135,4 +135,4 @@ def test_an_optimum_on_the_border_names_the_range_to_try_next(
     params: dict[str, float], found: dict[str, tuple[float, float]]
 ) -> None:
     space = space_of(_space(dropout={"low": 0, "high": 0.5}, label_smoothing={"low": 0, "high": 0.96}))
-    assert {border.name: (border.next.low, border.next.high) for border in at_border(space, params)} == found
+    assert {border.name: (border.next.low, border.next.high) for border in params_at_border(space, params)} == found

@@ -218,7 +218,7 @@ def test_a_search_begins_with_known_good_trials_each_once(
     flags: dict[str, Any], config: Callable[..., TuneConfig]
 ) -> None:
     wanted = config(**flags)
-    starts = studies.known_good(wanted)
+    starts = studies.known_good_starts(wanted)
     assert len({tuple(sorted(start.items())) for start in starts}) == len(starts)
     assert {start["optimizer"] for start in starts} == set(space_of(wanted).choices("optimizer"))
     assert {start["variant"] for start in starts} == set(VARIANTS)
@@ -247,7 +247,7 @@ def test_an_interrupted_trial_goes_on_before_another_begins(config: Callable[...
 
 def test_the_first_trial_is_what_the_flags_say(config: Callable[..., TuneConfig]) -> None:
     wanted = config(optimizer="sgd", learning_rate=0.05, lr_schedule="step", lr_decay=0.02, variant="resnet50_vd")
-    trained = studies.suggest(optuna.trial.FixedTrial(studies.known_good(wanted)[0]), wanted)
+    trained = studies.suggest(optuna.trial.FixedTrial(studies.known_good_starts(wanted)[0]), wanted)
     asked_for = wanted.train_config(weight_decay=trained.weight_decay)
     assert trained.model_dump(exclude={"learning_rate"}) == asked_for.model_dump(exclude={"learning_rate"})
     assert trained.learning_rate == pytest.approx(0.05)
@@ -314,7 +314,7 @@ def test_a_trial_of_a_silent_host_is_finished_with_what_it_had(
 def test_a_trial_that_was_lined_up_and_died_at_once_is_lined_up_again(config: Callable[..., TuneConfig]) -> None:
     wanted = config()
     study = studies.open_study(wanted, "digest")
-    start = studies.known_good(wanted)[0]
+    start = studies.known_good_starts(wanted)[0]
     study.enqueue_trial(start)
     study.ask().set_user_attr(OWNER, _owner_that_is_gone())  # nothing suggested yet
     recovery.settle_trials(study, _no_run)
@@ -329,7 +329,7 @@ def test_a_point_that_nobody_has_tried_is_found_until_there_is_none(config: Call
     study = studies.open_study(wanted, "digest")
     assert studies.trial_goal(wanted) == 6  # three optimizers, two variants
     tried: list[str] = []
-    while point := studies.untried(study, wanted, lambda training: training.model_dump_json() not in tried):
+    while point := studies.draw_untried_point(study, wanted, lambda training: training.model_dump_json() not in tried):
         study.enqueue_trial(point)
         tried.append(studies.suggest(study.ask(), wanted).model_dump_json())
     assert len(set(tried)) == len(tried) == 6

@@ -23,8 +23,8 @@ from pipeline.search.confirmations import (
     Winner,
     pick_winner,
     prune_regret,
-    to_audit,
-    to_confirm,
+    select_audits,
+    select_confirmations,
 )
 
 
@@ -48,14 +48,14 @@ def _config(**changes: object) -> TuneConfig:
 def test_the_best_complete_trials_are_confirmed_with_seeds_that_the_search_never_used(
     top: int, seeds: int, wanted: list[tuple[int, int]]
 ) -> None:
-    jobs = to_confirm(_config(confirm_top_k=top, confirm_seeds=seeds), _study(0.7, None, 0.6, 0.8))
+    jobs = select_confirmations(_config(confirm_top_k=top, confirm_seeds=seeds), _study(0.7, None, 0.6, 0.8))
     assert [(again.trial, again.seed) for again in jobs] == wanted
     assert {(again.stage, again.epochs) for again in jobs} <= {("confirm", 40)}
 
 
 def test_a_search_without_a_complete_trial_has_nothing_to_confirm() -> None:
     with pytest.raises(UserError, match=r"at least one complete trial, got none .*\(.*n_trials\)"):
-        to_confirm(_config(), _study(None, None))
+        select_confirmations(_config(), _study(None, None))
 
 
 CONFIRMED = [(3, 6, 0.71), (3, 7, 0.73), (0, 6, 0.60), (0, 7, 0.90)]
@@ -86,13 +86,13 @@ def test_the_best_mean_over_seeds_wins_and_the_search_breaks_a_tie(
 
 def test_the_audit_is_a_sample_of_the_pruned_trials_that_stays_the_same_as_the_search_grows() -> None:
     study = _study(0.7, None, None, 0.8, None, None)
-    assert to_audit(_config(), study) == []
-    sample = to_audit(_config(prune_audit=2), study)
+    assert select_audits(_config(), study) == []
+    sample = select_audits(_config(prune_audit=2), study)
     assert len(sample) == 2
     assert {again.trial for again in sample} < {1, 2, 4, 5}
     assert {(again.stage, again.seed, again.epochs) for again in sample} == {("audit", 5, 16)}
-    assert to_audit(_config(prune_audit=3), study)[:2] == sample
-    assert len(to_audit(_config(prune_audit=9), study)) == 4
+    assert select_audits(_config(prune_audit=3), study)[:2] == sample
+    assert len(select_audits(_config(prune_audit=9), study)) == 4
 
 
 @pytest.mark.parametrize(("audited", "regret"), [([0.79, 0.7], -0.01), ([0.7, 0.85], 0.05)])

@@ -49,10 +49,10 @@ def test_an_outage_in_a_run_loses_and_doubles_nothing(
         pictures.mkdir(parents=True)
         (pictures / "samples.png").touch()
         tracking.log_folder(pictures.parent)
-        assert tracking.unsent() == 1
+        assert tracking.count_unsent_runs() == 1
         with mlflow_server(tmp_path, port, environment):
             epoch(3)
-            assert tracking.unsent() == 0
+            assert tracking.count_unsent_runs() == 0
             assert _metrics(client, run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
         epoch(4)
     assert mlflow.active_run() is None
@@ -62,7 +62,7 @@ def test_an_outage_in_a_run_loses_and_doubles_nothing(
     with mlflow_server(tmp_path, port, environment):
         for _ in range(2):  # the second as if a process had died after sending and before noting it
             tracking.connect()
-            assert tracking.unsent() == 0
+            assert tracking.count_unsent_runs() == 0
             assert _metrics(client, run_id) == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
             run = client.get_run(run_id)
             assert run.info.status == "FINISHED"
@@ -88,7 +88,7 @@ def test_what_a_local_store_refuses_does_not_wait(
 
     with pytest.raises(tracking.StoreGone, match="readonly"):
         logs()
-    assert tracking.unsent() == 0
+    assert tracking.count_unsent_runs() == 0
 
 
 def test_what_another_store_waits_for_is_left(tracking_store: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:

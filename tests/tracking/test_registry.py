@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from pipeline.config import DamagedModel, UserError
 from pipeline.tracking import registry
-from pipeline.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Overtaken, Version
+from pipeline.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, ChampionChanged, Version
 
 NAME = "flower-classifier"
 MODEL_CODE = """
@@ -69,7 +69,7 @@ def test_a_champion_is_replaced_only_by_who_knows_it(
     registry.promote(first, None)
     assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
     for compared_with in (None, second):
-        with pytest.raises(Overtaken, match="the champion is version 1 by now"):
+        with pytest.raises(ChampionChanged, match="the champion is version 1 by now"):
             registry.promote(second, compared_with)
     registry.promote(second, first)
     assert _aliases(tracking_store) == {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: "2"}
@@ -87,7 +87,7 @@ def test_an_alias_that_another_machine_moves_meanwhile_is_noticed(
         set_alias(client, name, alias, second.number)
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_and_lose)
-    with pytest.raises(Overtaken, match="version 2 champion at the same moment"):
+    with pytest.raises(ChampionChanged, match="version 2 champion at the same moment"):
         registry.promote(first, None)
 
 

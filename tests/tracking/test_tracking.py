@@ -224,7 +224,7 @@ def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: Mlflow
             for host, status in hosts.items()
         }
         other = tracking_store.create_run("0", tags={"process": "elsewhere.example 1 0"}).info.run_id
-        tracking.end_below(parent)
+        tracking.end_children(parent)
     assert {run_id: tracking_store.get_run(run_id).info.status for run_id in below} == below
     assert tracking_store.get_run(other).info.status == "RUNNING"
 
