@@ -14,11 +14,12 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from pipeline import plots
+from pipeline.search.trial_record import CONFIG, REPEAT_OF, RETRY_OF, RUN_ID
 
 if TYPE_CHECKING:
     import plotly.graph_objects
 
-COLUMNS = ["number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id"]
+COLUMNS = ["number", "state", "value", "epochs_run", "started", "seconds", RETRY_OF, REPEAT_OF, RUN_ID]
 FIGURE_HEIGHT_PX = 480  # of an interactive figure, whose width is the page's
 
 
@@ -32,8 +33,8 @@ def trial_table(study: Study) -> pd.DataFrame:
         value = trial.value if trial.state == TrialState.COMPLETE else max(values, default=None)
         about = {"number": trial.number, "state": trial.state.name.lower(), "value": value, "epochs_run": len(values)}
         about |= {"started": trial.datetime_start, "seconds": trial.duration and trial.duration.total_seconds()}
-        about |= {name: trial.user_attrs.get(name) for name in ("retry_of", "repeat_of", "run_id")}
-        rows.append(about | trial.user_attrs.get("config", {}))
+        about |= {name: trial.user_attrs.get(name) for name in (RETRY_OF, REPEAT_OF, RUN_ID)}
+        rows.append(about | trial.user_attrs.get(CONFIG, {}))
     return pd.DataFrame(rows, columns=None if rows else COLUMNS)
 
 

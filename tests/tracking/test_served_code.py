@@ -1,4 +1,4 @@
-"""The code that a model carries: complete, under a name of its own, and the code that answers, whatever else is loaded."""
+"""The code that a model carries: complete, under a name of its own, and what answers, whatever else is loaded."""
 
 from __future__ import annotations
 
