@@ -15,7 +15,7 @@ from benchmarks.measure import in_turns, per_second
 from pipeline.config import TrainConfig
 from pipeline.models.backend import load_backend, policy_of
 from pipeline.models.builder import build_classifier
-from pipeline.models.predict import BATCH, compiled_forward
+from pipeline.models.predict import BATCH_SIZE, compiled_forward
 
 CASES = [("resnet18", 64), ("resnet18", 128), ("resnet50", 192), ("resnet50", 224), ("resnet50_v2", 224)]
 ROUNDS, QUICK_ROUNDS, CLASSES = 7, 3, 5
@@ -37,8 +37,8 @@ def _compare(variant: str, size: int, precision: str, rounds: int) -> pd.DataFra
 
     config = TrainConfig.model_validate({"variant": variant, "image_size": size})
     model = build_classifier(config, CLASSES, policy_of(precision))
-    photos = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), np.uint8)
+    photos = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE, size, size, 3), np.uint8)
     as_built = tf.function(lambda images: model(images, training=False))
     forwards = {"folded": compiled_forward(model), "as built": lambda images: as_built(images).numpy()}
-    timed = {name: partial(per_second, BATCH, partial(forward, photos)) for name, forward in forwards.items()}
+    timed = {name: partial(per_second, BATCH_SIZE, partial(forward, photos)) for name, forward in forwards.items()}
     return in_turns(f"{variant}, {size} px, {precision}", "photos/s", timed, rounds)

@@ -23,7 +23,7 @@ from pipeline import plots
 from pipeline.config import TrainConfig
 from pipeline.config.command_line import parse_flags
 from pipeline.config.text import config_text
-from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, dress, new_figure, percent_ticks
+from pipeline.plots.style import BLUE, GREEN, NORMAL, VERMILLION, new_figure, percent_ticks, style_axes
 
 IMAGES = ROOT / "docs" / "images"
 COLUMNS = {
@@ -98,7 +98,7 @@ def draw_curves(seeds: list[Seed], recipe: str) -> None:
         history = MlflowClient().get_metric_history(seed.training.info.run_id, "val_accuracy")
         minutes = [(point.timestamp - seed.training.info.start_time) / 60_000 for point in history]
         axes.plot(minutes, [point.value for point in history], color=colour, label=f"seed {seed.seed}")
-    dress(axes, "Minutes since the command was given", "val_accuracy")
+    style_axes(axes, "Minutes since the command was given", "val_accuracy")
     axes.yaxis.set_major_formatter(percent_ticks())
     axes.legend(fontsize=NORMAL, edgecolor="none", loc="lower right")
     figure.savefig(IMAGES / f"results_{recipe}.png")

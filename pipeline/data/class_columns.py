@@ -1,14 +1,14 @@
-"""The names of a table's columns of probabilities: one per class, beside whatever else the table says of a photo."""
+"""The names of a table's probability columns: one per class, distinct from the table's other columns."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-ANSWER_COLUMNS = ("path", "label", "probability", "error")  # what a classifier says of a photo beside the probabilities
+ANSWER_COLUMNS = ("path", "label", "probability", "error")  # a prediction's columns beside the probabilities
 
 
 def class_columns(class_names: Sequence[str], others: Collection[str] = ANSWER_COLUMNS) -> list[str]:
-    """Return each class's column: its name, with ``_class`` added where one of the ``others`` is called so."""
+    """Return each class's column: the class name, with ``_class`` appended where it collides with one of ``others``."""
     taken = {*others, *class_names}
     columns = []
     for name in class_names:

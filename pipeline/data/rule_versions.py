@@ -1,8 +1,8 @@
 """The versions of the rules by which photos become pixels, groups and splits.
 
-When a rule changes, `HISTORY` gets a line, and the code that goes by the rule keeps the earlier ones, by version. What
-was made by earlier rules keeps them: a prepared store is named after its versions and found again, with the studies and
-trainings on it; a model remembers its versions, and is served and judged by them. Whatever is new gets the newest.
+When a rule changes, `HISTORY` gets a line, and the code that implements the rule keeps the earlier versions. Stores and
+models keep the versions they were made by: a prepared store is named after its versions and found again, with its
+studies and trainings; a model records its versions, and is served and evaluated by them. Anything new gets the newest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class RuleVersions(NamedTuple):
 
     Attributes:
         pixels: decoding and shaping (`pixels.decode`).
-        grouping: which photos belong together (`splits.separation`, `splits.duplicates`).
+        grouping: which photos belong together (`splits.grouping`, `splits.duplicates`).
         splits: which split a group goes to (`splits.assignment`).
     """
 
@@ -28,7 +28,7 @@ class RuleVersions(NamedTuple):
 
     @classmethod
     def of(cls, remembered: Mapping[str, int]) -> RuleVersions:
-        """Return the versions that a store or a model remembers; what it does not name is of the first version.
+        """Return the versions that a store or a model recorded; a missing one is version 1.
 
         Raises:
             UserError: one is newer than this package.
@@ -43,9 +43,9 @@ class RuleVersions(NamedTuple):
 
     @property
     def changed(self) -> dict[str, int]:
-        """The versions that are not the first, by name: what enters identities, so that the first ones stay."""
+        """The versions other than 1, by name: only these enter identities, so that version 1 keeps its identities."""
         return {name: version for name, version in self._asdict().items() if version != 1}
 
 
-HISTORY = (RuleVersions(),)  # the versions that were current together, oldest first
+HISTORY = (RuleVersions(),)  # versions that were current at the same time, oldest first
 NEWEST = HISTORY[-1]

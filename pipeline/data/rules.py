@@ -1,9 +1,9 @@
-"""What becomes of every file: the one table of rules, by which it is accepted, converted, quarantined or ignored.
+"""What happens to every file: the one table of rules that accept, convert, quarantine or ignore it.
 
-What the report says of a file begins with the words of its rule; in brackets comes what is particular to the file.
-`decode.py` applies the rules that concern bytes, in training, prediction and serving alike; `intake.py` those that
-concern names and places; `shards.py` and `shard_processes.py` those that concern reading and the decoder's process, and
-`separation.py` those that concern several photos.
+A file's reason in the report is the name of its rule, followed in brackets by details of that file. `decode.py` applies
+the rules about bytes, in training, prediction and serving alike; `candidates.py`, `digest_cache.py` and `exclusion.py`
+those about names and paths; `shards.py` and `shard_processes.py` those about reading and the decoder's process; and
+`grouping.py` those about several photos.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Outcome = Literal["accepted", "converted", "quarantined", "ignored"]
-MIN_SIDE = 8  # pixels: below, a photo is an icon or a tracking pixel
+MIN_SIDE = 8  # pixels: anything smaller is an icon or a tracking pixel
 MAX_ASPECT = 20  # longer side / shorter side: above, it is a banner or a scan line, and a square of it shows nothing
-
-
-BETWEEN = "; "  # what several rules say of one file
+REASON_SEPARATOR = "; "  # between the texts of several rules about one file
 
 
 class Rule(NamedTuple):
-    """What a rule makes of a file, and the sentence that explains it."""
+    """The outcome for a file, and the sentence that explains the rule."""
 
     outcome: Outcome
     about: str
@@ -65,20 +63,20 @@ RULES: dict[str, Rule] = {
 }
 
 
-def by_rule(rule: str, particular: object = "") -> str:
-    """Return what is said of a file: a rule of `RULES`, and in brackets what is particular to the file."""
+def rule_text(rule: str, detail: object = "") -> str:
+    """Return the reason text for a file: a rule of `RULES`, and in brackets the detail of this file."""
     assert rule in RULES
-    particular = str(particular).replace(BETWEEN, ", ")
-    return f"{rule} ({particular})" if particular else rule
+    detail = str(detail).replace(REASON_SEPARATOR, ", ")
+    return f"{rule} ({detail})" if detail else rule
 
 
 def rule_of(text: str) -> str:
-    """Return the rule that `by_rule` was given."""
+    """Return the rule that `rule_text` was given."""
     return text.partition(" (")[0]
 
 
 def outcome_of(texts: list[str]) -> Outcome:
-    """Return what becomes of a file of which all this is said: the gravest of its rules' outcomes."""
+    """Return the outcome for a file with these rule texts: the most severe outcome of its rules."""
     outcomes = {RULES[rule_of(text)].outcome for text in texts}
-    gravest: tuple[Outcome, ...] = ("quarantined", "ignored", "converted")
-    return next((outcome for outcome in gravest if outcome in outcomes), "accepted")
+    by_severity: tuple[Outcome, ...] = ("quarantined", "ignored", "converted")
+    return next((outcome for outcome in by_severity if outcome in outcomes), "accepted")

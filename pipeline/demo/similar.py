@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pipeline.data.store import Store
 from pipeline.files import atomic_file
-from pipeline.models.predict import BATCH, compiled_forward, forward
+from pipeline.models.predict import BATCH_SIZE, compiled_forward, forward
 from pipeline.serving import Classifier
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SimilarPhotos:
         return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
     def _digest(self) -> str:
-        digest = hashlib.sha256(f"{BATCH}".encode())
+        digest = hashlib.sha256(f"{BATCH_SIZE}".encode())
         for weight in self._classifier.model.get_weights():
             digest.update(np.ascontiguousarray(weight).tobytes())
         return digest.hexdigest()[:32]

@@ -1,6 +1,6 @@
-"""Predictions -> metric tables: the numbers, their intervals, and the tables behind every plot.
+"""Predictions -> metric tables: the metrics, their intervals, and the tables behind every plot.
 
-Owns what a metric means and what happens when it is undefined (NaN, never a made-up 0).
+Owns the definition of each metric, and its value when it is undefined (NaN, never a made-up 0).
 Does not own drawing (`plots`), logging, the model, or which split may be read.
 
 Throughout, ``labels`` are int (n,) class indices, ``probabilities`` are float (n, classes) with rows
@@ -10,9 +10,9 @@ macro F1, ROC AUC) run over the classes that are present, and its own recall is 
 """
 
 from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
-from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, reason_against
+from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, rejection_reason
 from pipeline.evaluation.contents import PICTURES, TABLES
-from pipeline.evaluation.corruptions import CORRUPTIONS, corrupted, corruption_table, mean_corrupted_accuracy
+from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt_images, corruption_table, mean_corrupted_accuracy
 from pipeline.evaluation.coverage import coverage_at, coverage_table
 from pipeline.evaluation.intervals import bootstrap_interval, interval_table
 from pipeline.evaluation.metrics import METRICS, classification_metrics, metric_name, per_class_table
@@ -23,5 +23,5 @@ __all__ = [
     "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
     "corrupted", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error", "fit_temperature",
     "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table", "prediction_table",
-    "reason_against", "reliability_table",
+    "rejection_reason", "reliability_table",
 ]  # fmt: skip

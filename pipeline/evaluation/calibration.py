@@ -1,7 +1,7 @@
-"""Whether probabilities mean what they say, and the one number that mends them: the temperature.
+"""Calibration of probabilities: how well confidence matches accuracy, and temperature scaling.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv 1706.04599): logits are divided by one positive
-number, fitted on validation photos, before the softmax. The order of the classes, and so every label, stays.
+number, fitted on validation photos, before the softmax. The order of the classes, and so every label, does not change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CALIBRATION_BINS = 15
 """Guo et al. 2017, section 5."""
 
 TEMPERATURES = (0.05, 20.0)
-"""Where the temperature is looked for; a network that is right on every photo would send it to 0."""
+"""Search range of the temperature; for a network that is right on every photo it would go to 0."""
 
 
 def reliability_table(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> pd.DataFrame:
@@ -44,17 +44,17 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         return float(-log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    result = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(result.x))
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
-    """Return logits of these probabilities: they are known up to a constant per photo, which no softmax sees."""
+    """Return logits of these probabilities, up to a constant per photo, to which softmax is invariant."""
     return np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
 
 
 def _bins(labels: np.ndarray, probabilities: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return per bin the photos, the sum of their confidences, and how many are right."""
+    """Return per bin the number of photos, the sum of their confidences, and the number of correct ones."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bin_of_photo, bins = np.digitize(confidence, edges[1:-1], right=True), len(edges) - 1

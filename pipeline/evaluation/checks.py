@@ -1,4 +1,4 @@
-"""What labels and predictions must be before anything is computed of them."""
+"""Validates labels and predictions before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def checked_predictions(
+def validate_predictions(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return int64 labels and float64 probabilities, or raise ValueError with what is wrong with them."""
-    labels = checked_indices(labels, len(class_names))
+    """Return int64 labels and float64 probabilities, or raise ValueError with the fault."""
+    labels = validate_indices(labels, len(class_names))
     probabilities = np.asarray(probabilities, dtype=np.float64)
     shape = (len(labels), len(class_names))
     if not len(labels) or probabilities.shape != shape:
@@ -28,8 +28,8 @@ def checked_predictions(
     return labels, probabilities
 
 
-def checked_indices(indices: np.ndarray, classes: int) -> np.ndarray:
-    """Return int64 class indices, or raise ValueError with what is wrong with them."""
+def validate_indices(indices: np.ndarray, classes: int) -> np.ndarray:
+    """Return int64 class indices, or raise ValueError with the fault."""
     indices = np.asarray(indices)
     if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise ValueError(f"class indices must be integers of shape (n,), got {indices.dtype} {indices.shape}")

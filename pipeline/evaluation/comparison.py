@@ -1,7 +1,8 @@
-"""Two models on the same photos: how they differ, whether that is more than chance, and who may be champion.
+"""Compares two models on the same photos: their difference, its significance, and who may become champion.
 
-McNemar's exact test (McNemar 1947; `scipy.stats.binomtest` on the photos that one model alone has right) takes photos
-as independent. The paired bootstrap draws whole groups of near-duplicates, and so does not. Both must agree.
+McNemar's exact test (McNemar 1947; `scipy.stats.binomtest` on the photos that only one model has right) assumes that
+photos are independent. The paired bootstrap resamples whole groups of near-duplicates, and so does not. Both must
+agree.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ ALPHA = 0.05
 class Comparison:
     """The challenger against the champion on ``photos`` test photos.
 
-    ``difference`` is that of the accuracies, challenger minus champion, with its 95 % interval; ``p_value`` is of the
-    exact, two-sided McNemar test; ``recall_changes`` has challenger minus champion by class.
+    ``difference`` is the difference of accuracies, challenger minus champion, with its 95 % interval; ``p_value`` is
+    that of the exact, two-sided McNemar test; ``recall_changes`` is challenger minus champion by class.
     """
 
     photos: int
@@ -58,20 +59,22 @@ def compare(
     class_names: Sequence[str],
 ) -> Comparison:
     """Compare two models' probabilities (n, classes) of the same photos."""
-    correct, before = (model.argmax(axis=1) == labels for model in (challenger, champion))
-    gained, lost = int((correct & ~before).sum()), int((before & ~correct).sum())
-    gain = correct.astype(np.float64) - before
-    low, high = bootstrap_interval(gain, groups)
+    challenger_correct, champion_correct = (model.argmax(axis=1) == labels for model in (challenger, champion))
+    only_challenger = int((challenger_correct & ~champion_correct).sum())
+    only_champion = int((champion_correct & ~challenger_correct).sum())
+    discordant = only_challenger + only_champion
+    differences = challenger_correct.astype(np.float64) - champion_correct
+    low, high = bootstrap_interval(differences, groups)
     recalls = [per_class_table(labels, model, class_names)["recall"] for model in (challenger, champion)]
     changes = (recalls[0] - recalls[1]).dropna()
     return Comparison(
         photos=len(labels),
-        challenger_accuracy=float(correct.mean()),
-        champion_accuracy=float(before.mean()),
-        only_challenger_right=gained,
-        only_champion_right=lost,
-        p_value=float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
-        difference=float(gain.mean()),
+        challenger_accuracy=float(challenger_correct.mean()),
+        champion_accuracy=float(champion_correct.mean()),
+        only_challenger_right=only_challenger,
+        only_champion_right=only_champion,
+        p_value=float(binomtest(only_challenger, discordant).pvalue) if discordant else 1.0,
+        difference=float(differences.mean()),
         difference_low=low,
         difference_high=high,
         recall_changes={str(name): float(change) for name, change in changes.items()},
@@ -96,13 +99,13 @@ RULES: dict[str, Callable[[Comparison], str]] = {"significant": _not_significant
 """Value of the flag ``promotion`` -> why the challenger may not become champion; empty if it may."""
 
 
-def reason_against(comparison: Comparison, promotion: str, recall_tolerance: float) -> str:
-    """Return why the challenger may not become champion, or nothing if it may.
+def rejection_reason(comparison: Comparison, promotion: str, recall_tolerance: float) -> str:
+    """Return why the challenger may not become champion, or an empty string if it may.
 
     Args:
-        comparison: of the challenger with the champion.
+        comparison: the comparison with the champion.
         promotion: a name in `RULES`.
-        recall_tolerance: by how much the recall of a class may fall, in 0..1.
+        recall_tolerance: largest allowed drop of a class's recall, in 0..1.
     """
     reasons = [RULES[promotion](comparison)]
     for name, change in comparison.recall_changes.items():
@@ -113,5 +116,5 @@ def reason_against(comparison: Comparison, promotion: str, recall_tolerance: flo
 
 
 def confusion_difference(challenger: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
-    """Return by how many photos each cell of two `confusion_table` of the same photos differs, with its sign."""
+    """Return the cell-wise difference of two `confusion_table` of the same photos: challenger minus champion."""
     return challenger - champion

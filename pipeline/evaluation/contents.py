@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its run, by file name: the one list that the report and the model card read."""
+"""The artifacts of an evaluation run, by file name: the one list for the report and the model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PICTURES = {
     "errors.png": "The most confident errors on test photos",
     "grad_cam.png": "Grad-CAM heat maps on wrong and on right answers",
 }
-"""File -> what it shows, fit for an alt text. ``confusion_difference.png`` is only there beside another champion,
+"""File -> description, usable as an alt text. ``confusion_difference.png`` exists only with another champion,
 ``corruptions.png`` only if ``corruption_photos`` is not 0."""
 
 TABLES = {

@@ -1,9 +1,9 @@
-"""How accuracy falls when photos get worse: named corruptions at five strengths.
+"""Robustness: accuracy on photos with named corruptions at five strengths.
 
 After Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations"
-(arXiv 1903.12261), with the strengths of their Tiny ImageNet-C, whose photos have 64 pixels; blur grows with the side
-of the photo. Rotation and occlusion are ours. The package imagecorruptions needs numba and scikit-image, and has the
-strengths of 224 pixels only. A new corruption is a function and a line in `CORRUPTIONS`.
+(arXiv 1903.12261), with the strengths of their Tiny ImageNet-C, whose photos have 64 pixels; blur scales with the side
+of the photo. Rotation and occlusion are ours. Rejected: the package imagecorruptions, which needs numba and
+scikit-image, and has only the strengths for 224 pixels. A new corruption is a function and a line in `CORRUPTIONS`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def _jpeg(image: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndar
 
 
 def _brightness(image: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    coloured = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    coloured[..., 2] = _as_pixels(coloured[..., 2] + 255 * strength / 10)
-    return cv2.cvtColor(coloured, cv2.COLOR_HSV2RGB)
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[..., 2] = _as_pixels(hsv[..., 2] + 255 * strength / 10)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
 def _contrast(image: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +59,7 @@ def _rotation(image: np.ndarray, strength: int, rng: np.random.Generator) -> np.
 
 
 def _occlusion(image: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
-    """A grey square anywhere, over a tenth of the photo to half of it."""
+    """Cover a tenth to half of the photo with a grey rectangle at a random position."""
     height, width = image.shape[:2]
     side = np.sqrt(strength / 10)
     rows, columns = round(height * side), round(width * side)
@@ -80,21 +80,23 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 
 
-def corrupted(images: np.ndarray, name: str, strength: int, seed: int = 0) -> np.ndarray:
-    """Return corrupted uint8 RGB (n, height, width, 3); photo i of equal seed is always corrupted alike."""
-    key = zlib.crc32(name.encode())  # not its place in the table: a new corruption changes no other
+def corrupt_images(images: np.ndarray, name: str, strength: int, seed: int = 0) -> np.ndarray:
+    """Return corrupted uint8 RGB (n, height, width, 3); with the same seed, photo i is always corrupted equally."""
+    key = zlib.crc32(name.encode())  # not its index in the table: a new corruption changes no other
     streams = (np.random.default_rng((seed, key, strength, index)) for index in range(len(images)))
-    made = [CORRUPTIONS[name](np.asarray(image), strength, rng) for image, rng in zip(images, streams, strict=True)]
-    return np.stack(made)
+    corrupted = [
+        CORRUPTIONS[name](np.asarray(image), strength, rng) for image, rng in zip(images, streams, strict=True)
+    ]
+    return np.stack(corrupted)
 
 
 def corruption_table(
     predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, labels: np.ndarray, groups: np.ndarray
 ) -> pd.DataFrame:
-    """Return accuracy, low and high (95 %) by corruption and strength; the first row is of the photos as they are.
+    """Return accuracy, low and high (95 %) by corruption and strength; the first row is for the clean photos.
 
     Args:
-        predict: from prepared uint8 RGB (n, height, width, 3) to probabilities (n, classes).
+        predict: prepared uint8 RGB (n, height, width, 3) -> probabilities (n, classes).
         images: the prepared photos; all copies of one corruption and strength are in memory at once.
         labels: int (n,).
         groups: ids (n,), equal for near-duplicate photos.
@@ -102,8 +104,8 @@ def corruption_table(
     rows: list[dict[str, object]] = []
     plan = [(CLEAN, 0), *((name, strength) for name in CORRUPTIONS for strength in STRENGTHS)]
     for name, strength in tqdm(plan, desc="corruptions", disable=None, leave=False):
-        shown = images if name == CLEAN else corrupted(images, name, strength)
-        correct = predict(shown).argmax(axis=1) == labels
+        photos = images if name == CLEAN else corrupt_images(images, name, strength)
+        correct = predict(photos).argmax(axis=1) == labels
         low, high = bootstrap_interval(correct, groups)
         rows.append(
             {"corruption": name, "strength": strength, "accuracy": correct.mean(), "low": low, "high": high}

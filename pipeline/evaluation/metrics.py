@@ -1,4 +1,4 @@
-"""The numbers: one line in `METRICS` is a metric everywhere, with its interval."""
+"""The metrics: one line in `METRICS` adds a metric everywhere, with its interval."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.evaluation.calibration import expected_calibration_error
-from pipeline.evaluation.checks import checked_predictions
+from pipeline.evaluation.checks import validate_predictions
 from pipeline.evaluation.tables import confusion_table
 
 _MAX_NAME_LENGTH = 200
 """MLflow refuses metric names over 250 characters; the rest is for prefixes such as ``test_recall_``."""
 
-_UNSAFE = re.compile(r"[^\w.\- ]")
+_UNSAFE_CHARACTERS = re.compile(r"[^\w.\- ]")
 """MLflow takes letters of any script, but ':' only off Windows, and '/' only as a well-formed path."""
 
 
@@ -26,22 +26,22 @@ def classification_metrics(
 ) -> dict[str, float]:
     """Return every metric of `METRICS`, and ``recall_<class>`` for every class.
 
-    NaN stands for what the labels leave undefined: the recall of an absent class, and ROC AUC
-    when only one class is present. Raises ValueError for malformed or non-finite predictions.
+    NaN marks metrics that the labels leave undefined: the recall of an absent class, and ROC AUC if only one class is
+    present. Raises ValueError for malformed or non-finite predictions.
     """
-    labels, probabilities = checked_predictions(labels, probabilities, class_names)
+    labels, probabilities = validate_predictions(labels, probabilities, class_names)
     metrics = {name: float(metric(labels, probabilities)) for name, metric in METRICS.items()}
     recalls = per_class_table(labels, probabilities, class_names)["recall"]
     return metrics | {f"recall_{metric_name(str(name))}": float(recall) for name, recall in recalls.items()}
 
 
 def metric_name(class_name: str) -> str:
-    """Return ``class_name`` as MLflow accepts it inside a metric name; different classes stay different.
+    """Return ``class_name`` as MLflow accepts it inside a metric name; different classes stay distinct.
 
-    A name that had to change gets a digest of the original, so that ``a/b`` and ``a?b`` do not meet,
-    and a class keeps its metric name whatever other classes there are.
+    A changed name gets a digest of the original, so that ``a/b`` and ``a?b`` do not collide, and a class keeps its
+    metric name whatever other classes there are.
     """
-    safe = _UNSAFE.sub("_", class_name)[:_MAX_NAME_LENGTH]
+    safe = _UNSAFE_CHARACTERS.sub("_", class_name)[:_MAX_NAME_LENGTH]
     if safe == class_name:
         return safe
     return f"{safe}-{hashlib.sha256(class_name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
@@ -50,7 +50,7 @@ def metric_name(class_name: str) -> str:
 def per_class_table(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
     """Return precision, recall, f1 and support (photos of the class), one row per class.
 
-    NaN where there is nothing to divide by: precision of a class never predicted, recall of one never there.
+    NaN where the divisor is 0: the precision of a class that is never predicted, the recall of an absent class.
     """
     counts = confusion_table(labels, probabilities.argmax(axis=1), class_names).to_numpy()
     columns = dict(zip(("precision", "recall", "f1"), per_class_scores(counts), strict=True))
@@ -60,12 +60,12 @@ def per_class_table(labels: np.ndarray, probabilities: np.ndarray, class_names: 
 def per_class_scores(counts: np.ndarray) -> np.ndarray:
     """Return precision, recall and F1, float (3, ..., classes), of confusion counts (..., classes, classes).
 
-    scikit-learn's take 1.5 ms a time, which a thousand resamples of every metric would make seconds.
+    scikit-learn's take 1.5 ms per call, which would add up to seconds over a thousand resamples of every metric.
     """
-    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
+    correct = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     predicted, present = counts.sum(axis=-2), counts.sum(axis=-1)
     totals = np.stack([predicted, present, (predicted + present) / 2])
-    return np.divide(right, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
+    return np.divide(correct, totals, out=np.full(totals.shape, np.nan), where=totals > 0)
 
 
 def _accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -80,8 +80,8 @@ def _mean_over_present(score: int, labels: np.ndarray, probabilities: np.ndarray
 
 
 def _log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    of_the_truth = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_the_truth, np.finfo(np.float64).eps)).mean())
+    true_class_probabilities = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(true_class_probabilities, np.finfo(np.float64).eps)).mean())
 
 
 def _brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -90,18 +90,19 @@ def _brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def _roc_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Each present class against the rest, averaged; for two classes both sides are the usual binary value.
+    """Return the average of one-vs-rest over the present classes; for two classes, both are the usual binary value.
 
-    Mann and Whitney's form, by ranks of all classes at once: scikit-learn's takes 4 ms a time for five classes.
+    By Mann and Whitney's formula, from the ranks of all classes at once: scikit-learn's takes 4 ms per call for five
+    classes.
     """
-    of_class = np.eye(probabilities.shape[1], dtype=bool)[labels]
-    inside = of_class.sum(axis=0)
-    present = inside > 0
+    is_class = np.eye(probabilities.shape[1], dtype=bool)[labels]
+    class_sizes = is_class.sum(axis=0)
+    present = class_sizes > 0
     if present.sum() < 2:
         return float("nan")
-    ranks = (rankdata(probabilities, axis=0) * of_class).sum(axis=0)
-    pairs = inside * (len(labels) - inside)
-    return float(((ranks - inside * (inside + 1) / 2)[present] / pairs[present]).mean())
+    ranks = (rankdata(probabilities, axis=0) * is_class).sum(axis=0)
+    pairs = class_sizes * (len(labels) - class_sizes)
+    return float(((ranks - class_sizes * (class_sizes + 1) / 2)[present] / pairs[present]).mean())
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -113,4 +114,4 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "roc_auc": _roc_auc,
     "ece": expected_calibration_error,
 }
-"""Name -> function of float64 predictions that were checked; a line here is a metric everywhere."""
+"""Name -> function of labels and validated float64 probabilities; a line here adds a metric everywhere."""

@@ -1,4 +1,4 @@
-"""The tables behind the pictures: who was taken for whom, and what was said of every photo."""
+"""The tables behind the plots: confusion matrices, and the prediction of every photo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.data.class_columns import class_columns
-from pipeline.evaluation.checks import checked_indices, checked_predictions
+from pipeline.evaluation.checks import validate_indices, validate_predictions
 
 PREDICTION_COLUMNS = ("path", "label", "predicted", "probability", "correct")
 
@@ -16,7 +16,7 @@ PREDICTION_COLUMNS = ("path", "label", "predicted", "probability", "correct")
 def confusion_table(labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
     """Return photo counts, int (classes, classes): rows are the true class, columns the predicted class."""
     classes = len(class_names)
-    labels, predictions = checked_indices(labels, classes), checked_indices(predictions, classes)
+    labels, predictions = validate_indices(labels, classes), validate_indices(predictions, classes)
     if labels.shape != predictions.shape:
         raise ValueError(f"labels and predictions must have one length, got {len(labels)} and {len(predictions)}")
     counts = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
@@ -37,11 +37,11 @@ def prediction_table(
 
     label and predicted are class names; probability is that of the predicted class.
     """
-    labels, probabilities = checked_predictions(labels, probabilities, class_names)
+    labels, probabilities = validate_predictions(labels, probabilities, class_names)
     names = np.asarray(class_names, dtype=object)
     predictions = probabilities.argmax(axis=1)
     columns = ([str(path) for path in paths], names[labels], names[predictions], probabilities.max(axis=1))
-    facts = pd.DataFrame(dict(zip(PREDICTION_COLUMNS, (*columns, labels == predictions), strict=True)))
+    table = pd.DataFrame(dict(zip(PREDICTION_COLUMNS, (*columns, labels == predictions), strict=True)))
     return pd.concat(
-        [facts, pd.DataFrame(probabilities, columns=class_columns(class_names, PREDICTION_COLUMNS))], axis=1
+        [table, pd.DataFrame(probabilities, columns=class_columns(class_names, PREDICTION_COLUMNS))], axis=1
     )

@@ -1,6 +1,6 @@
 """What a person should look at before trusting the data: photos of one picture, and doubtful labels. For the open run.
 
-Owns which photos are shown and in which words. Nothing is dropped here: `separation.py` has put groups into one split,
+Owns which photos are shown and in which words. Nothing is dropped here: `grouping.py` has put groups into one split,
 and whoever reviews the tables says what else is to be left out (the flag ``exclude``).
 """
 

@@ -1,6 +1,6 @@
-"""Files and folders that are whole or absent, and the SHA-256 of what is in them.
+"""Atomic writes of files and folders, and SHA-256 checksums.
 
-Does not own what the files mean, nor what happens when one is damaged.
+Does not own the content of files, nor what happens when one is damaged.
 """
 
 from pipeline.files.atomic import atomic_file, atomic_folder, replace_durably

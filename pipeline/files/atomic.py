@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder is made under another name beside its place and renamed as the last step."""
+"""Atomic writes: a file or folder is written under another name beside its final path, then renamed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from uuid import uuid4
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new sibling folder that becomes ``folder`` if the block succeeds and disappears if it raises.
 
-    A killed process leaves at most the sibling, whose name ends in ``.part`` and which nobody reads.
+    A killed process leaves at most the sibling, whose name ends in ``.part`` and which is never read.
 
     Raises:
-        FileExistsError: ``folder`` already holds something; nothing is ever replaced.
+        FileExistsError: ``folder`` is not empty; nothing is ever replaced.
     """
     draft = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}.part")
     draft.mkdir(parents=True)
     try:
         yield draft
         try:
-            draft.replace(folder)  # the system refuses if a folder is there that holds something
+            draft.replace(folder)  # the system refuses to replace a folder that is not empty
         except OSError as error:
             if folder.is_dir() and any(folder.iterdir()):
                 raise FileExistsError(f"the folder must be new or empty, got {folder} (move it away)") from error
@@ -37,10 +37,10 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 def atomic_file(file: Path, durable: bool = False) -> Iterator[Path]:
     """Yield the path of a sibling that becomes ``file`` if the block succeeds and disappears if it raises.
 
-    The sibling's name is always the same: where two processes may write the same file, they share a lock.
+    The sibling's name is always the same: processes that may write the same file must share a lock.
 
     Args:
-        file: what is replaced.
+        file: the file to replace.
         durable: see `replace_durably`.
     """
     draft = file.with_suffix(".part")
@@ -55,7 +55,7 @@ def atomic_file(file: Path, durable: bool = False) -> Iterator[Path]:
 
 
 def replace_durably(draft: Path, file: Path) -> None:
-    """Rename a written file so that either all of its bytes or the file before it survive a power failure."""
+    """Rename a written file so that either it or the previous file survives a power failure, complete."""
     _sync(draft)
     draft.replace(file)
     _sync(file.parent)

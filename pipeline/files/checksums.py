@@ -1,6 +1,6 @@
-"""The SHA-256 of files, and lists of them in the format of coreutils: ``sha256sum -c SHA256SUMS`` checks them, too.
+"""SHA-256 checksums of files, and lists in the format of coreutils: ``sha256sum -c SHA256SUMS`` checks them, too.
 
-They find what no decoder and no file system does: bits that have changed on the disk.
+They detect what decoders and file systems do not: bits that have changed on the disk.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def sha256_of_file(path: Path) -> str:
 
 
 def write_sums(folder: Path, sums: Mapping[str, str]) -> None:
-    """Write SHA-256 sums, by the files' paths inside a folder, to the folder's `SUMS_FILE`."""
+    """Write SHA-256 checksums, by paths relative to a folder, to the folder's `SUMS_FILE`."""
     (folder / SUMS_FILE).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Return the sums that `write_sums` wrote; lines that are damaged become sums that no file has.
+    """Return the checksums that `write_sums` wrote; damaged lines become checksums that no file has.
 
     Raises:
         FileNotFoundError: the folder has no list.

@@ -1,6 +1,6 @@
-"""Loads TensorFlow and Keras without the page of device news that they print on start, and says what computes.
+"""Loads TensorFlow and Keras without the page of device messages that they print on start, and reports the device.
 
-The news comes from C++ before any log level is read, so the process's standard error is turned away while they load.
+The messages come from C++ before any log level is read, so the process's standard error is redirected while they load.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @cache
 def load_backend() -> None:
-    """Import TensorFlow and Keras quietly, and find the devices. What was printed is shown if that fails."""
+    """Import TensorFlow and Keras quietly, and find the devices. If that fails, show what was printed."""
     with _quiet_stderr():
         import_backend()
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for GPUs now rather than later, and loudly
+        tf.config.list_physical_devices()  # looks for GPUs now, while its messages are redirected
 
 
 def import_backend() -> None:
-    """Import TensorFlow and Keras and touch no device, so that a process may still fork."""
+    """Import TensorFlow and Keras without touching a device, so that the process may still fork."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")  # it warns of retracing where every trial brings a network of its own
+    tf.get_logger().setLevel("ERROR")  # else it warns about retracing, because every trial has a network of its own
 
 
 def on_gpu() -> bool:
@@ -51,36 +51,36 @@ def policy_of(precision: str) -> str:
     return precision if precision == "float32" else f"mixed_{precision}"
 
 
-@cache  # a second strategy would give its sums over the devices the numbers of the first one's
+@cache  # a second strategy would reuse the numbers of the first one's all-reduces
 def strategy_for(devices: int) -> tf.distribute.Strategy:
-    """Return what spreads a step over so many GPUs or, where there is none, TensorFlow's logical CPUs.
+    """Return the strategy that distributes a step over this many GPUs, or TensorFlow's logical CPUs if there is no GPU.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are fewer devices.
     """
     import tensorflow as tf
 
     if devices == 1:
         return tf.distribute.get_strategy()
     kind = "GPU" if on_gpu() else "CPU"
-    found = tf.config.list_logical_devices(kind)
-    if len(found) < devices:
-        raise UserError(f"devices must be at most what TensorFlow finds, got {devices} for {len(found)} {kind}")
-    return tf.distribute.MirroredStrategy([device.name for device in found[:devices]])
+    devices_found = tf.config.list_logical_devices(kind)
+    if len(devices_found) < devices:
+        raise UserError(f"devices must be at most what TensorFlow finds, got {devices} for {len(devices_found)} {kind}")
+    return tf.distribute.MirroredStrategy([device.name for device in devices_found[:devices]])
 
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as turned_away:
-        os.dup2(turned_away.fileno(), 2)
+    stderr_copy = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            turned_away.seek(0)
-            os.write(kept, turned_away.read())
+            captured.seek(0)
+            os.write(stderr_copy, captured.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)

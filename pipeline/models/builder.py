@@ -1,6 +1,6 @@
 """Config -> Keras classifier: uint8 RGB in, logits out, with the input scaling as a layer of the model.
 
-The result holds built-in layers only, so that Keras loads it in safe mode and without KerasHub.
+The result has only built-in layers, so that Keras loads it in safe mode and without KerasHub.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError, first_line
-from pipeline.models.structure import architecture_name, backbone_arguments, restructured
+from pipeline.models.structure import architecture_name, backbone_arguments, restructure_backbone
 from pipeline.models.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def build_classifier(
     Args:
         config: its ``weights`` may be none, imagenet, or a KerasHub preset name or folder.
         classes: number of outputs.
-        dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are float32 always.
-        load_weights: False builds a pre-trained network's architecture and scaling alone.
-        start_from: a classifier made here before, whose scaling and weights are taken instead of ``config.weights``.
-        fast: take the layers of `fast_layers`, which train faster on a CPU and cannot be saved.
+        dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are always float32.
+        load_weights: False builds only the architecture and scaling of a pre-trained network.
+        start_from: a classifier built by this function, whose scaling and weights replace ``config.weights``.
+        fast: use the layers of `fast_layers`, which train faster on a CPU and cannot be saved.
 
     Returns:
         ``keras.Model`` from uint8 RGB (n, image_size, image_size, 3) to float32 logits (n, classes).
 
     Raises:
-        UserError: the pre-trained weights cannot be had, or belong to another variant.
+        UserError: the pre-trained weights are not available, or belong to another variant.
     """
     import keras
 
@@ -61,7 +61,7 @@ def build_classifier(
 
 
 def _freeze(backbone: keras.Model, config: TrainConfig) -> None:
-    """Make the layers before ``unfreeze_from`` untrainable; their batch normalisation then keeps its averages, too."""
+    """Freeze the layers before ``unfreeze_from``; their batch normalisation keeps its moving averages, too."""
     backbone.trainable = not config.freeze_backbone
     if config.unfreeze_from == "stem":
         return
@@ -73,7 +73,7 @@ def _freeze(backbone: keras.Model, config: TrainConfig) -> None:
 def _assemble(
     backbone: keras.Model, scaling: dict[str, object], config: TrainConfig, classes: int, dtype_policy: str
 ) -> keras.Model:
-    """Put the input scaling before the backbone and the head behind it; the layers' names are what others look for."""
+    """Put the input scaling before the backbone and the head after it; other modules find layers by these names."""
     import keras
 
     layers = keras.layers
@@ -81,12 +81,12 @@ def _assemble(
     x = layers.Rescaling(**scaling, dtype=dtype_policy, name="scaling")(inputs)
     x = backbone(x)
     x = layers.GlobalAveragePooling2D(dtype=dtype_policy, name="pool")(x)
-    keras.utils.set_random_seed(config.seed)  # again: the head begins the same behind whatever backbone
+    keras.utils.set_random_seed(config.seed)  # again: so the head's initial weights do not depend on the backbone
     return keras.Model(inputs, _head(x, config, classes, dtype_policy), name=architecture_name(config))
 
 
 def build_head(config: TrainConfig, classes: int, features: int) -> keras.Model:
-    """Build the network behind the backbone alone: from float32 features (n, features) to logits (n, classes)."""
+    """Build only the head: from float32 features (n, features) to logits (n, classes)."""
     import keras
 
     keras.utils.set_random_seed(config.seed)
@@ -109,26 +109,28 @@ def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tup
     import keras_hub
 
     scaling: dict[str, object] = dict(SCALE_TO_UNIT)
-    if preset := _preset(config):
+    if preset := _preset_name(config):
         backbone, scaling = _from_preset(preset, config, dtype_policy, load_weights)
     else:
         shape = (config.image_size, config.image_size, 3)
         arguments = backbone_arguments(config)
         backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
     output = backbone.output
-    plain = keras.Model(backbone.inputs[0], output[0] if isinstance(output, list) else output, name="backbone")
-    return restructured(plain, config), scaling
+    single_output = keras.Model(backbone.inputs[0], output[0] if isinstance(output, list) else output, name="backbone")
+    return restructure_backbone(single_output, config), scaling
 
 
-def _preset(config: TrainConfig) -> str:
+def _preset_name(config: TrainConfig) -> str:
     if config.weights == "none" or config.weights.startswith("models:/"):
         return ""
     if config.weights != "imagenet":
         return config.weights
     if preset := VARIANTS[config.variant].imagenet_preset:
         return preset
-    with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
-    raise UserError(f"weights=imagenet needs a variant that has them ({with_weights}), got variant={config.variant}")
+    variants_with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
+    raise UserError(
+        f"weights=imagenet needs a variant that has them ({variants_with_weights}), got variant={config.variant}"
+    )
 
 
 def _from_preset(
@@ -141,14 +143,14 @@ def _from_preset(
         backbone = keras_hub.models.ResNetBackbone.from_preset(
             preset, load_weights=load_weights, image_shape=shape, dtype=dtype_policy
         )
-    except Exception as error:  # KerasHub lets through whatever its downloaders and readers raise
+    except Exception as error:  # KerasHub does not wrap what its downloaders and readers raise
         raise UserError(
             f"weights must be none, imagenet, a KerasHub preset name or folder, or models:/name@alias, got {preset!r}, "
             f"which cannot be loaded ({first_line(error)}); a preset by name needs a network, a folder does not"
         ) from error
-    wanted = backbone_arguments(config)
-    found = {name: getattr(backbone, name) for name in wanted}
-    if different := [f"{name}={found[name]}" for name in wanted if found[name] != wanted[name]]:
+    expected = backbone_arguments(config)
+    actual = {name: getattr(backbone, name) for name in expected}
+    if different := [f"{name}={actual[name]}" for name in expected if actual[name] != expected[name]]:
         raise UserError(
             f"weights must fit the variant and its stem, got {preset!r} with {', '.join(different)} for "
             f"variant={config.variant} stem={config.stem}"
@@ -157,31 +159,31 @@ def _from_preset(
 
 
 def _preset_scaling(preset: str) -> dict[str, object]:
-    """Return the arguments of the Rescaling layer that the preset's own preprocessing stands for."""
+    """Return the arguments of the Rescaling layer that equals the preset's own preprocessing."""
     import keras_hub
 
     try:
         converter = keras_hub.layers.ResNetImageConverter.from_preset(preset)
-    except Exception:  # a folder saved from a bare backbone brings no preprocessing
+    except Exception:  # a folder saved from a bare backbone has no preprocessing
         return dict(SCALE_TO_UNIT)
     scale, offset = converter.scale, converter.offset
     return {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
 
 
 def copy_head(source: keras.Model, target: keras.Model) -> None:
-    """Copy the head's weights between a classifier and a network of `build_head`, either way."""
+    """Copy the head's weights between a classifier and a network of `build_head`, in either direction."""
     for layer in source.layers:
         if layer.name in HEAD_LAYERS:
             target.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def _copy_weights(saved: keras.Model, model: keras.Model) -> None:
-    """Copy a classifier's backbone into ``model``, and its head too where the shapes agree."""
+    """Copy a classifier's backbone into ``model``, and its head if the shapes agree."""
     for layer in (layer for layer in model.layers if layer.name in ("backbone", *HEAD_LAYERS)):
-        there: list[Any] = next((other.get_weights() for other in saved.layers if other.name == layer.name), [])
-        shapes = [[array.shape for array in arrays] for arrays in (there, layer.get_weights())]
-        fits = saved.name == model.name or layer.name != "backbone"
-        if fits and shapes[0] == shapes[1]:
-            layer.set_weights(there)
+        saved_weights: list[Any] = next((other.get_weights() for other in saved.layers if other.name == layer.name), [])
+        shapes = [[array.shape for array in arrays] for arrays in (saved_weights, layer.get_weights())]
+        is_compatible = saved.name == model.name or layer.name != "backbone"
+        if is_compatible and shapes[0] == shapes[1]:
+            layer.set_weights(saved_weights)
         elif layer.name == "backbone":
             raise UserError(f"weights must fit the variant, got a saved {saved.name} for a {model.name}")

@@ -1,8 +1,8 @@
-"""The same network for inference alone, with its batch normalisation folded into the convolutions before it.
+"""Folds batch normalisation into the preceding convolutions, for inference only.
 
-Outside training a batch normalisation multiplies and adds constants, per channel, to what a convolution has made: the
-convolution can do that itself, with other weights and a bias (Jacob et al. 2018, arXiv 1712.05877, section 3.2). What
-is left, a convolution with its bias, ReLU and often the addition, TensorFlow computes as one operation of oneDNN.
+Outside training, batch normalisation multiplies each channel of a convolution's output by a constant and adds another:
+the convolution can do that itself, with other weights and a bias (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
+TensorFlow then computes a convolution with its bias, ReLU and often the addition as one oneDNN operation.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
     import keras
 
 
-def folded(model: keras.Model) -> keras.Model:
+def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Return a copy of a functional or sequential model that computes the same outside training, in fewer operations.
 
-    Nested models are folded, too. A batch normalisation that does not follow a convolution stays as it is. The outputs
-    differ by rounding, about 1e-6 of their range in float32.
+    Nested models are folded, too. Batch normalisation that does not follow a convolution is kept. The outputs differ by
+    rounding, about 1e-6 of their range in float32.
     """
     import keras
 
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs, name=model.name)
-    normalisations = _foldable(model)
-    gone = {normalisation.name for normalisation in normalisations.values()}
+    foldable = _foldable(model)
+    folded_names = {normalisation.name for normalisation in foldable.values()}
 
-    def changed(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def clone_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model):
-            return folded(layer)
-        with_bias = {"use_bias": True} if layer.name in normalisations else {}
+            return fold_batch_norm(layer)
+        with_bias = {"use_bias": True} if layer.name in foldable else {}
         return type(layer).from_config(layer.get_config() | with_bias)
 
-    def connected(operation: Any, *inputs: Any, **how: Any) -> Any:
-        return inputs[0] if operation.name in gone else operation(*inputs, **how)
+    def connect(operation: Any, *inputs: Any, **kwargs: Any) -> Any:
+        return inputs[0] if operation.name in folded_names else operation(*inputs, **kwargs)
 
-    copy = keras.models.clone_model(model, clone_function=changed, call_function=connected)
+    copy = keras.models.clone_model(model, clone_function=clone_layer, call_function=connect)
     for layer in copy.layers:
-        if layer.name in normalisations:
-            layer.set_weights(_folded_weights(model.get_layer(layer.name), normalisations[layer.name]))
+        if layer.name in foldable:
+            layer.set_weights(_fold_weights(model.get_layer(layer.name), foldable[layer.name]))
         elif layer.weights and not isinstance(layer, keras.Model):
             layer.set_weights(model.get_layer(layer.name).get_weights())
     return copy
 
 
 def _foldable(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Return the batch normalisations that alone make use of a convolution's output, by the convolution's name."""
+    """Return each batch normalisation that is the only user of a convolution's output, by the convolution's name."""
     import keras
 
     uses = Counter(tensor for layer in model.layers for tensor in keras.tree.flatten(layer.input))
@@ -68,8 +68,8 @@ def _foldable(model: keras.Model) -> dict[str, keras.layers.Layer]:
     }
 
 
-def _folded_weights(convolution: keras.layers.Conv2D, normalisation: keras.layers.Layer) -> list[np.ndarray]:
-    """Return the kernel and the bias with which the convolution does what the normalisation did behind it."""
+def _fold_weights(convolution: keras.layers.Conv2D, normalisation: keras.layers.Layer) -> list[np.ndarray]:
+    """Return the kernel and bias that make the convolution include the normalisation after it."""
 
     def values(variable: Any, otherwise: float) -> np.ndarray:
         return np.asarray(otherwise if variable is None else variable.numpy(), np.float64)

@@ -1,4 +1,4 @@
-"""Where a classifier looks: the class activation map of each photo, weighted by gradients.
+"""Grad-CAM: where in a photo a classifier finds the evidence for a class.
 
 Owns Grad-CAM (Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization", equations 1 and 2). Does not choose photos or classes, and does not draw (`plots`).
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
-    """Return float32 (n, height, width) in 0..1: how strongly each place speaks for the photo's given class.
+    """Return float32 (n, height, width) in 0..1: how strongly each pixel supports the photo's given class.
 
     ``images`` are uint8 RGB (n, height, width, 3), passed in one batch; ``class_indices`` are int (n,).
-    ``model`` is a functional classifier from such photos to logits with one GlobalAveragePooling2D, whose
-    input are the maps that are weighted. Each photo's peak is 1; a photo where nothing speaks for the class is all 0.
+    ``model`` is a functional classifier from such photos to logits with one GlobalAveragePooling2D, whose input is the
+    feature maps that are weighted. Each photo's peak is 1; a photo without support for the class is all 0.
     """
     import keras
     import tensorflow as tf
@@ -27,10 +27,10 @@ def grad_cam(model: keras.Model, images: np.ndarray, class_indices: np.ndarray) 
     height, width = images.shape[1:3]
     if not len(images):
         return np.zeros((0, height, width), dtype=np.float32)
-    pooled = _pooling(model).input
+    pooled = _pooling_layer(model).input
     features = keras.Model(model.inputs[0], pooled)(images, training=False)
     head = keras.Model(pooled, model.outputs[0])
-    # The head alone runs under the tape, so that a frozen backbone, which records nothing, does no harm.
+    # Only the head runs under the tape, so that a frozen backbone, which records nothing, does not matter.
     with tf.GradientTape() as tape:
         tape.watch(features)
         score = tf.gather(head(features, training=False), class_indices, axis=1, batch_dims=1)
@@ -42,10 +42,10 @@ def grad_cam(model: keras.Model, images: np.ndarray, class_indices: np.ndarray) 
     return tf.math.divide_no_nan(heat, peak).numpy()[..., 0]
 
 
-def _pooling(model: keras.Model) -> keras.layers.Layer:
+def _pooling_layer(model: keras.Model) -> keras.layers.Layer:
     import keras
 
-    found = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
-    if len(found) != 1:
-        raise ValueError(f"Grad-CAM needs one GlobalAveragePooling2D among the model's layers, got {len(found)}")
-    return found[0]
+    poolings = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
+    if len(poolings) != 1:
+        raise ValueError(f"Grad-CAM needs one GlobalAveragePooling2D among the model's layers, got {len(poolings)}")
+    return poolings[0]

@@ -1,4 +1,4 @@
-"""Photos through a network in batches: the one forward pass behind validation, evaluation and serving."""
+"""Runs photos through a network in batches: the one forward pass of validation, evaluation and serving."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scipy.special import softmax
 if TYPE_CHECKING:
     import keras
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Return float32 logits (n, classes) for uint8 RGB images (n, height, width, 3), of a model that still changes."""
+    """Return float32 logits (n, classes) for uint8 RGB images (n, height, width, 3), by a model still in training."""
     return forward(model.predict_on_batch, images, model.output_shape[-1])
 
 
@@ -27,22 +27,23 @@ def probabilities_of(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray
 def compiled_forward(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Return the model's forward pass as one graph for any number of photos: uint8 -> float32 logits.
 
-    A call has nothing around it; `predict_on_batch` has a data set's worth of checks, which one photo would pay for.
-    The graph computes with the weights of this moment, batch normalisation folded into the convolutions.
+    It avoids the overhead of `predict_on_batch`, which checks its input like a whole data set: too slow for one photo.
+    The graph captures the current weights, with batch normalisation folded into the convolutions.
     """
     import tensorflow as tf
 
-    from pipeline.models.folding import folded
+    from pipeline.models.folding import fold_batch_norm
 
-    model = folded(model)
+    model = fold_batch_norm(model)
     signature = tf.TensorSpec((None, *model.input_shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda images: model(images, training=False), input_signature=[signature])
     return lambda images: graph(images).numpy()
 
 
 def forward(compiled: Callable[[np.ndarray], np.ndarray], images: np.ndarray, classes: int) -> np.ndarray:
-    """Return float32 logits (n, classes) for uint8 RGB images (n, height, width, 3), in batches of `BATCH`."""
+    """Return float32 logits (n, classes) for uint8 RGB images (n, height, width, 3), in batches of `BATCH_SIZE`."""
     outputs = [
-        np.asarray(compiled(np.asarray(images[start : start + BATCH]))) for start in range(0, len(images), BATCH)
+        np.asarray(compiled(np.asarray(images[start : start + BATCH_SIZE])))
+        for start in range(0, len(images), BATCH_SIZE)
     ]
     return np.concatenate(outputs) if outputs else np.empty((0, classes), np.float32)

@@ -1,7 +1,8 @@
-"""Networks on disk: read in Keras' safe mode (built-in layers, no pickle, no KerasHub), and checked byte by byte.
+"""Networks on disk: loaded in Keras' safe mode (built-in layers, no pickle, no KerasHub), and verified by checksums.
 
 The digests of a model's files are recorded when it is saved and when it is registered, and compared when it is loaded.
-The package model-signing does the same with keys and certificates, which say who made a model; here the registry does.
+The package model-signing does the same with keys and certificates, which prove who made a model; here the registry
+does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.models.backend import load_backend
 if TYPE_CHECKING:
     import keras
 
-NOT_OF_THE_MODEL = ("__pycache__", "registered_model_meta")  # Python and MLflow write them where they load a model
+IGNORED_NAMES = ("__pycache__", "registered_model_meta")  # Python and MLflow write these when they load a model
 
 
 def load_classifier(file: Path) -> keras.Model:
@@ -34,28 +35,28 @@ def model_digests(folder: Path) -> dict[str, str]:
     return {
         name: sha256_of_file(path)
         for name, path in files.items()
-        if not set(NOT_OF_THE_MODEL).intersection(name.split("/"))
+        if not set(IGNORED_NAMES).intersection(name.split("/"))
     }
 
 
 def check_digests(folder: Path, recorded: Mapping[str, str]) -> None:
-    """Raise DamagedModel if a recorded file is missing or has other bytes, or if a file was not recorded."""
-    found = model_digests(folder)
-    wrong = sorted(name for name in found.keys() | recorded.keys() if found.get(name) != recorded.get(name))
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    """Raise DamagedModel if a recorded file is missing or has changed, or if a file was not recorded."""
+    actual = model_digests(folder)
+    changed = sorted(name for name in actual.keys() | recorded.keys() if actual.get(name) != recorded.get(name))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise DamagedModel(
-            f"a model's files must have the SHA-256 that was recorded, got another for {wrong[0]}{more} in {folder} "
+            f"a model's files must have the SHA-256 that was recorded, got another for {changed[0]}{more} in {folder} "
             "(do not use the model; train it again, or restore its files)"
         )
 
 
 def write_model_sums(folder: Path) -> None:
-    """Write the digests of a model's files beside them."""
+    """Write the digests of a model's files to `SUMS_FILE` in its folder."""
     write_sums(folder, {name: digest for name, digest in model_digests(folder).items() if name != SUMS_FILE})
 
 
 def check_model_sums(folder: Path) -> None:
-    """Raise DamagedModel if a file is not as `write_model_sums` found it; the earliest models have no list."""
+    """Raise DamagedModel if a file has changed since `write_model_sums`; the earliest models have no list."""
     if (folder / SUMS_FILE).exists():
         check_digests(folder, read_sums(folder) | {SUMS_FILE: sha256_of_file(folder / SUMS_FILE)})

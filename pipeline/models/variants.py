@@ -1,4 +1,4 @@
-"""The ResNet variants: one table that feeds one builder. A new variant is a line here, its name in `config/base.py`.
+"""The ResNet variants: one table for one builder. A new variant is a line here and its name in `config/base.py`.
 
 v1 is He et al. 2015 (arXiv 1512.03385), v2 puts normalisation before the convolutions (He et al. 2016,
 arXiv 1603.05027), vd has a three-layer stem and average pooling in its shortcuts (He et al. 2018, arXiv 1812.01187).

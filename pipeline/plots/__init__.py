@@ -1,8 +1,8 @@
-"""Tables and photos -> matplotlib Figures for people to compare in the MLflow UI and the report.
+"""Tables and photos -> matplotlib Figures for the MLflow UI and the report.
 
-Owns colours, type, sizes and what is marked: tables are drawn in `charts`, `confidence`, `forest`, `matrices` and
-`verdicts`, photos in `galleries`, searches in `search`, and all share `style`. Does not compute metrics (`evaluation`
-does), read files, or log.
+Owns colours, fonts, sizes and markers: `charts`, `confidence`, `forest`, `matrices` and `verdicts` draw tables,
+`galleries` draws photos, `search` draws searches, and all share `style`. Does not compute metrics (`evaluation`), read
+files, or log.
 """
 
 from pipeline.plots.charts import draw_class_counts, draw_history, draw_trials

@@ -1,7 +1,7 @@
-"""Draws the tables: history, class counts, trials.
+"""Draws tables: history, class counts, trials.
 
-Owns how numbers are shown. Does not own the numbers: what is derived here (a row's share, the best so far)
-only places ink.
+Owns the presentation of numbers. Does not own the numbers: what is derived here (a row's share, the best so far) only
+positions marks.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.plots.style import (
     BLUE,
-    CHARACTER,
+    CHARACTER_WIDTH,
     GREY,
     NAME_LIMIT,
     SMALL,
     SPLIT_COLOURS,
     VERMILLION,
-    dress,
+    draw_message,
+    escape_text,
     legend_above,
     new_figure,
     percent,
     percent_ticks,
-    plain,
-    say,
+    style_axes,
 )
 
-_WHOLE: dict[str, Any] = {"integer": True, "min_n_ticks": 1, "steps": [1, 2, 5, 10]}
+_INTEGER_TICKS: dict[str, Any] = {"integer": True, "min_n_ticks": 1, "steps": [1, 2, 5, 10]}
 _MAX_HEIGHT = 200.0
-"""Inches; matplotlib refuses pictures of 65,536 pixels."""
+"""Inches; matplotlib rejects figures of 65,536 pixels."""
 
-_STAR: dict[str, Any] = {"color": "black", "marker": "*", "markersize": 14, "zorder": 4, "linestyle": "none"}
+_BEST_MARKER: dict[str, Any] = {"color": "black", "marker": "*", "markersize": 14, "zorder": 4, "linestyle": "none"}
 
 
 def draw_history(history: pd.DataFrame, title: str) -> Figure:
-    """Loss, accuracy and learning rate by epoch; the epoch of the best val_accuracy is marked with its values.
+    """Draw loss, accuracy and learning rate by epoch, and mark the epoch of the best val_accuracy with its values.
 
     ``history`` has columns epoch, train_loss, val_loss, train_accuracy, val_accuracy (0..1), learning_rate.
     """
@@ -47,10 +47,10 @@ def draw_history(history: pd.DataFrame, title: str) -> Figure:
     loss, accuracy, rate = figure.subplots(1, 3)
     measured = history["val_accuracy"].dropna()
     best = history.loc[measured.idxmax()] if len(measured) else None
-    said = {"loss": "", "accuracy": ""}
+    titles = {"loss": "", "accuracy": ""}
     if best is not None:
-        said["loss"] = f"Validation loss {best['val_loss']:.3f} at the best epoch"
-        said["accuracy"] = f"Best validation accuracy {percent(best['val_accuracy'], 1)}, epoch {best['epoch']:g}"
+        titles["loss"] = f"Validation loss {best['val_loss']:.3f} at the best epoch"
+        titles["accuracy"] = f"Best validation accuracy {percent(best['val_accuracy'], 1)}, epoch {best['epoch']:g}"
     marker_size = 4 if len(history) <= 40 else 0
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         for split, colour, marker in (("train", BLUE, "o"), ("val", VERMILLION, "s")):
@@ -58,21 +58,21 @@ def draw_history(history: pd.DataFrame, title: str) -> Figure:
             axes.plot(history["epoch"], values, color=colour, marker=marker, markersize=marker_size, label=label)
         if best is not None:
             axes.axvline(best["epoch"], color=GREY, linestyle="--", linewidth=1)
-            axes.plot(best["epoch"], best[f"val_{name}"], **_STAR)
-        dress(axes, "Epoch", {"loss": "Loss (cross-entropy, nats)", "accuracy": "Accuracy"}[name], said[name])
+            axes.plot(best["epoch"], best[f"val_{name}"], **_BEST_MARKER)
+        style_axes(axes, "Epoch", {"loss": "Loss (cross-entropy, nats)", "accuracy": "Accuracy"}[name], titles[name])
         axes.legend(fontsize=SMALL, edgecolor="none")
     accuracy.yaxis.set_major_formatter(percent_ticks())
     _draw_learning_rate(rate, history, marker_size)
     for axes in (loss, accuracy, rate):
-        axes.xaxis.set_major_locator(MaxNLocator(**_WHOLE))
+        axes.xaxis.set_major_locator(MaxNLocator(**_INTEGER_TICKS))
     return figure
 
 
 def _draw_learning_rate(axes: Axes, history: pd.DataFrame, marker_size: float) -> None:
-    """Logarithmic where a linear axis would lay most epochs on its foot."""
+    """Draw the learning rate, on a logarithmic axis if a linear one would press most epochs to the bottom."""
     rates = history["learning_rate"]
     axes.plot(history["epoch"], rates, color=BLUE, marker="o", markersize=marker_size)
-    dress(axes, "Epoch", "Learning rate", f"Peak learning rate {rates.max():.2g}")
+    style_axes(axes, "Epoch", "Learning rate", f"Peak learning rate {rates.max():.2g}")
     if rates.min() > 0 and rates.max() > 20 * rates.min():
         axes.set_yscale("log")
     else:
@@ -80,71 +80,71 @@ def _draw_learning_rate(axes: Axes, history: pd.DataFrame, marker_size: float) -
 
 
 def draw_class_counts(table: pd.DataFrame, title: str) -> Figure:
-    """Stacked bars of photos per class and split, the numbers beside each bar.
+    """Draw stacked bars of photos per class and split, with the numbers beside each bar.
 
     ``table`` has classes as index and columns train, validation, test (photos).
     """
     splits = [split for split in SPLIT_COLOURS if split in table]
     counts, width = table[splits].to_numpy(), 11.0
-    ends = counts.cumsum(axis=1)
+    bar_ends = counts.cumsum(axis=1)
     totals = counts.sum(axis=1)
-    names = [plain(name, NAME_LIMIT) for name in table.index]
-    texts = [f"  {' + '.join(f'{n:,}' for n in row)} = {row.sum():,}" for row in counts]
+    names = [escape_text(name, NAME_LIMIT) for name in table.index]
+    bar_labels = [f"  {' + '.join(f'{n:,}' for n in row)} = {row.sum():,}" for row in counts]
     figure = new_figure(width, min(0.36 * len(table), _MAX_HEIGHT) + 1.9, title)
     axes = figure.subplots()
     rows = np.arange(len(table))
     for column, split in enumerate(splits):
-        left = ends[:, column] - counts[:, column]
+        left = bar_ends[:, column] - counts[:, column]
         axes.barh(rows, counts[:, column], left=left, height=0.72, color=SPLIT_COLOURS[split], label=split)
-    for row, text in enumerate(texts):
+    for row, text in enumerate(bar_labels):
         axes.text(totals[row], row, text, va="center", fontsize=SMALL)
-    dress(axes, f"Photos ({' + '.join(splits)} = all)", "Class")
+    style_axes(axes, f"Photos ({' + '.join(splits)} = all)", "Class")
     axes.grid(visible=False, axis="y")
     axes.set_yticks(rows, names)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    text_share = max(map(len, texts)) * CHARACTER / (width - 1 - max(map(len, names)) * CHARACTER)
+    text_share = max(map(len, bar_labels)) * CHARACTER_WIDTH / (width - 1 - max(map(len, names)) * CHARACTER_WIDTH)
     axes.set_xlim(0, max(totals.max(), 1) / (1 - text_share))
-    axes.xaxis.set_major_locator(MaxNLocator(**_WHOLE, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(**_INTEGER_TICKS, nbins=6))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     legend_above(axes)
     return figure
 
 
 def draw_trials(trials: pd.DataFrame, title: str) -> Figure:
-    """Every trial's val_accuracy by number, and the best finished one so far.
+    """Draw every trial's val_accuracy by number, and the best finished one so far.
 
     ``trials`` has columns number, value (0..1, NaN without one) and state (Optuna's names: complete, pruned,
-    fail, ..., in either case). A pruned trial stands at the value it is given, reached before it was stopped.
+    fail, ..., in either case). A pruned trial is drawn at its last value before it was stopped.
     """
     figure = new_figure(11, 5.2, title)
     states = trials["state"].map(lambda state: str(state).rsplit(".", 1)[-1].upper())
     trials = trials.assign(state=states).sort_values("number")
     finished = trials[(trials["state"] == "COMPLETE") & trials["value"].notna()]
     if finished.empty:
-        return say(figure, "No trial has finished yet.")
+        return draw_message(figure, "No trial has finished yet.")
     axes = figure.subplots()
-    _mark_trials(axes, trials)
+    _draw_trial_markers(axes, trials)
     best = finished.loc[finished["value"].idxmax()]
     numbers, values = [*finished["number"], trials["number"].max()], [*finished["value"].cummax(), best["value"]]
     axes.step(numbers, values, where="post", color=VERMILLION, linewidth=2, label="best so far", zorder=1)
-    said = f"best: trial {best['number']} with {percent(best['value'], 1)}"
-    axes.plot(best["number"], best["value"], **_STAR, label=said)
-    axes.xaxis.set_major_locator(MaxNLocator(**_WHOLE))
+    label = f"best: trial {best['number']} with {percent(best['value'], 1)}"
+    axes.plot(best["number"], best["value"], **_BEST_MARKER, label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(**_INTEGER_TICKS))
     axes.yaxis.set_major_formatter(percent_ticks())
-    dress(axes, "Trial number", "Validation accuracy")
+    style_axes(axes, "Trial number", "Validation accuracy")
     legend_above(axes)
     return figure
 
 
-def _mark_trials(axes: Axes, trials: pd.DataFrame) -> None:
-    """Mark finished and pruned trials at their value, and failed ones, which have none, at the foot."""
-    marks = {"COMPLETE": ("o", BLUE, "finished"), "PRUNED": ("X", GREY, "pruned")}
-    for state, (marker, colour, label) in marks.items():
-        shown = trials[(trials["state"] == state) & trials["value"].notna()]
-        if len(shown):
-            said = f"{len(shown)} {label}"
-            axes.plot(shown["number"], shown["value"], marker, color=colour, markersize=8, label=said)
+def _draw_trial_markers(axes: Axes, trials: pd.DataFrame) -> None:
+    """Draw finished and pruned trials at their value, and failed ones, which have none, at the bottom."""
+    markers = {"COMPLETE": ("o", BLUE, "finished"), "PRUNED": ("X", GREY, "pruned")}
+    for state, (marker, colour, label) in markers.items():
+        scored = trials[(trials["state"] == state) & trials["value"].notna()]
+        if len(scored):
+            style: dict[str, Any] = {"color": colour, "markersize": 8, "label": f"{len(scored)} {label}"}
+            axes.plot(scored["number"], scored["value"], marker, **style)
     failed = trials.loc[trials["state"] == "FAIL", "number"]
     if len(failed):
-        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "markersize": 14, "markeredgewidth": 2}
-        axes.plot(failed, np.full(len(failed), 0.03), "|", color="black", label=f"{len(failed)} failed", **place)
+        style = {"transform": axes.get_xaxis_transform(), "markersize": 14, "markeredgewidth": 2}
+        axes.plot(failed, np.full(len(failed), 0.03), "|", color="black", label=f"{len(failed)} failed", **style)

@@ -1,4 +1,4 @@
-"""Draws what a judge of models asks: scores by class, and accuracy under corruptions."""
+"""Draws a model's quality: scores by class, and accuracy under corruptions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.plots.style import (
     NORMAL,
     ORANGE,
     SKY,
-    dress,
+    escape_text,
     legend_above,
     new_figure,
     percent_ticks,
-    plain,
+    style_axes,
 )
 
 SCORES = {"precision": (BLUE, "o", -0.22), "recall": (ORANGE, "s", 0.0), "f1": (GREEN, "D", 0.22)}
@@ -27,7 +27,7 @@ _COLUMNS = 4
 
 
 def draw_per_class(intervals: pd.DataFrame, per_class: pd.DataFrame, title: str) -> Figure:
-    """Precision, recall and F1 of every class (the first `MAX_CLASSES`) as points with 95 % intervals.
+    """Draw precision, recall and F1 of every class (the first `MAX_CLASSES`) as points with 95 % intervals.
 
     ``intervals`` is `evaluation.interval_table`, ``per_class`` is `evaluation.per_class_table`.
     """
@@ -35,39 +35,41 @@ def draw_per_class(intervals: pd.DataFrame, per_class: pd.DataFrame, title: str)
     figure = new_figure(10, 0.55 * len(names) + 2, title)
     axes = figure.subplots()
     rows = np.arange(len(names))
-    for score, (colour, marker, shift) in SCORES.items():
-        found = intervals.loc[[f"{score} {name}" for name in names]]
-        axes.hlines(rows + shift, found["low"], found["high"], color=colour, linewidth=2)
-        axes.plot(found["value"], rows + shift, marker, color=colour, label={"f1": "F1"}.get(score, score))
+    for score, (colour, marker, offset) in SCORES.items():
+        scores = intervals.loc[[f"{score} {name}" for name in names]]
+        axes.hlines(rows + offset, scores["low"], scores["high"], color=colour, linewidth=2)
+        axes.plot(scores["value"], rows + offset, marker, color=colour, label={"f1": "F1"}.get(score, score))
     support = per_class["support"].iloc[: len(names)]
-    labels = [f"{plain(name, NAME_LIMIT)} ({photos:,})" for name, photos in zip(names, support, strict=True)]
+    labels = [f"{escape_text(name, NAME_LIMIT)} ({photos:,})" for name, photos in zip(names, support, strict=True)]
     axes.set_yticks(rows, labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1.02)
     axes.xaxis.set_major_formatter(percent_ticks())
-    dress(axes, "Score, with its 95 % interval", "Class (test photos)")
+    style_axes(axes, "Score, with its 95 % interval", "Class (test photos)")
     axes.grid(visible=False, axis="y")
     legend_above(axes)
     return figure
 
 
 def draw_corruptions(table: pd.DataFrame, title: str) -> Figure:
-    """One panel per corruption: accuracy by strength, 0 for the photos as they are, with its 95 % interval.
+    """Draw a panel per corruption: accuracy by strength, 0 for the clean photos, with its 95 % interval.
 
     ``table`` is `evaluation.corruption_table`, whose first row has strength 0.
     """
-    clean, worse = table.iloc[0], table.iloc[1:]
-    names = list(dict.fromkeys(worse["corruption"]))
+    clean, corrupted = table.iloc[0], table.iloc[1:]
+    names = list(dict.fromkeys(corrupted["corruption"]))
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
     figure = new_figure(12, 2.7 * rows + 1, title)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, name in zip(panels.flat, names, strict=False):
-        shown = pd.concat([table.iloc[:1], worse[worse["corruption"] == name]])
-        axes.fill_between(shown["strength"], shown["low"], shown["high"], color=SKY, alpha=0.35, linewidth=0)
-        axes.plot(shown["strength"], shown["accuracy"], "o-", color=BLUE)
+        by_strength = pd.concat([table.iloc[:1], corrupted[corrupted["corruption"] == name]])
+        axes.fill_between(
+            by_strength["strength"], by_strength["low"], by_strength["high"], color=SKY, alpha=0.35, linewidth=0
+        )
+        axes.plot(by_strength["strength"], by_strength["accuracy"], "o-", color=BLUE)
         axes.axhline(clean["accuracy"], color=GREY, linestyle="--", linewidth=1)
-        dress(axes, "", "", plain(name, NAME_LIMIT))
+        style_axes(axes, "", "", escape_text(name, NAME_LIMIT))
     for index, axes in enumerate(panels.flat):
         if index >= len(names):
             axes.set_axis_off()

@@ -1,6 +1,6 @@
-"""Processes: pools that run tasks side by side here or on Ray, who owns a piece of work, and interrupts held back.
+"""Processes: pools that run tasks in parallel here or on Ray, owners of work, and deferred interrupts.
 
-Does not own what the tasks are, nor what becomes of one whose process died (`search.recovery`).
+Does not own the tasks, nor the recovery of tasks whose process died (`search.recovery`).
 """
 
 from pipeline.processes.interrupts import hold_interrupts

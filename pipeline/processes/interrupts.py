@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM held back until the work between them is at a point where it can be kept."""
+"""Defers Ctrl-C and SIGTERM until the work has reached a point where it can be saved."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_raised: list[int] = []  # signals that have interrupted this process
+_raised: list[int] = []  # signals that `interrupt_once` has raised in this process
 
 
 def interrupt_once(signum: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt: a handler. From then on the signal is ignored, so as not to interrupt the closing."""
+    """Raise KeyboardInterrupt: a signal handler. Ignore the signal from then on, so as not to interrupt the cleanup."""
     signal.signal(signum, signal.SIG_IGN)
     _raised.append(signum)
     raise KeyboardInterrupt
@@ -21,30 +21,30 @@ def interrupt_once(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def hold_interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether an interruption is waiting; the second one is not held back.
+    """Yield a function that returns whether an interrupt is pending; a second interrupt is not deferred.
 
-    One that `interrupt_once` has raised before waits, too: TensorFlow has places that catch whatever is raised.
+    One that `interrupt_once` has already raised counts as pending, too: some code in TensorFlow catches all exceptions.
 
-    The block asks and ends in its own way; what still waits at its end is raised as KeyboardInterrupt. Outside the main
-    thread, where Python sees no signals, nothing is held back.
+    The block polls the function and stops in its own way; an interrupt still pending at its end is raised as
+    KeyboardInterrupt. Outside the main thread, where Python receives no signals, nothing is deferred.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    waiting: list[int] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    pending: list[int] = []
+    previous_handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        waiting.append(signum)
-        for number, handler in before.items():
+    def record(signum: int, frame: FrameType | None) -> None:
+        pending.append(signum)
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
     for number in SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, record)
     try:
-        yield lambda: bool(waiting or _raised)
+        yield lambda: bool(pending or _raised)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-    if waiting or _raised:
+    if pending or _raised:
         raise KeyboardInterrupt

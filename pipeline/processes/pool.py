@@ -1,9 +1,9 @@
-"""Runs tasks side by side, in processes of this machine or on a Ray cluster. Knows neither Optuna nor Keras.
+"""Runs tasks in parallel, in processes of this machine or on a Ray cluster. Knows neither Optuna nor Keras.
 
-The local processes are a Pebble pool: in `concurrent.futures` and loky one killed process breaks the pool for all
-others, and `multiprocessing.Pool` waits for ever for what a killed one was to do. Every task gets a process of its own,
-a fork of one that has imported what tasks need and done nothing else, so that it begins at once and leaves nothing.
-Where the system does not bear that, a process is started anew for every few tasks.
+The local processes are a Pebble pool. Rejected: `concurrent.futures` and loky, where one killed process breaks the pool
+for all others, and `multiprocessing.Pool`, which waits forever for the task of a killed process. Every task gets a
+process of its own, forked from a server that has imported what tasks need and done nothing else, so that it starts at
+once and leaves nothing behind. Where the system does not support that, a new process is started for every few tasks.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from pipeline.config import first_line
 from pipeline.processes.interrupts import interrupt_once
-from pipeline.processes.ray_pool import SECONDS_TO_END, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
+from pipeline.processes.ray_pool import SHUTDOWN_TIMEOUT_S, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
 
-FORKS = sys.platform == "linux"  # elsewhere the system's own libraries do not survive it
-# Python's tracker of shared resources would report at the end, in four lines, locks that went with their process.
+USES_FORK = sys.platform == "linux"  # elsewhere the system's own libraries do not survive a fork
+# Else Python's resource tracker would report at exit, in four lines, locks that disappeared with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: the value it returned, or what went wrong in one line, and the name of the exception."""
+    """The result of a task: its return value, or a one-line error and the name of the exception."""
 
     value: Any = None
     error: str = ""
@@ -45,11 +45,11 @@ class Outcome:
 
 
 def preload(*modules: str) -> None:
-    """Begin to import in the background what the tasks of `run_tasks` will need. Does nothing the second time.
+    """Start to import in the background the modules that `run_tasks` will need. A second call does nothing.
 
-    The modules must touch no device and compute nothing as they are imported.
+    The modules must not touch a device or compute anything on import.
     """
-    if FORKS:
+    if USES_FORK:
         os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
         multiprocessing.set_forkserver_preload(list(modules))
         forkserver.ensure_running()
@@ -64,57 +64,58 @@ def run_tasks(
     variables: Sequence[str] = (),
     deadline: float = math.inf,
 ) -> Iterator[Outcome]:
-    """Run ``task(*job)`` for every job, ``workers`` of them at a time, and yield each outcome as it comes.
+    """Run ``task(*job)`` for every job, ``workers`` at a time, and yield each outcome as it is ready.
 
-    A task that raises or whose process dies takes nothing else with it. Closing the iterator, as an exception in the
-    loop around it does, interrupts the tasks that still run: they see a KeyboardInterrupt.
+    A task that raises or whose process dies does not affect the others. Closing the iterator, as an exception in the
+    caller's loop does, raises KeyboardInterrupt in the tasks that still run.
 
     Args:
-        task: a function of a module, with arguments and a result that can be pickled.
+        task: a module-level function with picklable arguments and result.
         jobs: the arguments of each call.
         workers: number of processes; the processor's threads are divided among them.
         ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
-        gpus: that each task gets on a Ray cluster that has any.
-        variables: names of variables that tasks on other machines need, beyond `ray_pool.CARRIED`.
-        deadline: seconds since the epoch at which the iterator closes itself.
+        gpus: GPUs of each task on a Ray cluster that has any.
+        variables: names of environment variables that tasks on other machines need, beyond
+            `ray_pool.CARRIED_PREFIXES`.
+        deadline: Unix time in seconds at which the iterator closes itself.
 
     Raises:
-        UserError: Ray is wanted and not installed, or does not answer.
+        UserError: Ray is requested but not installed, or does not answer.
     """
     queue = iter(jobs)
-    placed = on_ray(task, workers, ray_address, gpus, variables) if ray_address else _locally(task, workers)
-    with contextlib.suppress(_TimeIsUp), placed as submit:
+    backend = on_ray(task, workers, ray_address, gpus, variables) if ray_address else _run_locally(task, workers)
+    with contextlib.suppress(_DeadlineReached), backend as submit:
         running = {submit(job) for job in islice(queue, workers)}
         while running:
             timeout = None if deadline == math.inf else max(0.0, deadline - time.time())
             done, running = wait(running, timeout, FIRST_COMPLETED)
             if not done:
-                raise _TimeIsUp
+                raise _DeadlineReached
             for future in done:
                 yield _outcome(future)
                 running |= {submit(job) for job in islice(queue, 1)}
 
 
-class _TimeIsUp(Exception):
-    """The tasks that still run are to be interrupted."""
+class _DeadlineReached(Exception):
+    """The deadline has passed: interrupt the tasks that still run."""
 
 
 def _outcome(future: Future[Any]) -> Outcome:
     try:
         return Outcome(future.result())
-    except ProcessExpired as death:
-        text = f"its process was killed or crashed (exit code {death.exitcode}); was memory short?"
+    except ProcessExpired as expired:
+        text = f"its process was killed or crashed (exit code {expired.exitcode}); was memory short?"
         return Outcome(error=text, kind="ProcessExpired")
     except (Exception, KeyboardInterrupt, CancelledError) as error:
-        cause = getattr(error, "cause", None) or error  # Ray wraps what a task raises
-        return Outcome(error=first_line(cause), kind=type(cause).__name__)
+        original = getattr(error, "cause", None) or error  # Ray wraps a task's exception
+        return Outcome(error=first_line(original), kind=type(original).__name__)
 
 
 class _ForkServer(ForkServerContext):
     """Keeps the locks of its pools until this process ends.
 
-    Pebble begins a process for the task after the last one, too, which opens them by name; it may come to that after
-    the pool has ended.
+    Pebble also starts a process for the task after the last one. It opens the locks by name, perhaps after the pool has
+    ended.
     """
 
     locks: ClassVar[list[Any]] = []
@@ -126,16 +127,16 @@ class _ForkServer(ForkServerContext):
 
 
 @contextlib.contextmanager
-def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
+def _run_locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
-    CONSTS.term_timeout = SECONDS_TO_END
+    CONSTS.term_timeout = SHUTDOWN_TIMEOUT_S
     os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
     pool = ProcessPool(
         max_workers=workers,
-        max_tasks=1 if FORKS else TASKS_PER_PROCESS,
-        initializer=_begin_process,
+        max_tasks=1 if USES_FORK else TASKS_PER_PROCESS,
+        initializer=_start_process,
         initargs=(threads, dict(os.environ)),
-        context=_ForkServer() if FORKS else multiprocessing.get_context("spawn"),
+        context=_ForkServer() if USES_FORK else multiprocessing.get_context("spawn"),
     )
     try:
         yield lambda job: pool.schedule(_interruptible, args=(task, job))
@@ -147,14 +148,14 @@ def _locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
         pool.join()
 
 
-def _begin_process(threads: int, environment: dict[str, str]) -> None:
-    """Take the parent's environment, and a share of the threads before TensorFlow asks; end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; a parent hands it on as SIGTERM
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which the process that this is a fork of ignores
+def _start_process(threads: int, environment: dict[str, str]) -> None:
+    """Copy the parent's environment, limit threads before TensorFlow reads the limit, and end when the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent forwards it as SIGTERM
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
     os.environ.clear()
     os.environ.update(environment)
     if threads:
-        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of several processes would overwrite each other
+        os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several processes would overwrite each other
         for name in THREAD_VARIABLES:
             os.environ.setdefault(name, str(threads))
     parent = multiprocessing.parent_process()
@@ -168,11 +169,11 @@ def _begin_process(threads: int, environment: dict[str, str]) -> None:
 
 
 def _interruptible(task: Callable[..., object], job: tuple[object, ...]) -> object:
-    """Run the task so that SIGTERM lets it close what it has open."""
-    before = signal.signal(signal.SIGTERM, interrupt_once)
+    """Run the task so that on SIGTERM it can clean up."""
+    previous_handler = signal.signal(signal.SIGTERM, interrupt_once)
     try:
         return task(*job)
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)

@@ -74,7 +74,7 @@ def decide(
     found = Decision(False, comparison.description, champion, comparison, answers)
     if rule.promotion in ("always", "never"):
         return replace(found, promoted=rule.promotion == "always")
-    refusal = evaluation.reason_against(comparison, rule.promotion, rule.recall_tolerance)
+    refusal = evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
 
 

@@ -1,8 +1,8 @@
-"""Tables, figures and photos -> report.html: one file that says what was tried, what won, and where it fails.
+"""Tables, figures and photos -> report.html: one file that shows what was tried, what won, and where it fails.
 
-`page` knows the page and nothing of searches or evaluations; `search_report` and `evaluation_report` say what is on it,
-in sections; `trial_drawings` draws the plots whose points tell about themselves; `interactive` shows Optuna's own. Does
-not own what a number means (`evaluation`), nor logging.
+`page` renders the page and knows nothing of searches or evaluations; `search_report` and `evaluation_report` build its
+sections; `trial_drawings` draws the plots with tooltips; `interactive` shows Optuna's own plots. Does not own the
+meaning of a metric (`evaluation`), nor logging.
 """
 
 from pipeline.report.evaluation_report import EvaluationReport, evaluation_report

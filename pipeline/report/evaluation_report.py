@@ -1,4 +1,4 @@
-"""What an evaluation says: how good the model is on photos that nothing has seen, how sure that is, where it fails."""
+"""The report of an evaluation: how good the model is on the test photos, how certain that is, and where it fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.evaluation import PICTURES, TABLES
-from pipeline.report.failures import on_which_photos, weakest, where_it_fails
+from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.page import Page, Picture, Section, Table, render
 
 HEADINGS = {
@@ -22,17 +22,17 @@ HEADINGS = {
     "grad_cam": "Where it looks",
     "metrics": "All metrics",
 }
-"""Of figures and tables, in the order of the page; one that is not here comes last, under its name."""
+"""Figure or table -> heading, in the order of the page; others come last, under their names."""
 
-SHOWN_OTHERWISE = {"confusion_matrix", "errors"}  # drawn by this report itself, for all widths
+SHOWN_ELSEWHERE = {"confusion_matrix", "errors"}  # this report draws them itself, for all screen widths
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """All that the page is made of.
+    """The content of the page.
 
-    ``metrics`` have no prefix; ``predictions`` is `evaluation.prediction_table`, and ``images`` are its photos.
-    ``figures`` and ``tables`` by name each become a section.
+    ``metrics`` have no prefix; ``predictions`` is `evaluation.prediction_table`, and ``images`` are its photos. Each
+    entry of ``figures`` and ``tables`` becomes a section.
     """
 
     title: str
@@ -46,57 +46,57 @@ class EvaluationReport:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def evaluation_report(evaluated: EvaluationReport) -> str:
+def evaluation_report(report: EvaluationReport) -> str:
     """Return the page of an evaluation."""
     sections = [
-        where_it_fails(evaluated.predictions, evaluated.class_names, "test"),
-        on_which_photos(evaluated.images, evaluated.predictions),
+        class_section(report.predictions, report.class_names, "test"),
+        error_photos_section(report.images, report.predictions),
         *(
-            _figure(name, evaluated.figures[name])
-            for name in sorted(evaluated.figures.keys() - SHOWN_OTHERWISE, key=_place)
+            _figure_section(name, report.figures[name])
+            for name in sorted(report.figures.keys() - SHOWN_ELSEWHERE, key=_page_order)
         ),
-        *(_table(name, evaluated.tables[name]) for name in sorted(evaluated.tables, key=_place)),
-        *([] if "metrics" in evaluated.tables else [_all_metrics(evaluated.metrics)]),
+        *(_table_section(name, report.tables[name]) for name in sorted(report.tables, key=_page_order)),
+        *([] if "metrics" in report.tables else [_metrics_section(report.metrics)]),
     ]
-    return render(Page(evaluated.title, [*_answer(evaluated), *evaluated.answer], evaluated.facts, sections))
+    return render(Page(report.title, [*_answer(report), *report.answer], report.facts, sections))
 
 
-def _answer(evaluated: EvaluationReport) -> list[str]:
-    metrics, photos = evaluated.metrics, len(evaluated.predictions)
-    right = int(evaluated.predictions["correct"].sum())
+def _answer(report: EvaluationReport) -> list[str]:
+    metrics, photos = report.metrics, len(report.predictions)
+    correct = int(report.predictions["correct"].sum())
     interval = ""
     if "accuracy_ci_low" in metrics:
         low, high = (100 * metrics[f"accuracy_ci_{end}"] for end in ("low", "high"))
         interval = f" (95 % interval {low:.1f} to {high:.1f} %)"
     return [
-        f"It is right on {right} of {photos} test photos: {100 * right / photos:.1f} %{interval}.",
-        weakest(evaluated.predictions, evaluated.class_names),
-        *_how_confident(evaluated),
+        f"It is right on {correct} of {photos} test photos: {100 * correct / photos:.1f} %{interval}.",
+        describe_weakest_class(report.predictions, report.class_names),
+        *_describe_calibration(report),
     ]
 
 
-def _how_confident(evaluated: EvaluationReport) -> list[str]:
-    said, right = evaluated.predictions["probability"].mean(), evaluated.predictions["correct"].mean()
-    if abs(said - right) < 0.02:
-        return [f"Its probabilities can be taken at their word: on average it says {100 * said:.0f} %."]
-    leaning = "too sure of itself" if said > right else "more often right than it says"
-    return [f"It is {leaning}: on average it says {100 * said:.0f} %."]
+def _describe_calibration(report: EvaluationReport) -> list[str]:
+    mean_probability, accuracy = report.predictions["probability"].mean(), report.predictions["correct"].mean()
+    if abs(mean_probability - accuracy) < 0.02:
+        return [f"Its probabilities can be taken at their word: on average it says {100 * mean_probability:.0f} %."]
+    bias = "too sure of itself" if mean_probability > accuracy else "more often right than it says"
+    return [f"It is {bias}: on average it says {100 * mean_probability:.0f} %."]
 
 
-def _figure(name: str, figure: Figure) -> Section:
+def _figure_section(name: str, figure: Figure) -> Section:
     return Section(_heading(name), pictures=[Picture(figure, PICTURES.get(f"{name}.png", _heading(name)))])
 
 
-def _table(name: str, table: pd.DataFrame) -> Section:
+def _table_section(name: str, table: pd.DataFrame) -> Section:
     frame = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
     return Section(_heading(name), TABLES.get(f"{name}.csv", ""), table=Table(frame))
 
 
-def _place(name: str) -> tuple[int, str]:
+def _page_order(name: str) -> tuple[int, str]:
     return (list(HEADINGS).index(name) if name in HEADINGS else len(HEADINGS)), name
 
 
-def _all_metrics(metrics: Mapping[str, float]) -> Section:
+def _metrics_section(metrics: Mapping[str, float]) -> Section:
     frame = pd.DataFrame({"metric": list(metrics), "value": [float(value) for value in metrics.values()]})
     return Section("All metrics", "By their names in MLflow, without the prefix test_.", table=Table(frame))
 

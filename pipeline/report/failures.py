@@ -1,6 +1,6 @@
-"""Where a model fails and on which photos: the sections that a report of a search and one of a test share.
+"""The sections on a model's errors, by class and by photo, which the reports of a search and of a test share.
 
-Predictions are a table as of `evaluation.prediction_table`.
+Predictions are tables as from `evaluation.prediction_table`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pipeline import plots
 from pipeline.evaluation import confusion_table, per_class_table
 from pipeline.report.page import Photo, Picture, Section, Table
 
-MOST_PHOTOS = 24
-ENLARGED = 160
-"""Pixels of the shorter side that small photos are enlarged to, so that a browser need not blur them."""
+MAX_PHOTOS = 24
+MIN_SIDE_PX = 160
+"""Small photos are enlarged to about this shorter side, so that browsers do not blur them."""
 
 
-def where_it_fails(predictions: pd.DataFrame, class_names: Sequence[str], which: str) -> Section:
-    """Return the confusion matrix and the table of classes, weakest first."""
+def class_section(predictions: pd.DataFrame, class_names: Sequence[str], which: str) -> Section:
+    """Return the section with the confusion matrix and the table of classes, weakest first."""
     confusion, classes = _tables(predictions, class_names)
     share = predictions["correct"].mean()
     figure = plots.draw_confusion(confusion, f"{len(predictions)} {which} photos: {100 * share:.1f} % right")
     return Section(
         "Where it fails",
-        weakest(predictions, class_names),
+        describe_weakest_class(predictions, class_names),
         [Picture(figure, f"Confusion matrix of {len(predictions)} {which} photos; {_most_frequent_error(confusion)}")],
         table=Table(
             classes.reset_index().sort_values("recall", kind="stable"),
@@ -35,45 +35,47 @@ def where_it_fails(predictions: pd.DataFrame, class_names: Sequence[str], which:
     )
 
 
-def on_which_photos(images: np.ndarray, predictions: pd.DataFrame) -> Section:
-    """Return the errors of which the model was surest; ``images[i]`` is the photo of row i."""
-    wrong = predictions[~predictions["correct"].astype(bool)].sort_values("probability", ascending=False, kind="stable")
-    shown = wrong.head(MOST_PHOTOS)
+def error_photos_section(images: np.ndarray, predictions: pd.DataFrame) -> Section:
+    """Return the section with the most confident errors; ``images[i]`` is the photo of row i."""
+    errors = predictions[~predictions["correct"].astype(bool)].sort_values(
+        "probability", ascending=False, kind="stable"
+    )
+    most_confident = errors.head(MAX_PHOTOS)
     photos = [
         Photo(
-            enlarged(np.asarray(images[index])),
+            enlarge(np.asarray(images[index])),
             f"{row['label']} → {row['predicted']} {100 * row['probability']:.0f} %",
             f"A photo of the class {row['label']} that was taken for {row['predicted']}",
             str(row["path"]),
         )
-        for index, row in shown.iterrows()
+        for index, row in most_confident.iterrows()
     ]
-    text = f"{len(wrong)} of {len(predictions)} photos are taken for another class"
-    if len(wrong) > len(shown):
-        text += f"; these are the {len(shown)} of which the model was surest"
-    text += ". Each says: true class → prediction and its probability." if len(wrong) else "."
+    text = f"{len(errors)} of {len(predictions)} photos are taken for another class"
+    if len(errors) > len(most_confident):
+        text += f"; these are the {len(most_confident)} of which the model was surest"
+    text += ". Each says: true class → prediction and its probability." if len(errors) else "."
     return Section("On which photos", text, photos=photos)
 
 
-def weakest(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:
-    """Say which class is recognised least often, and what it is taken for."""
+def describe_weakest_class(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:
+    """Return a sentence on the class with the lowest recall, and what it is confused with."""
     confusion, classes = _tables(predictions, class_names)
     present = classes[classes["support"] > 0]
     name = str(present["recall"].idxmin())
     support, recall = int(present.loc[name, "support"]), float(present.loc[name, "recall"])
     if recall == 1:
         return "It made no error here."
-    others = confusion.loc[name].drop(name)
+    confused_with = confusion.loc[name].drop(name)
     photos = f"{support} photo{'s' if support > 1 else ''}"
     return (
         f"It is weakest on {name}: {100 * recall:.0f} % of {photos} recognised, "
-        f"most often taken for {others.idxmax()} ({others.max()})."
+        f"most often taken for {confused_with.idxmax()} ({confused_with.max()})."
     )
 
 
-def enlarged(photo: np.ndarray) -> np.ndarray:
-    """Return a small photo in whole multiples of its size, a large one as it is."""
-    factor = max(1, round(ENLARGED / min(photo.shape[:2])))
+def enlarge(photo: np.ndarray) -> np.ndarray:
+    """Return a small photo enlarged by an integer factor, a large one unchanged."""
+    factor = max(1, round(MIN_SIDE_PX / min(photo.shape[:2])))
     return photo.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else photo
 
 
@@ -81,8 +83,8 @@ def _tables(predictions: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
     names = list(class_names)
     labels = predictions["label"].map(names.index).to_numpy(np.int64)
     predicted = predictions["predicted"].map(names.index).to_numpy(np.int64)
-    certain = np.eye(len(names))[predicted]  # what counts here is the prediction alone
-    return confusion_table(labels, predicted, names), per_class_table(labels, certain, names)
+    one_hot = np.eye(len(names))[predicted]  # only the predicted class counts here
+    return confusion_table(labels, predicted, names), per_class_table(labels, one_hot, names)
 
 
 def _most_frequent_error(confusion: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
-"""Optuna's own plots on a page of their own: lines that can be brushed, axes that can be zoomed.
+"""Optuna's own interactive plots on a separate page, with brushing and zooming.
 
-They are Plotly's, whose script (5 MB, once in the file) is the price; report.html stays light and runs no script.
+They need Plotly's script (5 MB, once in the file), so they are not in report.html, which stays small and runs no
+script.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def interactive_page(title: str, figures: Mapping[str, plotly.graph_objects.Figure]) -> str:
-    """Return one HTML file that fetches nothing, with each figure under its name."""
+    """Return one self-contained HTML file, with each figure under its name."""
     plots = {
-        name: Markup(figure.to_html(full_html=False, include_plotlyjs=place == 0, include_mathjax=False))
-        for place, (name, figure) in enumerate(figures.items())
+        name: Markup(figure.to_html(full_html=False, include_plotlyjs=index == 0, include_mathjax=False))
+        for index, (name, figure) in enumerate(figures.items())
     }
     environment = Environment(loader=PackageLoader("pipeline.report", "."), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("interactive.html").render(title=title, plots=plots)

@@ -1,7 +1,7 @@
-"""The page: a title, a few sentences, sections -> one HTML file that fetches nothing and runs no script.
+"""Renders a page: a title, a few sentences, sections -> one self-contained HTML file without scripts.
 
-Jinja2 fills `page.html` and escapes what comes from file and class names; a content security policy in the page
-forbids whatever might slip through. The sections are data, so that one more is one more item of a list.
+Jinja2 fills `page.html` and escapes file and class names; a content security policy in the page blocks anything that
+slips through. Sections are data, so that adding one means adding an item to a list.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-NOTHING = "–"
+NO_VALUE = "–"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing: a matplotlib figure, which becomes a PNG, or the text of an SVG, whose parts may have tooltips."""
+    """A drawing: a matplotlib figure, rendered as PNG, or the text of an SVG, whose parts may have tooltips."""
 
     drawing: Figure | str
     alt: str
@@ -44,7 +44,7 @@ class Picture:
 
 
 class Photo(NamedTuple):
-    """A photo, uint8 RGB (height, width, 3), its caption, and what it shows in words."""
+    """A photo, uint8 RGB (height, width, 3), its caption, its alt text, and a further detail."""
 
     pixels: np.ndarray
     caption: str
@@ -53,7 +53,7 @@ class Photo(NamedTuple):
 
     @property
     def source(self) -> str:
-        """The photo as the address of an image."""
+        """The photo as a data URI."""
         encoded = cv2.imencode(
             ".jpg", cv2.cvtColor(np.asarray(self.pixels), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90]
         )
@@ -62,7 +62,7 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is shown: its columns, a format per column, and a CSS class per row."""
+    """A table to show: a frame, a format per column, and a CSS class per row."""
 
     frame: pd.DataFrame
     formats: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Table:
 
     @property
     def rows(self) -> list[tuple[str, list[str]]]:
-        """Each row's class and cells."""
+        """Each row's CSS class and cells."""
         classes = self.row_classes or [""] * len(self.frame)
         cells = self.frame.astype(object).itertuples(index=False, name=None)
         return [
@@ -85,13 +85,13 @@ class Table:
 
     def _text(self, column: str, value: object) -> str:
         if value is None or (isinstance(value, float) and np.isnan(value)):
-            return NOTHING
+            return NO_VALUE
         return self.formats.get(column, "{:.4g}" if isinstance(value, float) else "{}").format(value)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is below it, in this order; whatever is empty is left out."""
+    """A heading and the content below it, in this order; empty parts are omitted."""
 
     title: str
     text: str = ""
@@ -103,7 +103,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: title, answer in sentences, facts in words, sections, and the CSS classes that light up together."""
+    """A report: title, answer in sentences, facts by name, sections, and CSS classes to highlight together."""
 
     title: str
     answer: Sequence[str]

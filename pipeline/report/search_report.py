@@ -1,4 +1,4 @@
-"""What a search says of itself: what was tried, what won, how sure that is, where the winner fails."""
+"""The report of a search: what was tried, what won, how certain that is, and where the winner fails."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from pipeline.evaluation import bootstrap_interval
 from pipeline.report import trial_drawings as drawings
-from pipeline.report.failures import on_which_photos, weakest, where_it_fails
+from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.page import Page, Picture, Section, Table, render
 
-NOT_FLAGS = {  # what a table of trials says beside their configs
+NOT_FLAGS = {  # columns of a trial table that are not config fields
     *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
 }
 FIGURE_ALTS = {
@@ -22,12 +22,12 @@ FIGURE_ALTS = {
     "optuna_parallel_coordinates.png": "Each trial as a line through its parameters",
     "optuna_timeline.png": "When each trial ran",
 }
-MOST_LINKED = 200  # trials that light up in all plots; each costs a line of CSS
+MAX_LINKED_TRIALS = 200  # highlighted together in all plots; each trial costs a line of CSS
 
 
 @dataclass(frozen=True)
 class SearchReport:
-    """All that the page is made of.
+    """The content of the page.
 
     ``trials`` is `study_plots.trial_table`, ``curves`` has number, epoch and value, ``confirmations`` trial, seed and
     val_accuracy (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
@@ -54,48 +54,54 @@ def search_report(search: SearchReport) -> str:
     """Return the page of a search."""
     trials = search.trials.assign(value=search.trials["value"].astype(float))
     flags = searched_flags(trials)
-    trials["config"] = [", ".join(f"{name} {_short(row[name])}" for name in flags) for row in trials.to_dict("records")]
-    sections = [_tried(search, trials, flags), _mattered(search, trials, flags), _how_sure(search)]
+    trials["config"] = [
+        ", ".join(f"{name} {_format_value(row[name])}" for name in flags) for row in trials.to_dict("records")
+    ]
+    sections = [
+        _trials_section(search, trials, flags),
+        _parameters_section(search, trials, flags),
+        _confirmation_section(search),
+    ]
     if search.predictions is not None:
-        sections.append(where_it_fails(search.predictions, search.class_names, "validation"))
-        sections.append(on_which_photos(search.images, search.predictions))
-    sections.append(_how_to_use(search))
-    linked = [drawings.trial_class(number) for number in trials["number"]] if len(trials) <= MOST_LINKED else []
+        sections.append(class_section(search.predictions, search.class_names, "validation"))
+        sections.append(error_photos_section(search.images, search.predictions))
+    sections.append(_usage_section(search))
+    linked = [drawings.trial_class(number) for number in trials["number"]] if len(trials) <= MAX_LINKED_TRIALS else []
     return render(Page(search.title, _answer(search, trials), _facts(search, trials), sections, linked))
 
 
 def searched_flags(trials: pd.DataFrame) -> list[str]:
-    """Return the columns of the trials' configs in which they differ."""
+    """Return the config columns in which the trials differ."""
     flags = [name for name in trials if name not in NOT_FLAGS]
     return [name for name in flags if trials[name].astype(str).nunique() > 1]
 
 
 def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
     config = trials.set_index("number")["config"].get(search.winner, "")
-    judged = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
+    basis = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
     photos = len(search.images)
-    won = f"Trial {search.winner} won{f' ({config})' if config else ''}: "
-    answer = [f"{won}right on {_percent(search.val_accuracy)} of {photos} validation photos ({judged})."]
+    winner_text = f"Trial {search.winner} won{f' ({config})' if config else ''}: "
+    answer = [f"{winner_text}right on {_format_percent(search.val_accuracy)} of {photos} validation photos ({basis})."]
     if search.predictions is not None:
         correct = search.predictions["correct"].to_numpy(bool)
         low, high = bootstrap_interval(correct, search.groups)
-        interval = f"95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)}"
-        answer += [f"The registered model has {_percent(correct.mean())} ({interval})."]
-        answer += [weakest(search.predictions, search.class_names)]
+        interval = f"95\N{NO-BREAK SPACE}% interval {_format_percent(low)} to {_format_percent(high)}"
+        answer += [f"The registered model has {_format_percent(correct.mean())} ({interval})."]
+        answer += [describe_weakest_class(search.predictions, search.class_names)]
     return answer
 
 
 def _facts(search: SearchReport, trials: pd.DataFrame) -> dict[str, str]:
     states = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
     hours = trials["seconds"].sum() / 3600
-    spent = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
-    return {"Trials": states, "Time in trials": spent} | dict(search.facts)
+    duration = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+    return {"Trials": states, "Time in trials": duration} | dict(search.facts)
 
 
-def _tried(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
+def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
     order = np.lexsort((trials["number"], -trials["value"].fillna(-1), trials["number"] != search.winner))
-    shown = trials.iloc[order]
-    frame = shown[["number", "value", "state", "epochs_run", "seconds", *flags]]
+    ordered = trials.iloc[order]
+    frame = ordered[["number", "value", "state", "epochs_run", "seconds", *flags]]
     classes = [_row_class(number, search.winner) for number in frame["number"]]
     formats = {"val_accuracy": "{:.1%}", "seconds": "{:.0f}"}
     frame = frame.rename(columns={"number": "trial", "value": "val_accuracy", "epochs_run": "epochs"})
@@ -115,7 +121,7 @@ def _row_class(number: int, winner: int) -> str:
     return drawings.trial_class(number) + (" winner" if number == winner else "")
 
 
-def _mattered(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
+def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
     parameters = [
         Picture(drawings.draw_parameter(trials, name, search.winner), f"val_accuracy by {name}, a mark per trial")
         for name in flags
@@ -128,7 +134,7 @@ def _mattered(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) 
     return Section("What mattered", text, [*parameters, *figures])
 
 
-def _how_sure(search: SearchReport) -> Section:
+def _confirmation_section(search: SearchReport) -> Section:
     text = (
         "The best of many trials looks better than it is, because it was picked for looking good. "
         "No figure here has seen the test photos; `evaluate` reads them, and its report has the figure to quote."
@@ -146,7 +152,7 @@ def _how_sure(search: SearchReport) -> Section:
     return Section("How sure we are", text, table=Table(frame, formats, classes))
 
 
-def _how_to_use(search: SearchReport) -> Section:
+def _usage_section(search: SearchReport) -> Section:
     code = (
         f"python -m pipeline evaluate --model_uri={search.model_uri}\n"
         f'python -c \'import mlflow; print(mlflow.pyfunc.load_model("{search.model_uri}").predict(["photo.jpg"]))\''
@@ -154,9 +160,9 @@ def _how_to_use(search: SearchReport) -> Section:
     return Section("How to use it", "Test it once, then load it:", code=code)
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def _short(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)

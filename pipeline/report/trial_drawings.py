@@ -1,7 +1,8 @@
-"""The search as SVG drawings that are part of the page: each trial tells about itself, and lights up in all of them.
+"""The search as inline SVG drawings: each trial has a tooltip, and is highlighted in all drawings at once.
 
-matplotlib draws, and its SVG is given a title (the browser's tooltip) and a class per trial. Plotly's script is 4 MB
-and Vega's 0.8 MB in every report, and either wants the page to run scripts; 20 kB a drawing need none.
+matplotlib draws; its SVG gets a title (the browser's tooltip) and a CSS class per trial. Rejected: Plotly, whose script
+adds 4 MB to every report, and Vega, whose script adds 0.8 MB; both need a page that runs scripts. These drawings need
+none, and take 20 kB each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, 
 from pipeline.plots import style
 
 INK, FAINT = "#0a0b0c", "#0d0e0f"
-COLOURS_OF_THE_PAGE = {  # which follow light and dark
+PAGE_COLOURS = {  # they follow light and dark mode
     INK: "currentColor", FAINT: "var(--line)", style.BLUE: "var(--accent)", style.VERMILLION: "var(--winner)",
 }  # fmt: skip
 STATE_MARKERS = {"complete": "o", "pruned": "X", "fail": "v", "running": "s"}
@@ -39,27 +40,27 @@ def draw_progress(trials: pd.DataFrame, winner: int) -> str:
     complete = trials[trials["state"] == "complete"].sort_values("number")
     axes.step(complete["number"], complete["value"].cummax(), where="post", color=style.SKY, linewidth=1.5, zorder=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _dots(figure, axes, trials, trials["number"], winner)
+    return _draw_markers(figure, axes, trials, trials["number"], winner)
 
 
 def draw_parameter(trials: pd.DataFrame, name: str, winner: int) -> str:
-    """Draw each trial's value by one searched parameter: a logarithmic axis for numbers over decades, else choices."""
+    """Draw each trial's value by one parameter: choices, or numbers, on a logarithmic axis if they span decades."""
     figure, axes = _canvas(name, "")
     values = trials[name]
     if not pd.api.types.is_numeric_dtype(values) or values.dtype == bool:
-        named = values.dropna().astype(str)  # a trial that was killed early has no value
-        choices = sorted(named.unique())
-        places = named.map(choices.index).reindex(values.index) + _spread(trials["number"])
+        names = values.dropna().astype(str)  # a trial that was killed early has no value
+        choices = sorted(names.unique())
+        positions = names.map(choices.index).reindex(values.index) + _jitter(trials["number"])
         axes.set_xticks(range(len(choices)), choices)
         axes.set_xlim(-0.6, len(choices) - 0.4)
-        return _dots(figure, axes, trials, places, winner)
+        return _draw_markers(figure, axes, trials, positions, winner)
     if values.min() > 0 and values.max() / values.min() > 10:
         axes.set_xscale("log")
         few_decades = values.max() / values.min() < 100
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few_decades else (1,)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if few_decades else LogFormatterSciNotation())
         axes.xaxis.set_minor_formatter(NullFormatter())
-    return _dots(figure, axes, trials, values, winner)
+    return _draw_markers(figure, axes, trials, values, winner)
 
 
 def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, winner: int) -> str:
@@ -70,13 +71,13 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame, winner: int) -> str:
         colour, order, width = (style.VERMILLION, 3, 2.5) if number == winner else (style.BLUE, 2, 1.2)
         (line,) = axes.plot(curve["epoch"], curve["value"], color=colour, zorder=order, linewidth=width, alpha=0.85)
         line.set_gid(trial_class(int(str(number))))
-    return _finish(figure, trials)
+    return _to_svg(figure, trials)
 
 
 def _canvas(title: str, x_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.6, 2.9), layout="constrained")
     axes = figure.subplots()
-    style.dress(axes, x_label, "val_accuracy", title)
+    style.style_axes(axes, x_label, "val_accuracy", title)
     axes.yaxis.set_major_formatter(style.percent_ticks())
     axes.grid(color=FAINT, linewidth=0.5)
     for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
@@ -86,39 +87,39 @@ def _canvas(title: str, x_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _spread(numbers: pd.Series[int]) -> pd.Series[float]:
-    """Keep trials of one choice apart: each a little beside the middle, always at the same place."""
+def _jitter(numbers: pd.Series[int]) -> pd.Series[float]:
+    """Return a deterministic jitter per trial, which separates trials of the same choice."""
     return (numbers * 0.618034 % 1 - 0.5) * 0.4
 
 
-def _dots(figure: Figure, axes: Axes, trials: pd.DataFrame, places: pd.Series[float], winner: int) -> str:
-    for place, trial in zip(places, trials.to_dict("records"), strict=True):
+def _draw_markers(figure: Figure, axes: Axes, trials: pd.DataFrame, positions: pd.Series[float], winner: int) -> str:
+    for position, trial in zip(positions, trials.to_dict("records"), strict=True):
         is_winner = trial["number"] == winner
         colour = style.VERMILLION if is_winner else style.BLUE if trial["state"] == "complete" else style.GREY
         (dot,) = axes.plot(
-            place, trial["value"], STATE_MARKERS.get(trial["state"], "o"), color=colour, alpha=0.9,
+            position, trial["value"], STATE_MARKERS.get(trial["state"], "o"), color=colour, alpha=0.9,
             markersize=11 if is_winner else 7, markeredgecolor="none", zorder=3 if is_winner else 2,
         )  # fmt: skip
         dot.set_gid(trial_class(trial["number"]))
-    return _finish(figure, trials)
+    return _to_svg(figure, trials)
 
 
-def _finish(figure: Figure, trials: pd.DataFrame) -> str:
+def _to_svg(figure: Figure, trials: pd.DataFrame) -> str:
     titles = {trial_class(trial["number"]): _tooltip(trial) for trial in trials.to_dict("records")}
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):  # words stay words: searchable, in the page's own font
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text: searchable, in the page's own font
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _as_part_of_a_page(buffer.getvalue(), titles)
+    return _inline_svg(buffer.getvalue(), titles)
 
 
 def _tooltip(trial: Mapping[str, object]) -> str:
     value = trial["value"]
-    reached = f"{100 * value:.1f} %" if isinstance(value, float) and not np.isnan(value) else "no value"
-    return f"trial {trial['number']}: {reached}, {trial['state']}\n{trial.get('config', '')}"
+    value_text = f"{100 * value:.1f} %" if isinstance(value, float) and not np.isnan(value) else "no value"
+    return f"trial {trial['number']}: {value_text}, {trial['state']}\n{trial.get('config', '')}"
 
 
-def _as_part_of_a_page(svg: str, titles: Mapping[str, str]) -> str:
-    """Return the SVG element alone, scalable, in the page's colours, with titles where ``titles`` has an id."""
+def _inline_svg(svg: str, titles: Mapping[str, str]) -> str:
+    """Return only the SVG element, scalable, in the page's colours, with a title for each id in ``titles``."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(svg)
@@ -127,7 +128,7 @@ def _as_part_of_a_page(svg: str, titles: Mapping[str, str]) -> str:
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
     for element in root.iter(f"{{{_SVG}}}g"):
-        name = element.attrib.pop("id", "")  # one page must not have an id twice
+        name = element.attrib.pop("id", "")  # ids must be unique in a page
         if name in titles:
             element.set("class", name)
             title = ElementTree.Element(f"{{{_SVG}}}title")
@@ -135,6 +136,6 @@ def _as_part_of_a_page(svg: str, titles: Mapping[str, str]) -> str:
             element.insert(0, title)
     text = ElementTree.tostring(root, encoding="unicode")
     text = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", text)
-    for colour, of_the_page in COLOURS_OF_THE_PAGE.items():
-        text = text.replace(colour.lower(), of_the_page)
+    for colour, page_colour in PAGE_COLOURS.items():
+        text = text.replace(colour.lower(), page_colour)
     return text

@@ -1,8 +1,8 @@
 """One config and one prepared store -> one trained network, exactly resumable. Knows no MLflow and no Optuna.
 
-`loop` owns the epochs, the best of them, and going on after a stop; `trainer` one network between two steps; the other
-modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixing`, `features`, `optimizers`, `schedules`,
-`precision`, `checkpoint`. Does not own the networks (`models`), nor what of a training is logged (`experiment`).
+`loop` owns the epochs, the best epoch, and resuming; `trainer` owns one network and its state between two steps; the
+other modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixing`, `features`, `optimizers`,
+`schedules`, `precision`, `checkpoint`. Does not own the networks (`models`), nor logging (`experiment`).
 """
 
 from pipeline.training.checkpoint import Checkpoints

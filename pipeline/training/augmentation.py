@@ -1,8 +1,8 @@
-"""Random changes to training photos: named policies, each a short list of changes, one line in `POLICIES`.
+"""Random augmentation of training photos: named policies, each a short list of transforms, one line in `POLICIES`.
 
-A change takes uint8 RGB (height, width, 3) and a generator and returns the same shape and dtype. What a
-photo becomes depends on (seed, epoch, index) alone, never on batches, threads or what came before.
-OpenCV does the work on uint8: about 0.1 ms a photo at 128 px, where the training step takes 7 ms.
+A transform takes uint8 RGB (height, width, 3) and a generator and returns the same shape and dtype. The result depends
+only on (seed, epoch, index), never on batches, threads or earlier photos. OpenCV transforms uint8: about 0.1 ms a photo
+at 128 px, where the training step takes 7 ms.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror left to right, every second photo."""
+    """Mirror left to right with probability 1/2."""
     return cv2.flip(image, 1) if rng.random() < 0.5 else image
 
 
-def shift(fraction: float) -> Change:
-    """Move by up to ``fraction`` of the side; what comes in from outside is mirrored."""
+def shift(fraction: float) -> Transform:
+    """Shift by up to ``fraction`` of the side; borders are mirrored."""
     return warp(scale=(1.0, 1.0), degrees=0.0, shift=fraction)
 
 
-def warp(scale: tuple[float, float], degrees: float, shift: float) -> Change:
-    """Scale (log-uniform), turn by up to ``degrees`` and move, in one interpolation; borders are mirrored."""
+def warp(scale: tuple[float, float], degrees: float, shift: float) -> Transform:
+    """Scale (log-uniform), rotate by up to ``degrees`` and shift, in one interpolation; borders are mirrored."""
     low, high = np.log(scale)
 
-    def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
         factor = float(np.exp(rng.uniform(low, high)))
         matrix: np.ndarray = cv2.getRotationMatrix2D(
@@ -38,49 +38,49 @@ def warp(scale: tuple[float, float], degrees: float, shift: float) -> Change:
         matrix[:, 2] += rng.uniform(-shift, shift, 2) * np.array([width, height])
         return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
-    return change
+    return transform
 
 
-def light(contrast: float, brightness: float) -> Change:
+def light(contrast: float, brightness: float) -> Transform:
     """Multiply by 1 +- ``contrast`` and add +- ``brightness`` of the full range."""
 
-    def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         gain = 1 + rng.uniform(-contrast, contrast)
         offset = 127.5 * (1 - gain) + 255 * rng.uniform(-brightness, brightness)
         table = np.clip(np.arange(256) * gain + offset, 0, 255).astype(np.uint8)
         return cv2.LUT(image, table)
 
-    return change
+    return transform
 
 
-def saturation(amount: float) -> Change:
-    """Mix with the photo's own grey, or away from it, by up to ``amount``."""
+def saturation(amount: float) -> Transform:
+    """Blend towards the photo's own grey, or away from it, by up to ``amount``."""
 
-    def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         keep = 1 + rng.uniform(-amount, amount)
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         return cv2.addWeighted(image, keep, grey, 1 - keep, 0)
 
-    return change
+    return transform
 
 
-def erase(largest: float) -> Change:
-    """Grey out a rectangle of up to ``largest`` of either side in every second photo (Zhong et al. 2017)."""
+def erase(max_share: float) -> Transform:
+    """Grey out a rectangle of up to ``max_share`` of each side with probability 1/2 (Zhong et al. 2017)."""
 
-    def change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < 0.5:
             return image
         sides = np.array(image.shape[:2])
-        height, width = (rng.uniform(0.1, largest, 2) * sides).astype(int)
+        height, width = (rng.uniform(0.1, max_share, 2) * sides).astype(int)
         top, left = rng.integers(0, sides - (height, width) + 1)
         erased = image.copy()
         erased[top : top + height, left : left + width] = 127
         return erased
 
-    return change
+    return transform
 
 
-POLICIES: dict[str, tuple[Change, ...]] = {
+POLICIES: dict[str, tuple[Transform, ...]] = {
     "none": (),
     "light": (flip, shift(0.08)),
     "medium": (flip, warp((0.85, 1.3), 15, 0.08), light(0.2, 0.1), saturation(0.3)),
@@ -89,10 +89,10 @@ POLICIES: dict[str, tuple[Change, ...]] = {
 
 
 def augment(image: np.ndarray, policy: str, key: tuple[int, ...]) -> np.ndarray:
-    """Return the photo changed by a policy of `POLICIES`, as ``key``, which holds seed, epoch and index, determines."""
+    """Return the photo augmented by a policy of `POLICIES`, seeded by ``key``: seed, epoch and index."""
     if not POLICIES[policy]:
         return image
     rng = np.random.default_rng(key)
-    for change in POLICIES[policy]:
-        image = change(image, rng)
+    for transform in POLICIES[policy]:
+        image = transform(image, rng)
     return image

@@ -1,6 +1,6 @@
-"""Training batches from the prepared store: order, augmentation and mixes of an epoch, all from its seed.
+"""Training batches from the prepared store: an epoch's order, augmentation and mixing, all from its seed.
 
-Nothing here remembers anything: the batches of epoch 7 are the same whether or not epochs 1 to 6 were drawn.
+Batches are stateless: those of epoch 7 are the same whether or not epochs 1 to 6 were drawn.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 from pipeline.config import TrainingConfig
 from pipeline.data.store import Store
 from pipeline.training.augmentation import augment
-from pipeline.training.mixing import mixed
+from pipeline.training.mixing import mix_batch
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-ORDER, AUGMENT, MIX = 1, 2, 3  # what a random stream is for: the first part of its key, so that none is shared
+ORDER, AUGMENT, MIX = 1, 2, 3  # purpose of a random stream: the first part of its key, so that no two are shared
 PREFETCH_BATCHES = 4
 
 
 class TrainingBatches:
-    """The training split in shuffled, augmented batches of equal size; the remainder waits for another epoch.
+    """The training split in shuffled, augmented batches of equal size; each epoch drops the remainder.
 
     Args:
         store: the prepared photos.
         config: the training.
-        pixels: side of the photos; 0 leaves them as they are.
-        features: what a frozen backbone made of an epoch's photos, float32 (n, features), to take instead of these.
+        pixels: side to resize the photos to; 0 keeps their size.
+        features: epoch -> a frozen backbone's features, float32 (n, features), to use instead of the photos.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class TrainingBatches:
         targets = self._targets[rows]
         if self._features:
             return self._features(epoch)[rows], targets
-        images = _resized(augmented(self._images, rows, self._config, epoch), self._side)
-        return mixed(images, targets, self._config, (MIX, self._config.seed, epoch, step))
+        images = _resize(augment_rows(self._images, rows, self._config, epoch), self._side)
+        return mix_batch(images, targets, self._config, (MIX, self._config.seed, epoch, step))
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the row numbers of the training split in the order in which this epoch takes them."""
+        """Return the shuffled row numbers of the training split for this epoch."""
         return np.random.default_rng((ORDER, self._config.seed, epoch)).permutation(len(self._images))
 
     def epoch(self, epoch: int, first_step: int = 0, device: str = "") -> tf.data.Dataset:
         """Return the batches of one epoch (counted from 1), from a step (counted from 0) on.
 
-        They are drawn ahead by a thread while the network trains, and wait on ``device`` where one is named.
+        A thread prefetches them while the network trains, onto ``device`` if one is named.
         """
         import tensorflow as tf
 
@@ -78,19 +78,19 @@ class TrainingBatches:
             tf.TensorSpec(targets.shape, tf.float32),
         )
         options = tf.data.Options()
-        options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds at an epoch's end
+        options.autotune.enabled = False  # nothing to tune, and its thread may sleep for seconds when an epoch ends
         batches = tf.data.Dataset.from_generator(draw, output_signature=signature).with_options(options)
         if device:
             return batches.apply(tf.data.experimental.prefetch_to_device(device, PREFETCH_BATCHES))
         return batches.prefetch(PREFETCH_BATCHES)
 
 
-def augmented(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:
-    """Return photos as an epoch (counted from 1) sees them: uint8 (len(rows), size, size, 3)."""
+def augment_rows(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:
+    """Return the rows' photos augmented for an epoch (counted from 1): uint8 (len(rows), size, size, 3)."""
     return np.stack([augment(images[row], config.augment, (AUGMENT, config.seed, epoch, row)) for row in rows])
 
 
-def _resized(images: np.ndarray, side: int) -> np.ndarray:
+def _resize(images: np.ndarray, side: int) -> np.ndarray:
     if images.shape[1] == side:
         return images
     return np.stack([cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images])

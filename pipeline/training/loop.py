@@ -1,8 +1,8 @@
-"""One config and one prepared store -> one trained network: the epochs, the best of them, and going on after a stop.
+"""One config and one prepared store -> one trained network: the epochs, the best epoch, and resuming.
 
-Knows nothing of MLflow or Optuna: every epoch goes to a function that the caller hands in, which may end the
-training. The network that is trained may compute in bfloat16; its float32 twin, with averaged
-weights where ``ema`` is on, is what gets validated and returned, so every logged figure is of the model one gets.
+Knows nothing of MLflow or Optuna: the caller passes a callback that gets every epoch and may stop the training. The
+trained network may compute in bfloat16; its float32 twin, with averaged weights if ``ema`` is on, is validated and
+returned, so every logged metric is that of the returned model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.processes import hold_interrupts
-from pipeline.training.checkpoint import Checkpoints, Saved
+from pipeline.training.checkpoint import Checkpoints, TrainingState
 from pipeline.training.phases import Phase, phases_of
 from pipeline.training.trainer import Epoch, Trainer, make_trainer
 
@@ -39,39 +39,39 @@ class FitResult:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The best epoch's network, from pixels to float32 logits; one with a frozen backbone is built only now."""
+        """The best epoch's network, from pixels to float32 logits; with a frozen backbone, built on first access."""
         return self._build()
 
 
 @dataclass
 class _Progress:
-    """How far a training is: what has been measured, the best of it, and the epoch it is in."""
+    """The progress of a training: the finished epochs, the best of them, and the position in the current one."""
 
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: list[np.ndarray] = field(default_factory=list)
     best_probabilities: np.ndarray = field(default_factory=lambda: np.empty(0))
-    steps_done: int = 0  # of the epoch after the last of ``epochs``
-    seconds: float = 0.0  # that they took
+    steps_done: int = 0  # of the current epoch
+    seconds: float = 0.0  # spent on these steps
 
     @property
     def epoch(self) -> int:
         return len(self.epochs) + 1
 
-    def add(self, measured: Epoch, weights: list[np.ndarray], probabilities: np.ndarray) -> None:
-        self.epochs.append(measured)
+    def add(self, epoch: Epoch, weights: list[np.ndarray], probabilities: np.ndarray) -> None:
+        self.epochs.append(epoch)
         self.steps_done, self.seconds = 0, 0.0
-        if self.best is None or _rank(measured) > _rank(self.best):
-            self.best, self.best_weights, self.best_probabilities = measured, weights, probabilities
+        if self.best is None or _score(epoch) > _score(self.best):
+            self.best, self.best_weights, self.best_probabilities = epoch, weights, probabilities
 
     def result(self, trainer: Trainer) -> FitResult:
-        """Return the best epoch's network, which ``trainer`` makes of its weights."""
+        """Return the best epoch's result; ``trainer`` builds its network from the weights."""
         assert self.best is not None
         build = partial(trainer.classifier, self.best_weights)
         return FitResult(pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision, build)
 
     def is_out_of_patience(self, patience: int, first: int) -> bool:
-        """Return whether ``patience`` epochs, if not 0, from epoch ``first`` on brought no better val_accuracy."""
+        """Return whether val_accuracy has not improved for ``patience`` epochs (0: never), from epoch ``first`` on."""
         accuracies = [epoch.val_accuracy for epoch in self.epochs[first - 1 :]]
         return bool(patience and accuracies) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
 
@@ -83,16 +83,16 @@ def fit(
     start_from: Path | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> FitResult:
-    """Train as the config says and return the epoch with the best val_accuracy (then the lowest val_loss).
+    """Train by the config and return the epoch with the best val_accuracy (ties: the lowest val_loss).
 
     Args:
-        config: what to train.
-        store: prepared photos; the test split is not touched.
-        on_epoch: called after every epoch; True ends the training there. A training that goes on calls it anew for
-            the epochs before, so that the caller is told of each.
+        config: the training.
+        store: the prepared photos; the test split is not read.
+        on_epoch: callback after every epoch; returning True stops the training. A resumed training calls it again for
+            the earlier epochs, so that the caller sees each of them.
         start_from: a saved classifier whose weights to start from.
-        checkpoints: where to save, now and then and when interrupted, and to go on from; the results are the same
-            to the last bit, however often that happens.
+        checkpoints: saved to periodically and on interruption, and resumed from; the results are bit-identical, however
+            often the training is resumed.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -100,30 +100,30 @@ def fit(
         KeyboardInterrupt: the training was interrupted, and saved if there are ``checkpoints``.
     """
     phases = phases_of(config)
-    trainer, progress = _begun(phases, store, start_from, checkpoints)
-    wants_to_end = [on_epoch(measured) for measured in progress.epochs]
-    ended = any(wants_to_end)
+    trainer, progress = _start_or_resume(phases, store, start_from, checkpoints)
+    stop_requests = [on_epoch(epoch) for epoch in progress.epochs]
+    stopped = any(stop_requests)
     out_of_patience = partial(progress.is_out_of_patience, config.patience, phases[-1].first)
-    while not (ended or progress.epoch > config.epochs or out_of_patience()):
+    while not (stopped or progress.epoch > config.epochs or out_of_patience()):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
         _train_epoch(trainer, progress, checkpoints)
-        speed = trainer.images(trainer.steps) / progress.seconds
-        measured, probabilities = trainer.validate(progress.epoch, speed)
-        progress.add(measured, trainer.twin.get_weights(), probabilities)
-        ended = bool(on_epoch(measured))
+        images_per_second = trainer.images(trainer.steps) / progress.seconds
+        epoch, probabilities = trainer.validate(progress.epoch, images_per_second)
+        progress.add(epoch, trainer.twin.get_weights(), probabilities)
+        stopped = bool(on_epoch(epoch))
     return progress.result(trainer)
 
 
 def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints | None) -> None:
-    """Train what the epoch lacks, saving when it is time to, and before an interruption takes effect."""
-    before, first_step = progress.seconds, progress.steps_done
+    """Train the rest of the epoch; save a checkpoint when one is due, and before an interruption takes effect."""
+    seconds_before, first_step = progress.seconds, progress.steps_done
     trainer.prepare(progress.epoch)
 
     with hold_interrupts() as interrupted:
 
         def after_step(done: int, seconds: float) -> None:
-            progress.steps_done, progress.seconds = done, before + seconds
+            progress.steps_done, progress.seconds = done, seconds_before + seconds
             if checkpoints and (interrupted() or checkpoints.due()):
                 _save(trainer, progress, checkpoints)
             if interrupted():
@@ -135,43 +135,45 @@ def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints
 def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> None:
     groups = {"state": trainer.state(), "best": progress.best_weights, "judged": [progress.best_probabilities]}
     arrays = {f"{name}{number}": array for name, group in groups.items() for number, array in enumerate(group)}
-    words: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "epochs": [asdict(epoch) for epoch in progress.epochs],
         "best": progress.best and progress.best.epoch,
         "steps_done": progress.steps_done,
         "seconds": progress.seconds,
         "precision": trainer.precision,
     }
-    checkpoints.save(len(progress.epochs), progress.steps_done, Saved(arrays, words))
+    checkpoints.save(len(progress.epochs), progress.steps_done, TrainingState(arrays, metadata))
 
 
-def _progress_of(saved: Saved) -> _Progress:
-    words = saved.progress
-    epochs = [Epoch(**epoch) for epoch in words["epochs"]]
-    best = epochs[words["best"] - 1] if words["best"] else None
-    judged = _group(saved, "judged")[0]
-    return _Progress(epochs, best, _group(saved, "best"), judged, words["steps_done"], words["seconds"])
+def _restore_progress(saved: TrainingState) -> _Progress:
+    metadata = saved.progress
+    epochs = [Epoch(**epoch) for epoch in metadata["epochs"]]
+    best = epochs[metadata["best"] - 1] if metadata["best"] else None
+    probabilities = _arrays_of(saved, "judged")[0]
+    return _Progress(
+        epochs, best, _arrays_of(saved, "best"), probabilities, metadata["steps_done"], metadata["seconds"]
+    )
 
 
-def _begun(
+def _start_or_resume(
     phases: list[Phase], store: Store, start_from: Path | None, checkpoints: Checkpoints | None
 ) -> tuple[Trainer, _Progress]:
-    """Return the trainer and the progress of a training at its start, or where it was saved."""
+    """Return the trainer and the progress at the start of a training, or at its last checkpoint."""
     saved = checkpoints.load() if checkpoints else None
-    progress = _progress_of(saved) if saved else _Progress()
+    progress = _restore_progress(saved) if saved else _Progress()
     trainer = make_trainer(_phase_at(phases, progress.epoch), store, start_from)
     if saved:
-        if (begun_in := saved.progress["precision"]) != trainer.precision:  # another is measured to be faster by now
+        if (saved_precision := saved.progress["precision"]) != trainer.precision:  # a new measurement chose another
             raise UserError(
                 f"a training goes on in the number format that it began in, got {trainer.precision} instead of "
-                f"{begun_in} from precision={trainer.phase.config.precision} (set resume=never to begin anew)"
+                f"{saved_precision} from precision={trainer.phase.config.precision} (set resume=never to begin anew)"
             )
-        trainer.restore(_group(saved, "state"))
+        trainer.restore(_arrays_of(saved, "state"))
         print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
     return trainer, progress
 
 
-def _group(saved: Saved, name: str) -> list[np.ndarray]:
+def _arrays_of(saved: TrainingState, name: str) -> list[np.ndarray]:
     count = sum(key.rstrip("0123456789") == name for key in saved.arrays)
     return [saved.arrays[f"{name}{number}"] for number in range(count)]
 
@@ -183,14 +185,16 @@ def _phase_at(phases: list[Phase], epoch: int) -> Phase:
 def _next_trainer(
     trainer: Trainer, phase: Phase, progress: _Progress, store: Store, start_from: Path | None
 ) -> Trainer:
-    """Return what trains the next phase, with the weights that the phase before ended with."""
-    progress.best_weights = trainer.classifier(progress.best_weights).get_weights()  # until now perhaps of a head
+    """Return the trainer of the next phase, with the final weights of the previous phase."""
+    progress.best_weights = trainer.classifier(
+        progress.best_weights
+    ).get_weights()  # so far perhaps those of the head alone
     weights, state = trainer.classifier(trainer.weights_to_validate()).get_weights(), trainer.state()
-    successor = make_trainer(phase, store, start_from, weights)
-    if phase.config == trainer.phase.config:  # and so its optimizer goes on
-        successor.restore(state)
-    return successor
+    next_trainer = make_trainer(phase, store, start_from, weights)
+    if phase.config == trainer.phase.config:  # so the phases share the optimizer's state
+        next_trainer.restore(state)
+    return next_trainer
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
+def _score(epoch: Epoch) -> tuple[float, float]:
     return epoch.val_accuracy, -epoch.val_loss

@@ -1,8 +1,9 @@
-"""The phases of a training: runs of epochs that train the same layers on photos of the same size. Most have one.
+"""The phases of a training: consecutive epochs that train the same layers on photos of the same size.
 
-Fine-tuning has two: the head alone, on features that are computed once, then the stages from ``unfreeze_from`` on at
-a lower rate (Howard and Ruder 2018, arXiv 1801.06146). Progressive resizing begins with small photos, on which a step
-costs a fraction, and ends with whole ones (Howard 2018, fast.ai's entry to DAWNBench).
+Most trainings have one phase. Fine-tuning has two: the head alone, on features that are computed once, then the stages
+from ``unfreeze_from`` on at a lower rate (Howard and Ruder 2018, arXiv 1801.06146). Progressive resizing starts with
+small photos, on which a step costs a fraction, and ends with full-size ones (Howard 2018, fast.ai's entry to
+DAWNBench).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fractions import Fraction
 
 from pipeline.config import IMAGE_SIZE_STEP, TrainConfig
 
-FULL_SIZE_SHARE = Fraction(1, 2)  # of the epochs: the last ones, with photos of the full size
+FULL_SIZE_SHARE = Fraction(1, 2)  # the last epochs, on full-size photos
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Phase:
     """Epochs ``first`` to ``last`` (counted from 1) of a training.
 
     Attributes:
-        config: how they train; phases with equal ones share one optimizer and one schedule.
-        pixels: side of the photos they train on; validation is on photos of ``config.image_size``.
-        total_epochs: of the whole training.
+        config: the flags of these epochs; phases with equal configs share one optimizer and one schedule.
+        pixels: side of the training photos; validation is on photos of ``config.image_size``.
+        total_epochs: number of epochs of the whole training.
     """
 
     config: TrainConfig
@@ -33,29 +34,31 @@ class Phase:
 
 
 def phases_of(config: TrainConfig) -> list[Phase]:
-    """Return the phases that the epochs of a config fall into, in order."""
+    """Return the phases of a config, in order."""
     if not config.head_epochs:
-        return _of_growing_size(config, before=0)
-    head = _shortened(config, config.head_epochs, freeze_backbone=True)
+        return _progressive_resizing(config, previous_epochs=0)
+    head = _sub_config(config, config.head_epochs, freeze_backbone=True)
     rate = config.learning_rate * config.unfreeze_lr_factor
-    rest = _shortened(config, config.epochs - config.head_epochs, learning_rate=rate)
+    unfrozen = _sub_config(config, config.epochs - config.head_epochs, learning_rate=rate)
     first = Phase(head, config.image_size, 1, config.head_epochs, config.epochs)
-    return [first, *_of_growing_size(rest, before=config.head_epochs)]
+    return [first, *_progressive_resizing(unfrozen, previous_epochs=config.head_epochs)]
 
 
-def _of_growing_size(config: TrainConfig, before: int) -> list[Phase]:
-    *small, full = range(config.start_size or config.image_size, config.image_size + 1, IMAGE_SIZE_STEP)
+def _progressive_resizing(config: TrainConfig, previous_epochs: int) -> list[Phase]:
+    *small_sizes, full_size = range(config.start_size or config.image_size, config.image_size + 1, IMAGE_SIZE_STEP)
     epochs_of_small = round(config.epochs * (1 - FULL_SIZE_SHARE))
-    ends = [round(epochs_of_small * number / len(small)) for number in range(1, len(small) + 1)] + [config.epochs]
+    ends = [round(epochs_of_small * number / len(small_sizes)) for number in range(1, len(small_sizes) + 1)] + [
+        config.epochs
+    ]
     starts = [0, *ends[:-1]]
-    total = before + config.epochs
+    total = previous_epochs + config.epochs
     return [
-        Phase(config, size, before + start + 1, before + end, total)
-        for size, start, end in zip([*small, full], starts, ends, strict=True)
+        Phase(config, size, previous_epochs + start + 1, previous_epochs + end, total)
+        for size, start, end in zip([*small_sizes, full_size], starts, ends, strict=True)
         if start < end
     ]
 
 
-def _shortened(config: TrainConfig, epochs: int, **changes: object) -> TrainConfig:
+def _sub_config(config: TrainConfig, epochs: int, **changes: object) -> TrainConfig:
     warmup = min(config.warmup_epochs, epochs / 2)
     return config.model_copy(update={"epochs": epochs, "warmup_epochs": warmup, "head_epochs": 0, **changes})

@@ -1,7 +1,7 @@
-"""How the learning rate moves over the steps: linear warm-up to its peak, then a named schedule.
+"""Learning-rate schedules: linear warm-up to the peak, then a named schedule.
 
-Every schedule starts at the peak and, but for ``constant``, ends at ``lr_decay`` times the peak, so that
-``lr_schedule`` and ``lr_decay`` can be searched independently. A new one is one line in `SCHEDULES`.
+Every schedule starts at the peak and, except ``constant``, ends at ``lr_decay`` times the peak, so that ``lr_schedule``
+and ``lr_decay`` can be searched independently. A new one is one line in `SCHEDULES`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from pipeline.config import TrainingConfig
 if TYPE_CHECKING:
     import keras
 
-STAIRS = 3  # levels of the step schedule, of equal length
+STEP_STAGES = 3  # constant stages of the step schedule, equally long
 
 # (progress in 0..1, final fraction) -> fraction of the peak, element by element
 SCHEDULES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "constant": lambda progress, end: np.ones_like(progress),
     "cosine": lambda progress, end: end + (1 - end) * (1 + np.cos(np.pi * progress)) / 2,
     "exponential": lambda progress, end: end**progress,
-    "step": lambda progress, end: end ** (np.minimum(np.floor(progress * STAIRS), STAIRS - 1) / (STAIRS - 1)),
+    "step": lambda progress, end: (
+        end ** (np.minimum(np.floor(progress * STEP_STAGES), STEP_STAGES - 1) / (STEP_STAGES - 1))
+    ),
 }
 
 
@@ -40,7 +42,7 @@ def learning_rates(config: TrainingConfig, steps_per_epoch: int) -> np.ndarray:
 def learning_rate_schedule(
     config: TrainingConfig, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return the table of `learning_rates` as a Keras schedule, which reads it inside the compiled step."""
+    """Return `learning_rates` as a Keras schedule that looks them up inside the compiled step."""
     import keras
 
     table = keras.ops.convert_to_tensor(learning_rates(config, steps_per_epoch))

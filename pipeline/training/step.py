@@ -30,14 +30,14 @@ def compiled_step(
     strategy: tf.distribute.Strategy,
     steps: int = 0,
 ) -> tuple[Step, tf.Variable]:
-    """Return the function that trains on a batch, and its totals so far: of the loss, and of the accuracy.
+    """Return the function that trains on a batch, and the running sums of its loss and accuracy.
 
     Args:
-        network: made, as the optimizer is, in the strategy's scope.
+        network: created, like the optimizer, in the strategy's scope.
         optimizer: not yet built.
-        config: of the training.
-        strategy: of `strategy_for`; each of its devices takes an equal part of every batch.
-        steps: of the whole training; 0 where a step is too small for compiling to pay.
+        config: the training.
+        strategy: from `strategy_for`; each of its devices takes an equal part of every batch.
+        steps: number of steps of the whole training; 0 if a step is too small for compiling to pay off.
     """
     import tensorflow as tf
 
@@ -45,22 +45,24 @@ def compiled_step(
         totals = tf.Variable([0.0, 0.0])
         optimizer.build(network.trainable_variables)
     compiled = config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS
-    on_one_device = _on_one_device(network, optimizer, config, compiled)
+    replica_step = _replica_step(network, optimizer, config, compiled)
 
     @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]  # XLA halves the speed of convolutions on a CPU
     def step(images: tf.Tensor, targets: tf.Tensor) -> None:
-        measured = strategy.run(on_one_device, (images, targets))
-        totals.assign_add(strategy.reduce("mean", measured, axis=None))
+        metrics = strategy.run(replica_step, (images, targets))
+        totals.assign_add(strategy.reduce("mean", metrics, axis=None))
 
     if strategy.num_replicas_in_sync == 1:
         return step, totals
-    return lambda images, targets: step(_spread(images, strategy), _spread(targets, strategy)), totals
+    return lambda images, targets: step(
+        _split_over_replicas(images, strategy), _split_over_replicas(targets, strategy)
+    ), totals
 
 
-def _on_one_device(
+def _replica_step(
     network: keras.Model, optimizer: keras.Optimizer, config: TrainConfig, compiled: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return the step on a device's part of the batch: the update, and the part's mean loss and accuracy."""
+    """Return the step on one device's part of the batch: it updates and returns the part's mean loss and accuracy."""
     import keras
     import tensorflow as tf
 
@@ -80,13 +82,13 @@ def _on_one_device(
             loss = tf.reduce_mean(loss_of(targets, logits))
             scaled = optimizer.scale_loss(loss / config.devices)  # Keras adds the devices' gradients
         update(*tape.gradient(scaled, [weight.value for weight in weights]))
-        hits = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
-        return tf.stack([loss, tf.reduce_mean(tf.cast(hits, tf.float32))])
+        is_correct = tf.equal(tf.argmax(logits, axis=1), tf.argmax(targets, axis=1))
+        return tf.stack([loss, tf.reduce_mean(tf.cast(is_correct, tf.float32))])
 
     return step
 
 
-def _spread(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
+def _split_over_replicas(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
     import tensorflow as tf
 
     parts = tf.split(batch, strategy.num_replicas_in_sync)
@@ -96,7 +98,7 @@ def _spread(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
 
 
 def images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
-    """Measure a device's share of the training step in ``precision`` on random pixels: the median of several steps."""
+    """Measure one device's training step in ``precision`` on random pixels; return the median speed of some steps."""
     import tensorflow as tf
 
     network = build_classifier(config, classes, policy_of(precision), load_weights=False, fast=not on_gpu())

@@ -1,8 +1,8 @@
-"""A network in training, step by step: the compiled step, its float32 twin, and all the state between two steps.
+"""Trains a network step by step: the compiled step, the float32 twin, and all the state between two steps.
 
-There are two trainers with one interface: `NetworkTrainer` trains whole networks on photos, `HeadTrainer` the layers
-behind a frozen backbone on features that are computed once; `make_trainer` picks one. Neither knows of best epochs,
-patience or checkpoints; `fit` does.
+There are two trainers with one interface: `NetworkTrainer` trains whole networks on photos, `HeadTrainer` trains the
+layers after a frozen backbone on features that are computed once; `make_trainer` picks one. Neither knows about best
+epochs, patience or checkpoints; `fit` does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.models.predict import predict_logits, probabilities_of
 from pipeline.models.saved import load_classifier
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.features import FeatureCache
-from pipeline.training.mixing import is_mixed
+from pipeline.training.mixing import uses_mixing
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.phases import Phase
 from pipeline.training.precision import choose_precision
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch (counted from 1) measured; field names are MLflow metric names."""
+    """The metrics of one epoch (counted from 1); field names are MLflow metric names."""
 
     epoch: int
     train_loss: float
@@ -54,8 +54,8 @@ class Diverged(UserError):
     """The training loss is no longer a finite number."""
 
 
-class Parts(NamedTuple):
-    """What a trainer is made of: number format, batches, validation inputs, the network, and its twin."""
+class TrainerParts(NamedTuple):
+    """The parts of a trainer: number format, batches, validation inputs, the network, and its twin."""
 
     precision: str
     batches: TrainingBatches
@@ -65,16 +65,16 @@ class Parts(NamedTuple):
 
 
 class Trainer(ABC):
-    """A network in training and its float32 twin, which has the weights to validate, averaged ones with ``ema``.
+    """A network in training and its float32 twin, which holds the weights to validate, averaged ones with ``ema``.
 
     Args:
-        phase: what to train, and on photos of what size.
+        phase: which layers to train, and the size of the photos.
         store: the prepared photos.
         start_from: a saved classifier whose scaling and weights to start from.
-        weights: those of a `classifier`, to start from instead.
+        weights: weights of a `classifier` to start from instead.
     """
 
-    worth_compiling: ClassVar[bool]  # whether a step is large enough for compiling its update to pay
+    compiles_update: ClassVar[bool]  # whether a step is large enough for compiling its update to pay off
 
     def __init__(
         self, phase: Phase, store: Store, start_from: Path | None = None, weights: list[np.ndarray] | None = None
@@ -89,17 +89,17 @@ class Trainer(ABC):
         self.precision, self._batches, self._inputs, self._network, self.twin = self._build(store, start_from, weights)
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
-        steps = self._config.epochs * self.steps if self.worth_compiling else 0
+        steps = self._config.epochs * self.steps if self.compiles_update else 0
         self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
     @abstractmethod
-    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
-        """Return what is trained, and on what."""
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> TrainerParts:
+        """Build the networks and their inputs."""
 
     @abstractmethod
     def prepare(self, epoch: int) -> None:
-        """Compute what the epoch's batches are drawn from, where that takes long."""
+        """Compute the epoch's inputs in advance, if that takes long."""
 
     @abstractmethod
     def classifier(self, weights: list[np.ndarray]) -> keras.Model:
@@ -107,15 +107,15 @@ class Trainer(ABC):
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         return self._batches.steps
 
     def train(
         self, epoch: int, first_step: int = 0, after_step: Callable[[int, float], object] = lambda *_: None
     ) -> None:
-        """Train an epoch (counted from 1) from a step (counted from 0) on.
+        """Train an epoch (counted from 1), starting at a step (counted from 0).
 
-        ``after_step`` is called with the number of steps that the epoch has behind it, and the seconds since the call.
+        ``after_step`` is called with the number of finished steps of the epoch, and the seconds since `train` began.
 
         Raises:
             Diverged: the loss became NaN or infinite.
@@ -125,31 +125,31 @@ class Trainer(ABC):
         batches, started = self._batches.epoch(epoch, first_step, self._device), time.perf_counter()
         title = f"epoch {epoch}/{self.phase.total_epochs}"
         with tqdm(total=self.steps, initial=first_step, desc=title, leave=False, disable=None) as bar:
-            for done, (images, targets) in enumerate(batches, first_step + 1):
+            for steps_done, (images, targets) in enumerate(batches, first_step + 1):
                 self.step(images, targets)
-                self._check_finite(float(self._totals.numpy()[0]), epoch, done)
+                self._check_finite(float(self._totals.numpy()[0]), epoch, steps_done)
                 bar.update()
-                after_step(done, time.perf_counter() - started)
+                after_step(steps_done, time.perf_counter() - started)
 
     def validate(self, epoch: int, images_per_second: float) -> tuple[Epoch, np.ndarray]:
-        """Hand the weights to the twin; return what the epoch measured, and the twin's validation probabilities.
+        """Copy the weights to the twin; return the epoch's metrics, and the twin's validation probabilities.
 
         Raises:
             Diverged: the twin's loss is NaN or infinite.
         """
         self.twin.set_weights(self.weights_to_validate())
         probabilities = probabilities_of(predict_logits(self.twin, self._inputs))
-        of_truth = probabilities[np.arange(len(self._labels)), self._labels]
+        true_class_probabilities = probabilities[np.arange(len(self._labels)), self._labels]
         train_loss, train_accuracy = (self._totals.numpy() / self.steps).tolist()
-        val_loss = float(-np.log(np.maximum(of_truth, 1e-12)).mean())
-        self._check_finite(val_loss, epoch, self.steps)  # the last step may have ruined the weights
+        val_loss = float(-np.log(np.maximum(true_class_probabilities, 1e-12)).mean())
+        self._check_finite(val_loss, epoch, self.steps)  # the last step may have diverged
         rate = float(self._optimizer.learning_rate.numpy())
         val_accuracy = float((probabilities.argmax(axis=1) == self._labels).mean())
         measured = Epoch(epoch, train_loss, train_accuracy, val_loss, val_accuracy, rate, images_per_second)
         return measured, probabilities
 
     def images(self, steps: int) -> int:
-        """Return how many images so many steps train on."""
+        """Return the number of images in this many steps."""
         return steps * self._batches.batch_size
 
     def state(self) -> list[np.ndarray]:
@@ -157,7 +157,7 @@ class Trainer(ABC):
         return [np.array(variable.numpy()) for variable in self._variables()]
 
     def restore(self, state: list[np.ndarray]) -> None:
-        """Go back to a `state`."""
+        """Restore a `state`."""
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 
@@ -174,7 +174,7 @@ class Trainer(ABC):
         return [*self._network.variables, *self._optimizer.variables, self._totals]
 
     def weights_to_validate(self) -> list[np.ndarray]:
-        """Return the averaged weights with ``ema``, which Keras can only write over the others."""
+        """Return the weights, averaged with ``ema``; Keras can only write averages over the raw weights."""
         raw = self._network.get_weights()
         if not self._config.ema:
             return raw
@@ -187,22 +187,22 @@ class Trainer(ABC):
 class NetworkTrainer(Trainer):
     """Trains a whole network, or its later stages, on photos."""
 
-    worth_compiling = True
+    compiles_update = True
 
-    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> TrainerParts:
         config, classes = self._config, self._classes
         saved = load_classifier(start_from) if start_from else None
         batches = TrainingBatches(store, config, self.phase.pixels)
         precision = choose_precision(
             config, config.epochs * batches.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
         )
-        policy, small = policy_of(precision), config.model_copy(update={"image_size": self.phase.pixels})
+        policy, small_config = policy_of(precision), config.model_copy(update={"image_size": self.phase.pixels})
         with self._strategy.scope():
-            network = build_classifier(small, classes, policy, not weights, saved, fast=not on_gpu())
+            network = build_classifier(small_config, classes, policy, not weights, saved, fast=not on_gpu())
         if weights:
             network.set_weights(weights)
         twin = build_classifier(config, classes, load_weights=False, start_from=saved)
-        return Parts(precision, batches, store.images("validation"), network, twin)
+        return TrainerParts(precision, batches, store.images("validation"), network, twin)
 
     def prepare(self, epoch: int) -> None:
         """Do nothing: photos are augmented batch by batch."""
@@ -214,11 +214,11 @@ class NetworkTrainer(Trainer):
 
 
 class HeadTrainer(Trainer):
-    """Trains the head alone, on features that a frozen backbone gives once for every view of a photo."""
+    """Trains only the head, on features that a frozen backbone computes once for every view of a photo."""
 
-    worth_compiling = False
+    compiles_update = False
 
-    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> Parts:
+    def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> TrainerParts:
         config, classes = self._config, self._classes
         saved = load_classifier(start_from) if start_from else None
 
@@ -236,14 +236,14 @@ class HeadTrainer(Trainer):
         twin = build_head(config, classes, cache.size)
         if saved or weights:
             copy_head(cache.classifier, network)
-        return Parts("float32", batches, validation, network, twin)
+        return TrainerParts("float32", batches, validation, network, twin)
 
     def prepare(self, epoch: int) -> None:
         """Compute the features of the epoch's views."""
         self._batches.batch(epoch, 0, np.arange(self._batches.batch_size))
 
     def classifier(self, weights: list[np.ndarray]) -> keras.Model:
-        """Return the backbone with the head of these weights behind it."""
+        """Return the backbone followed by the head with these weights."""
         self.twin.set_weights(weights)
         copy_head(self.twin, self._cache.classifier)
         return self._cache.classifier
@@ -252,6 +252,6 @@ class HeadTrainer(Trainer):
 def make_trainer(
     phase: Phase, store: Store, start_from: Path | None = None, weights: list[np.ndarray] | None = None
 ) -> Trainer:
-    """Return the trainer of a phase: of the head where nothing before it changes and no photo is mixed."""
-    of_head = phase.config.freeze_backbone and not is_mixed(phase.config)
-    return (HeadTrainer if of_head else NetworkTrainer)(phase, store, start_from, weights)
+    """Return the trainer of a phase: `HeadTrainer` if the backbone is frozen and photos are not mixed."""
+    trains_head_only = phase.config.freeze_backbone and not uses_mixing(phase.config)
+    return (HeadTrainer if trains_head_only else NetworkTrainer)(phase, store, start_from, weights)

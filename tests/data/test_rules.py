@@ -22,7 +22,7 @@ from pipeline.config import DataConfig
 from pipeline.data.intake.candidates import Candidate
 from pipeline.data.pixels import shards
 from pipeline.data.pixels.decode import BadImage, decode, prepare
-from pipeline.data.pixels.shards import examined
+from pipeline.data.pixels.shards import examine_photo
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import RULES, rule_of
 from pipeline.data.store.report import PAGE, TABLE, count_rules, report_table, write_report
@@ -267,7 +267,7 @@ def _examined(path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch | None = 
     import hashlib
 
     photo = Candidate(path, "daisy", hashlib.sha256(data).hexdigest())
-    return str(examined(photo, DataConfig(image_size=SIDE, **flags), NEWEST.pixels)[0]["reason"])
+    return str(examine_photo(photo, DataConfig(image_size=SIDE, **flags), NEWEST.pixels)[0]["reason"])
 
 
 def test_what_needs_a_fault_or_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_classes_that_are_not_wanted_are_told(tmp_path: Path) -> None:
 
 ELSEWHERE = {
     *("crashed the decoder", "decoder took too long", "decoder was killed"),  # in test_shards.py
-    *("same picture under two labels", "alike across given splits"),  # in test_separation.py
+    *("same picture under two labels", "alike across given splits"),  # in test_grouping.py
     *("excluded", "excluded, but not there"),  # in test_exclusion.py
 }
 

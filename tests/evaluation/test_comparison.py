@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from pipeline.evaluation import Comparison, compare, confusion_difference, confusion_table, reason_against
+from pipeline.evaluation import Comparison, compare, confusion_difference, confusion_table, rejection_reason
 from pipeline.evaluation.comparison import ALPHA
 
 NAMES = ["daisy", "roses", "tulips", "lilies"]
@@ -26,7 +26,7 @@ def _compare(correct: np.ndarray, before: np.ndarray, groups: np.ndarray | None 
 
 
 def _promoted(correct: np.ndarray, before: np.ndarray, groups: np.ndarray | None = None) -> bool:
-    return reason_against(_compare(correct, before, groups), "significant", recall_tolerance=1.0) == ""
+    return rejection_reason(_compare(correct, before, groups), "significant", recall_tolerance=1.0) == ""
 
 
 @pytest.mark.parametrize("photos_of_a_group", [1, 4])
@@ -63,18 +63,18 @@ def test_p_value_and_difference_have_the_known_answers() -> None:
     assert (comparison.only_challenger_right, comparison.only_champion_right) == (6, 0)
     assert comparison.difference == pytest.approx(0.06)
     assert comparison.difference_low > 0
-    assert reason_against(comparison, "significant", 0.05) == ""
-    assert "p = 0.062" in reason_against(_compare(correct, before | (np.arange(100) == 0)), "significant", 0.05)
+    assert rejection_reason(comparison, "significant", 0.05) == ""
+    assert "p = 0.062" in rejection_reason(_compare(correct, before | (np.arange(100) == 0)), "significant", 0.05)
     assert "6 against 0" in comparison.description
 
 
 def test_equal_models_and_worse_models_are_refused() -> None:
     right = np.arange(100) % 5 > 0
-    assert reason_against(_compare(right, right), "better", 0.05) == "it is not better"
-    assert "not better" in reason_against(_compare(right, np.ones(100, bool)), "significant", 1.0)
+    assert rejection_reason(_compare(right, right), "better", 0.05) == "it is not better"
+    assert "not better" in rejection_reason(_compare(right, np.ones(100, bool)), "significant", 1.0)
     one_more = right | (np.arange(100) == 0)
-    assert reason_against(_compare(one_more, right), "better", 0.05) == ""
-    assert "may be chance" in reason_against(_compare(one_more, right), "significant", 0.05)
+    assert rejection_reason(_compare(one_more, right), "better", 0.05) == ""
+    assert "may be chance" in rejection_reason(_compare(one_more, right), "significant", 0.05)
 
 
 def test_a_class_that_pays_for_the_others_is_named() -> None:
@@ -82,9 +82,9 @@ def test_a_class_that_pays_for_the_others_is_named() -> None:
     before = labels != 0
     before[:40] = True
     correct = labels != 1
-    reason = reason_against(_compare(correct | (np.arange(100) < 72), before), "better", 0.05)
+    reason = rejection_reason(_compare(correct | (np.arange(100) < 72), before), "better", 0.05)
     assert reason == "the recall of roses falls by 28.0 points, more than recall_tolerance=0.05"
-    assert reason_against(_compare(correct | (np.arange(100) < 72), before), "better", 0.28) == ""
+    assert rejection_reason(_compare(correct | (np.arange(100) < 72), before), "better", 0.28) == ""
 
 
 def test_the_difference_of_matrices_has_signs() -> None:

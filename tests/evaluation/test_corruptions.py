@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.evaluation import CORRUPTIONS, corrupted, corruption_table, mean_corrupted_accuracy
+from pipeline.evaluation import CORRUPTIONS, corrupt_images, corruption_table, mean_corrupted_accuracy
 from pipeline.evaluation.corruptions import STRENGTHS
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
@@ -24,7 +24,7 @@ def photos() -> np.ndarray:
 def test_photos_stay_photos_and_get_worse_with_strength(photos: np.ndarray, name: str) -> None:
     before, distances = photos.copy(), []
     for strength in STRENGTHS:
-        worse = corrupted(photos, name, strength)
+        worse = corrupt_images(photos, name, strength)
         assert worse.shape == photos.shape
         assert worse.dtype == np.uint8
         distances.append(np.abs(worse.astype(float) - photos).mean())
@@ -35,7 +35,7 @@ def test_photos_stay_photos_and_get_worse_with_strength(photos: np.ndarray, name
 
 @every_corruption
 def test_a_photo_is_corrupted_alike_whatever_follows_it(photos: np.ndarray, name: str) -> None:
-    assert (corrupted(photos, name, 3)[:2] == corrupted(photos[:2], name, 3)).all()
+    assert (corrupt_images(photos, name, 3)[:2] == corrupt_images(photos[:2], name, 3)).all()
 
 
 def test_the_table_counts_what_a_model_gets_right(photos: np.ndarray) -> None:

@@ -43,11 +43,11 @@ CHANGES: list[dict[str, object]] = [{"skip_connections": False}, {"stem": "deep"
     + [(variant, changes) for variant in ("resnet18", "resnet18_v2") for changes in CHANGES],
 )
 def test_a_folded_classifier_computes_the_same_in_fewer_layers(variant: str, changes: dict[str, object]) -> None:
-    from pipeline.models.folding import folded
+    from pipeline.models.folding import fold_batch_norm
 
     config = TrainConfig.model_validate({"variant": variant, "image_size": 32, "head_units": 8} | changes)
     model = _varied(build_classifier(config, classes=3))
-    smaller = folded(model)
+    smaller = fold_batch_norm(model)
     _assert_same_outputs(smaller, model, np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8))
     before, after = (_kinds(each.get_layer("backbone")) for each in (model, smaller))
     assert after.count("BatchNormalization") < before.count("BatchNormalization") / 2 + 1
@@ -58,7 +58,7 @@ def test_a_folded_classifier_computes_the_same_in_fewer_layers(variant: str, cha
 def test_only_a_normalisation_that_alone_follows_a_linear_convolution_is_folded() -> None:
     import keras
 
-    from pipeline.models.folding import folded
+    from pipeline.models.folding import fold_batch_norm
 
     layers = keras.layers
     inputs = keras.Input((8, 8, 3))
@@ -68,30 +68,30 @@ def test_only_a_normalisation_that_alone_follows_a_linear_convolution_is_folded(
     other_axis = layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3)(inputs))
     total = layers.Add()([layers.BatchNormalization()(used_twice), used_twice, after_relu, other_axis])
     model = _varied(keras.Model(inputs, total))
-    assert _kinds(folded(model)).count("BatchNormalization") == 3
-    _assert_same_outputs(folded(model), model, np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f"))
+    assert _kinds(fold_batch_norm(model)).count("BatchNormalization") == 3
+    _assert_same_outputs(fold_batch_norm(model), model, np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f"))
 
 
 def test_a_convolution_keeps_its_bias_and_a_normalisation_may_lack_scale_and_shift() -> None:
     import keras
 
-    from pipeline.models.folding import folded
+    from pipeline.models.folding import fold_batch_norm
 
     layers = keras.layers
     inputs = keras.Input((8, 8, 3))
     x = layers.BatchNormalization(center=False)(layers.Conv2D(4, 3, bias_initializer="ones")(inputs))
     x = layers.BatchNormalization(scale=False)(layers.Conv2D(4, 3, padding="same")(x))
     model = _varied(keras.Model(inputs, x))
-    assert "BatchNormalization" not in _kinds(folded(model))
-    _assert_same_outputs(folded(model), model, np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f"))
+    assert "BatchNormalization" not in _kinds(fold_batch_norm(model))
+    _assert_same_outputs(fold_batch_norm(model), model, np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype("f"))
 
 
 def test_the_model_itself_stays_as_it_is() -> None:
-    from pipeline.models.folding import folded
+    from pipeline.models.folding import fold_batch_norm
 
     model = _varied(build_classifier(TrainConfig(image_size=32), classes=3))
     before, kinds = model.get_weights(), _kinds(model.get_layer("backbone"))
-    folded(model)
+    fold_batch_norm(model)
     assert kinds == _kinds(model.get_layer("backbone"))
     for left, right in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(left, right)

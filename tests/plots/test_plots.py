@@ -269,7 +269,7 @@ def test_heat_maps_stand_beside_their_photos(count):
 def test_plain_text_is_never_mathematics(text):
     from matplotlib.cbook import is_math_text
 
-    shown = style.plain(text, 30)
+    shown = style.escape_text(text, 30)
     assert not is_math_text(shown)
     assert len(shown.replace(r"\$", "$")) <= 30
 

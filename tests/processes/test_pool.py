@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pipeline.config import UserError
-from pipeline.processes.pool import FORKS, THREAD_VARIABLES, Outcome, _ForkServer, run_tasks
+from pipeline.processes.pool import THREAD_VARIABLES, USES_FORK, Outcome, _ForkServer, run_tasks
 
 # What the workers run. A file of its own, because a started process imports it by name.
 TASKS = """
@@ -105,7 +105,7 @@ def test_tasks_run_in_processes_of_their_own_with_a_share_of_the_cores(tasks, no
     assert dict(os.environ) == before
 
 
-@pytest.mark.skipif(not FORKS, reason="elsewhere processes do not fork")
+@pytest.mark.skipif(not USES_FORK, reason="elsewhere processes do not fork")
 def test_a_process_that_begins_late_finds_the_locks_of_its_pool(tasks, notes: Path) -> None:
     known = len(_ForkServer.locks)
     assert _outcomes(tasks.note, notes, 1, workers=1) == [Outcome(0)]

@@ -46,7 +46,7 @@ if small:
 
 
 def live(name):
-    checkpoints = Checkpoints(root / name, {"photos": "the same"}, at_least_s=0) if name else None
+    checkpoints = Checkpoints(root / name, {"photos": "the same"}, min_interval_s=0) if name else None
     result = fit(config, prepared_store(config, root), checkpoints=checkpoints)
     digest = hashlib.sha256(result.history.drop(columns="images_per_second").to_csv().encode())
     for array in [*result.model.get_weights(), result.val_probabilities]:

@@ -11,23 +11,23 @@ import pytest
 
 from pipeline.config import UserError
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Checkpoints, Saved
+from pipeline.training.checkpoint import Checkpoints, TrainingState
 
 IDENTITY = {"photos": "abc", "tensorflow": "2.21.0"}
 
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(tmp_path / "one", IDENTITY, at_least_s=0)
+    return Checkpoints(tmp_path / "one", IDENTITY, min_interval_s=0)
 
 
-def _saved(number: int) -> Saved:
+def _saved(number: int) -> TrainingState:
     rng = np.random.default_rng(number)
     arrays = {"state0": rng.normal(size=(3, 4)).astype(np.float32), "state1": np.array(number), "best0": np.empty(0)}
-    return Saved(arrays, {"epochs": [{"loss": 0.1 * number}], "best": None})
+    return TrainingState(arrays, {"epochs": [{"loss": 0.1 * number}], "best": None})
 
 
-def _assert_same(found: Saved | None, wanted: Saved) -> None:
+def _assert_same(found: TrainingState | None, wanted: TrainingState) -> None:
     assert found is not None
     assert found.progress == wanted.progress
     assert list(found.arrays) == list(wanted.arrays)
@@ -119,7 +119,7 @@ def test_a_save_that_fails_leaves_the_one_before(
 def test_saving_costs_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
-    checkpoints = Checkpoints(tmp_path, IDENTITY, at_least_s=10)
+    checkpoints = Checkpoints(tmp_path, IDENTITY, min_interval_s=10)
     savez = np.savez
 
     def takes_two_seconds(*arguments: object, **arrays: object) -> None:

@@ -43,7 +43,7 @@ def figures(result):
 
 
 def stopped_and_gone_on(config):
-    checkpoints = Checkpoints(root / "checkpoints", {}, at_least_s=0)
+    checkpoints = Checkpoints(root / "checkpoints", {}, min_interval_s=0)
     draw = TrainingBatches.batch
     def stop(batches, epoch, step, order):
         if (epoch, step) == (2, 1):

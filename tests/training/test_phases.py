@@ -140,7 +140,7 @@ def test_a_stop_in_any_phase_changes_nothing(
     base: TrainConfig, store: Store, tmp_path: Path, changes: dict[str, object], stopped_in: int
 ) -> None:
     config = _changed(base, **changes)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, at_least_s=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, min_interval_s=0)
     _stop(config, store, checkpoints, stopped_in)
     gone_on, whole = fit(config, store, checkpoints=checkpoints), fit(config, store)
     columns = [name for name in whole.history if name != "images_per_second"]
@@ -153,7 +153,7 @@ def test_a_training_does_not_go_on_in_another_number_format(
     base: TrainConfig, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the remembered measurement of which is faster is lost, and comes out otherwise."""
-    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, at_least_s=0)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, min_interval_s=0)
     _stop(base, store, checkpoints, 1)
     monkeypatch.setattr(trainer, "choose_precision", lambda *_: "bfloat16")
     with pytest.raises(UserError, match="got bfloat16 instead of float32"):

@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.training import precision
-from pipeline.training.precision import FEWEST_STEPS, choose_precision
+from pipeline.training.precision import MIN_STEPS_TO_MEASURE, choose_precision
 from pipeline.training.step import images_per_second
 
-LONG = FEWEST_STEPS
+LONG = MIN_STEPS_TO_MEASURE
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Schedule, TrainConfig
-from pipeline.training.schedules import SCHEDULES, STAIRS, learning_rate_schedule, learning_rates
+from pipeline.training.schedules import SCHEDULES, STEP_STAGES, learning_rate_schedule, learning_rates
 
 
 def _config(epochs: int, warmup: float, rate: float, schedule: str, decay: float) -> TrainConfig:
@@ -74,7 +74,7 @@ def test_known_values() -> None:
     assert rates("cosine")[4] == pytest.approx(0.625)  # half-way between 1 and 0.25
     assert rates("exponential")[4] == pytest.approx(0.5)  # the geometric mean of 1 and 0.25
     assert rates("step") == [1.0] * 3 + [0.5] * 3 + [0.25] * 3
-    assert len(set(rates("step"))) == STAIRS
+    assert len(set(rates("step"))) == STEP_STAGES
 
 
 def test_one_epoch_with_warm_up_rises_to_the_end() -> None:

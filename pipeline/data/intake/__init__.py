@@ -1,23 +1,33 @@
-"""A folder of class folders, or a table -> candidate photos with labels and digests, and everything that is ignored.
+"""A folder of class folders, or a table -> candidate photos with labels and digests, and the ignored files.
 
-Does not own whether a file's bytes are a photo (`pixels`), nor which split it goes to (`splits`).
+Does not own whether a file's bytes are a photo (`pixels`), nor its split (`splits`).
 """
 
 from pipeline.data.intake.candidates import (
-    HIDDEN,
+    HIDDEN_PREFIXES,
     Candidate,
-    Found,
     Ignored,
+    ScanResult,
     find_photos,
-    name_in,
+    photo_name,
     photos_in_table,
     printable,
 )
-from pipeline.data.intake.digest_cache import with_digests
-from pipeline.data.intake.exclusion import without_excluded
+from pipeline.data.intake.digest_cache import add_digests
+from pipeline.data.intake.exclusion import exclude_photos
 from pipeline.data.intake.tables import TABLE_SUFFIXES, read_table
 
 __all__ = [
-    "HIDDEN", "TABLE_SUFFIXES", "Candidate", "Found", "Ignored", "find_photos", "name_in", "photos_in_table",
-    "printable", "read_table", "with_digests", "without_excluded",
+    "HIDDEN_PREFIXES",
+    "TABLE_SUFFIXES",
+    "Candidate",
+    "Ignored",
+    "ScanResult",
+    "add_digests",
+    "exclude_photos",
+    "find_photos",
+    "photo_name",
+    "photos_in_table",
+    "printable",
+    "read_table",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
-"""The SHA-256 of every candidate photo's bytes, remembered so that unchanged files are not read again.
+"""Caches the SHA-256 of every candidate photo, so that unchanged files are not read again.
 
-Like git's index, the memory knows a file by path, size, inode, and the times at which content and inode changed. It
-does not promise to notice bytes that change while all of these stay: a failing disk can do that, and whoever sets the
-clock back. Such a photo is found out when it is decoded, which checks its digest. `diskcache` was not taken (one table
-in SQLite is all that is needed, and nobody keeps it any more), nor joblib's memory (a folder per file).
+Like git's index, the cache identifies a file by path, size, inode, and the times at which content and inode changed. It
+can miss bytes that change while all of these stay the same: through a failing disk, or a clock that was set back.
+Decoding catches such a photo, because it checks the digest. Rejected: `diskcache` (one SQLite table is all we need, and
+it is no longer maintained) and joblib's Memory (a folder per file).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import NamedTuple, Self
 from tqdm import tqdm
 
 from pipeline.data.intake.candidates import Candidate
-from pipeline.data.rules import by_rule
+from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
 SETTLED_AFTER_S = 2.0  # a file may be written twice within one tick of its file system's clock, of 2 s on FAT
-KEEP_EVERY = 5_000  # new digests: what a kill may cost
-TABLE = (
+WRITE_EVERY = 5_000  # new digests: at most this many are lost when the process is killed
+CREATE_TABLE = (
     "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, inode INTEGER, modified_ns INTEGER, "
     "changed_ns INTEGER, sha256 TEXT) WITHOUT ROWID"
 )
-FIND = "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND inode = ? AND modified_ns = ? AND changed_ns = ?"
-KEEP = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
+SELECT = "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND inode = ? AND modified_ns = ? AND changed_ns = ?"
+INSERT = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class Identity(NamedTuple):
-    """What a file is known by, without reading it."""
+    """A file's identity, known without reading its content."""
 
     path: bytes
     size: int
@@ -45,38 +45,40 @@ class Identity(NamedTuple):
     changed_ns: int
 
 
-def with_digests(photos: Sequence[Candidate], memory_file: Path) -> list[Candidate]:
-    """Return the photos with their digests, or with the problem that keeps them from being read.
+def add_digests(photos: Sequence[Candidate], cache_file: Path) -> list[Candidate]:
+    """Return the photos, each with its digest or with the problem that prevents reading it.
 
     Args:
-        photos: without either.
-        memory_file: what remembers digests; it may be deleted at any time.
+        photos: candidates without digest or problem.
+        cache_file: the SQLite cache; it may be deleted at any time.
     """
     found: list[Candidate] = []
-    with ThreadPoolExecutor() as pool, _Memory(memory_file) as memory:
+    with ThreadPoolExecutor() as pool, _DigestCache(cache_file) as cache:
         identities = list(pool.map(_identity, photos))
-        known = [memory.digest(identity) for identity in identities]
-        bar = tqdm(pool.map(_digested, photos, identities, known), "reading", len(photos), unit="photo", disable=None)
+        known = [cache.digest(identity) for identity in identities]
+        bar = tqdm(
+            pool.map(_with_digest, photos, identities, known), "reading", len(photos), unit="photo", disable=None
+        )
         for photo, identity, digest in zip(bar, identities, known, strict=True):
             found.append(photo)
             if not digest:
-                memory.keep(identity, photo.sha256)
+                cache.add(identity, photo.sha256)
     return found
 
 
 def _identity(photo: Candidate) -> Identity | str:
-    """Return what a file is known by, or why it cannot be read."""
+    """Return a file's identity, or why it cannot be read."""
     try:
-        about = photo.path.stat()
+        status = photo.path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in a table's path
-        return _reason(error)
-    if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
-        return by_rule("not a regular file")
+        return _read_error(error)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would block forever
+        return rule_text("not a regular file")
     path = os.fsencode(photo.path.absolute())
-    return Identity(path, about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
+    return Identity(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _digested(photo: Candidate, identity: Identity | str, known: str) -> Candidate:
+def _with_digest(photo: Candidate, identity: Identity | str, known: str) -> Candidate:
     if isinstance(identity, str):
         return photo._replace(problem=identity)
     if known:
@@ -84,49 +86,49 @@ def _digested(photo: Candidate, identity: Identity | str, known: str) -> Candida
     try:
         return photo._replace(sha256=sha256_of_file(photo.path))
     except OSError as error:
-        return photo._replace(problem=_reason(error))
+        return photo._replace(problem=_read_error(error))
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return by_rule("cannot be read", getattr(error, "strerror", None) or error)
+def _read_error(error: OSError | ValueError) -> str:
+    return rule_text("cannot be read", getattr(error, "strerror", None) or error)
 
 
-class _Memory:
-    """A table of digests in SQLite. Where it cannot be read or written, nothing is remembered, and all still works."""
+class _DigestCache:
+    """A SQLite table of digests. If it cannot be read or written, nothing is cached, and nothing else fails."""
 
     def __init__(self, file: Path) -> None:
-        self._new: list[tuple[object, ...]] = []
+        self._unwritten: list[tuple[object, ...]] = []
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(file)
-            self._database.execute(TABLE)
+            self._database.execute(CREATE_TABLE)
         except (sqlite3.Error, OSError):
             self._database = sqlite3.connect(":memory:")
-            self._database.execute(TABLE)
+            self._database.execute(CREATE_TABLE)
 
     def digest(self, identity: Identity | str) -> str:
-        """Return the digest of a file, or empty text."""
+        """Return the cached digest of a file, or an empty string."""
         if isinstance(identity, str):
             return ""
         try:
-            row = self._database.execute(FIND, identity).fetchone()
+            row = self._database.execute(SELECT, identity).fetchone()
         except sqlite3.Error:
             return ""
         return str(row[0]) if row else ""
 
-    def keep(self, identity: Identity | str, sha256: str) -> None:
-        """Remember a digest, unless the file may still be written without looking any different."""
+    def add(self, identity: Identity | str, sha256: str) -> None:
+        """Cache a digest, unless the file is so recent that a further write could leave its identity unchanged."""
         if isinstance(identity, str) or not sha256:
             return
         if time.time_ns() - max(identity.modified_ns, identity.changed_ns) > SETTLED_AFTER_S * 1e9:
-            self._new.append((*identity, sha256))
-        if len(self._new) >= KEEP_EVERY:
+            self._unwritten.append((*identity, sha256))
+        if len(self._unwritten) >= WRITE_EVERY:
             self._write()
 
     def _write(self) -> None:
         with contextlib.suppress(sqlite3.Error), self._database:
-            self._database.executemany(KEEP, self._new)
-        self._new.clear()
+            self._database.executemany(INSERT, self._unwritten)
+        self._unwritten.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""The photos that a reviewer wants left out: a CSV whose column ``path`` names them as the manifest does.
+"""Excludes the photos that a reviewer lists: a CSV whose column ``path`` names them as the manifest does.
 
-What the project writes for review, ``label_suspects.csv`` and ``duplicates.csv``, has that column: delete the rows of
-the photos to keep, and give the rest to the flag ``exclude``. The store's digest follows from the photos that are left,
-so the same names in another file make no other store.
+The project's review files, ``label_suspects.csv`` and ``duplicates.csv``, have that column: delete the rows of the
+photos to keep, and pass the rest to the flag ``exclude``. The store's digest depends only on the remaining photos, so
+the same names in another file give the same store.
 """
 
 from __future__ import annotations
@@ -10,29 +10,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import UserError, first_line
-from pipeline.data.intake.candidates import Found, Ignored, name_in
-from pipeline.data.rules import by_rule
+from pipeline.data.intake.candidates import Ignored, ScanResult, photo_name
+from pipeline.data.rules import rule_text
 
 
-def without_excluded(found: Found, file: str, source: Path) -> Found:
-    """Return what was found with the photos that ``file`` names among the ignored; empty text excludes none.
+def exclude_photos(found: ScanResult, file: str, source: Path) -> ScanResult:
+    """Return ``found`` with the photos listed in ``file`` moved to the ignored; an empty ``file`` excludes none.
 
-    Names that no photo has are among the ignored, too, so that the report says so.
+    Listed names that match no photo become ignored entries, too, so that the report shows them.
 
     Raises:
         UserError: the file cannot be read, or has no column path.
     """
     if not file:
         return found
-    wanted = _paths(Path(file))
-    named = [(name_in(source, photo.path), photo) for photo in found.photos]
-    left_out, unknown = (by_rule(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there"))
-    gone = [Ignored(photo.path, photo.label, left_out) for name, photo in named if name in wanted]
-    missing = [Ignored(source / name, "", unknown) for name in sorted(wanted.difference(name for name, _ in named))]
-    return Found([photo for name, photo in named if name not in wanted], [*found.ignored, *gone, *missing])
+    excluded = _listed_paths(Path(file))
+    named = [(photo_name(source, photo.path), photo) for photo in found.photos]
+    excluded_text, unknown_text = (
+        rule_text(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there")
+    )
+    excluded_photos = [Ignored(photo.path, photo.label, excluded_text) for name, photo in named if name in excluded]
+    unknown_names = [
+        Ignored(source / name, "", unknown_text) for name in sorted(excluded.difference(name for name, _ in named))
+    ]
+    return ScanResult(
+        [photo for name, photo in named if name not in excluded], [*found.ignored, *excluded_photos, *unknown_names]
+    )
 
 
-def _paths(file: Path) -> set[str]:
+def _listed_paths(file: Path) -> set[str]:
     import pandas as pd
 
     try:

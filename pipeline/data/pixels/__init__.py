@@ -1,7 +1,7 @@
 """Bytes of a photo -> the pixels that the network sees: the one path of training, evaluation and serving.
 
-`shards` and `shard_processes` take many photos along it, each in a process that a hostile file may crash. Does not own
-files and folders (`intake`, `store`), nor random changes of training photos (`training`).
+`shards` and `shard_processes` run many photos through it, in processes that a malicious file may crash. Does not own
+files and folders (`intake`, `store`), nor random augmentation (`training`).
 """
 
 from pipeline.data.pixels.decode import BadImage, decode, decode_with_notes, prepare

@@ -1,8 +1,8 @@
 """Named OpenCV operations for the ``image_ops`` flag: one small function each, one line in `IMAGE_OPS`.
 
-Each takes and returns uint8 RGB (height, width, 3), whatever the size, and gives the same pixels every time. An
-operation is spelled ``name`` or ``name:parameter:parameter`` with whole numbers in the order of its line, as in
-``opening:5`` or ``canny:50:150``; parameters that are left out have their defaults.
+Each takes and returns uint8 RGB (height, width, 3) of any size, and is deterministic. An operation is written ``name``
+or ``name:parameter:parameter`` with integers in the order of its line in `IMAGE_OPS`, as in ``opening:5`` or
+``canny:50:150``; omitted parameters have their defaults.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 
 from pipeline.config import UserError
 
-LEAST_LEFT = 0.05  # of a photo's pixels, when its background is removed: less is the flower taken for background
-GRABCUT_COLOURS = 5  # Gaussians that GrabCut models each of foreground and background with: it needs as many pixels
+MIN_FOREGROUND_SHARE = 0.05  # if background removal leaves less of a photo, it has removed the flower
+GRABCUT_COLOURS = 5  # GrabCut's Gaussians for each of foreground and background: it needs as many pixels
 
 
 class Parameter(NamedTuple):
-    """A whole-number parameter of an operation: its default and the values it may have."""
+    """An integer parameter of an operation: its default and its valid range."""
 
     name: str
     default: int
@@ -30,7 +30,7 @@ class Parameter(NamedTuple):
     odd: bool = False
 
     def allows(self, text: str) -> bool:
-        """Return whether the text is one of the values, written in plain digits."""
+        """Return whether the text is a valid value, written in plain digits."""
         if not (text.isascii() and text.isdecimal()):
             return False
         return self.lowest <= int(text) <= self.highest and not (self.odd and int(text) % 2 == 0)
@@ -40,7 +40,7 @@ class Parameter(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A function of the image and of its parameters' values."""
+    """A function of the image and the values of its parameters."""
 
     apply: Callable[..., np.ndarray]
     parameters: tuple[Parameter, ...] = ()
@@ -60,12 +60,12 @@ def _median_blur(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _bilateral_blur(image: np.ndarray, size: int, strength: int) -> np.ndarray:
-    """Blur what differs by less than about ``strength`` grey levels, and keep edges (Tomasi and Manduchi 1998)."""
+    """Blur differences below about ``strength`` grey levels and keep edges (Tomasi and Manduchi 1998)."""
     return cv2.bilateralFilter(image, size, strength, size / 2)
 
 
 def _unsharp(image: np.ndarray, size: int, percent: int) -> np.ndarray:
-    """Add ``percent`` of what a Gaussian blur takes away."""
+    """Add ``percent`` of the detail that a Gaussian blur removes."""
     share = percent / 100
     return cv2.addWeighted(image, 1 + share, cv2.GaussianBlur(image, (size, size), 0), -share, 0)
 
@@ -75,31 +75,31 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _equalize(image: np.ndarray) -> np.ndarray:
-    return _on_luma(image, cv2.equalizeHist)
+    return _apply_to_luma(image, cv2.equalizeHist)
 
 
 def _clahe(image: np.ndarray, clip_limit: int, tiles: int) -> np.ndarray:
-    """Equalise each of ``tiles`` x ``tiles`` tiles, the contrast limited (Zuiderveld 1994); no tile below 2 pixels."""
+    """Equalise ``tiles`` x ``tiles`` tiles with limited contrast (Zuiderveld 1994); no tile is below 2 pixels."""
     across, down = (min(tiles, max(1, side // 2)) for side in (image.shape[1], image.shape[0]))
-    return _on_luma(image, cv2.createCLAHE(clip_limit, (across, down)).apply)
+    return _apply_to_luma(image, cv2.createCLAHE(clip_limit, (across, down)).apply)
 
 
-def _on_luma(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _apply_to_luma(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     luma, *chroma = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     return cv2.cvtColor(cv2.merge([change(luma), *chroma]), cv2.COLOR_YCrCb2RGB)
 
 
 def _canny(image: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Put the edges (Canny 1986), 0 or 255, in place of blue, the channel that brightness owes least to (11 %)."""
+    """Replace the blue channel, which contributes least to luma (11 %), by the edges (Canny 1986), 0 or 255."""
     edged = image.copy()
     edged[..., 2] = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), low, high)
     return edged
 
 
 def _grabcut(image: np.ndarray, margin: int, rounds: int) -> np.ndarray:
-    """Blacken what is coloured like the outer ``margin`` % of the photo (GrabCut, Rother et al. 2004).
+    """Blacken what has the colours of the outer ``margin`` % of the photo (GrabCut, Rother et al. 2004).
 
-    A photo of which less than `LEAST_LEFT` would be left, or that is too small to tell, stays as it is.
+    A photo that is too small, or of which less than `MIN_FOREGROUND_SHARE` would be left, is returned unchanged.
     """
     height, width = image.shape[:2]
     left, top = (max(1, side * margin // 100) for side in (width, height))
@@ -108,25 +108,25 @@ def _grabcut(image: np.ndarray, margin: int, rounds: int) -> np.ndarray:
         return image
     mask = np.zeros((height, width), np.uint8)
     back, front = (np.zeros((1, 13 * GRABCUT_COLOURS)) for _ in range(2))
-    cv2.setRNGSeed(0)  # of this thread: GrabCut begins with k-means from random centres
+    cv2.setRNGSeed(0)  # per thread: GrabCut starts with k-means from random centres
     rectangle = (left, top, width - 2 * left, height - 2 * top)
     cv2.grabCut(np.ascontiguousarray(image), mask, rectangle, back, front, rounds, cv2.GC_INIT_WITH_RECT)
-    return _blackened(image, (mask == cv2.GC_BGD) | (mask == cv2.GC_PR_BGD))
+    return _blacken(image, (mask == cv2.GC_BGD) | (mask == cv2.GC_PR_BGD))
 
 
 def _hsv_mask(image: np.ndarray, first: int, last: int, saturation: int, value: int) -> np.ndarray:
-    """Blacken the pixels of hues ``first`` to ``last`` that are at least so saturated and bright; by default green.
+    """Blacken pixels of hues ``first`` to ``last`` with at least this saturation and value; by default green.
 
-    Hues are OpenCV's, half of the degrees on the colour circle; ``first`` above ``last`` goes round through red.
-    A photo of which less than `LEAST_LEFT` would be left stays as it is.
+    Hues are OpenCV's: half the degrees on the colour circle; with ``first`` above ``last`` the range wraps around red.
+    A photo of which less than `MIN_FOREGROUND_SHARE` would be left is returned unchanged.
     """
     hue, saturations, values = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
-    among = (hue >= first) & (hue <= last) if first <= last else (hue >= first) | (hue <= last)
-    return _blackened(image, among & (saturations >= saturation) & (values >= value))
+    in_range = (hue >= first) & (hue <= last) if first <= last else (hue >= first) | (hue <= last)
+    return _blacken(image, in_range & (saturations >= saturation) & (values >= value))
 
 
-def _blackened(image: np.ndarray, background: np.ndarray) -> np.ndarray:
-    if np.mean(~background) < LEAST_LEFT:
+def _blacken(image: np.ndarray, background: np.ndarray) -> np.ndarray:
+    if np.mean(~background) < MIN_FOREGROUND_SHARE:
         return image
     return np.where(background[..., None], np.uint8(0), image)
 
@@ -167,7 +167,7 @@ IMAGE_OPS: dict[str, Operation] = {
 
 
 def check_ops(ops: Sequence[str]) -> None:
-    """Raise `UserError` unless every operation is known and its parameters are among the values they may have."""
+    """Raise `UserError` unless every operation is known and its parameters are valid."""
     for op in ops:
         name, *texts = op.split(":")
         if name not in IMAGE_OPS:
@@ -178,10 +178,10 @@ def check_ops(ops: Sequence[str]) -> None:
             values = "; ".join(map(str, parameters))
             takes = f"takes {len(parameters)} ({values})" if parameters else "takes none"
             rule = "image_ops parameters must fit their operation"
-            raise UserError(f"{rule}, got {op!r}: {name} {takes} (try {_full(name)})")
+            raise UserError(f"{rule}, got {op!r}: {name} {takes} (try {_with_defaults(name)})")
 
 
-def _full(name: str) -> str:
+def _with_defaults(name: str) -> str:
     return ":".join([name, *(str(parameter.default) for parameter in IMAGE_OPS[name].parameters)])
 
 
@@ -191,7 +191,7 @@ def apply_ops(image: np.ndarray, ops: Sequence[str]) -> np.ndarray:
 
 
 def stages(image: np.ndarray, ops: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each checked operation with what it has made of the image, in order."""
+    """Yield each checked operation with the image after it, in order."""
     for op in ops:
         name, *texts = op.split(":")
         apply, parameters = IMAGE_OPS[name]

@@ -1,7 +1,7 @@
-"""Runs the processes that write shards: a few at a time, each for one shard, so that a crash takes one photo.
+"""Runs the processes that write shards: a few at a time, each for one shard, so that a crash costs one photo.
 
-Pebble starts them and says how each ended. Its pool, `concurrent.futures` and joblib were not taken: in all of them a
-process that dies as soon as it has got its task may take other tasks with it, or leave its own waiting for ever.
+Pebble starts them and reports how each ended. Rejected: Pebble's pool, `concurrent.futures` and joblib. In all of them
+a process that dies right after receiving its task can take other tasks with it, or leave its own pending forever.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from pebble import ProcessExpired, concurrent
 
 from pipeline.config import DataConfig
 from pipeline.data.intake import Candidate
-from pipeline.data.pixels.shards import DECODE_LIMIT_S, Shard, refused, write_shard
-from pipeline.data.rules import by_rule
+from pipeline.data.pixels.shards import DECODE_LIMIT_S, Shard, refused_record, write_shard
+from pipeline.data.rules import rule_text
 
-PHOTOS_PER_SHARD = 256  # what a kill of the whole command may cost each process; starting one takes as long as ten
-KILLS = 2  # of processes at one photo from outside, after which it is not tried again
-OUR_PROCESSES = "preparing photos"
+PHOTOS_PER_SHARD = 256  # each process loses at most these on a kill; starting a process takes as long as ten photos
+MAX_KILLS = 2  # after this many kills from outside at one photo, it is not retried
+PROCESS_NAME = "preparing photos"
 
 
 def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig, version: int) -> Iterator[Shard]:
-    """Yield the shards of the photos as they become whole, in any order; those that are there already come first.
+    """Yield the shards of the photos as they are completed, in any order, existing complete ones first.
 
-    Paths are made absolute for the processes, which may begin in another folder than this one is in. ``version`` is of
-    the rules of pixels.
+    Paths are made absolute, because the processes may start in another working folder. ``version`` is that of the pixel
+    rules.
 
     Raises:
         OSError: a shard cannot be written.
     """
     token = uuid4().hex[:8]
-    waiting = []
+    pending = []
     for number in range(-(-len(photos) // PHOTOS_PER_SHARD)):
         shard = Shard(folder.absolute(), number, token)
-        if shard.is_whole() and len(shard.records()) == len(_photos_of(shard, photos)):
+        if shard.is_complete() and len(shard.records()) == len(_photos_of(shard, photos)):
             yield shard
         else:
-            waiting.append(shard)
-    yield from _in_processes(waiting, photos, config, version)
+            pending.append(shard)
+    yield from _run_processes(pending, photos, config, version)
 
 
 def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:
@@ -53,58 +53,56 @@ def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:
     return [photo._replace(path=photo.path.absolute()) for photo in photos[first : first + PHOTOS_PER_SHARD]]
 
 
-def _in_processes(
-    waiting: list[Shard], photos: Sequence[Candidate], config: DataConfig, version: int
+def _run_processes(
+    pending: list[Shard], photos: Sequence[Candidate], config: DataConfig, version: int
 ) -> Iterator[Shard]:
     # Pebble's types call the argument mp_context; its code reads context.
-    start = concurrent.process(name=OUR_PROCESSES, context=_context())(write_shard)  # type: ignore[call-overload]
-    waiting.reverse()
+    start = concurrent.process(name=PROCESS_NAME, context=_context())(write_shard)  # type: ignore[call-overload]
+    pending.reverse()
     running: dict[Future[None], Shard] = {}
     kills: Counter[tuple[int, int]] = Counter()
     try:
-        while waiting or running:
-            while waiting and len(running) < (os.cpu_count() or 1):
-                shard = waiting.pop()
+        while pending or running:
+            while pending and len(running) < (os.cpu_count() or 1):
+                shard = pending.pop()
                 running[start(shard, _photos_of(shard, photos), config, version)] = shard
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 shard = running.pop(future)
                 try:
                     future.result()
-                except ProcessExpired as death:
-                    _blame(shard, death.exitcode, kills)
-                    waiting.append(shard)
+                except ProcessExpired as expired:
+                    _record_death(shard, expired.exitcode, kills)
+                    pending.append(shard)
                 else:
                     yield shard
     finally:
         for future in running:
             future.cancel()
         for process in multiprocessing.active_children():
-            if process.name == OUR_PROCESSES:
+            if process.name == PROCESS_NAME:
                 process.join()
 
 
 def _context() -> multiprocessing.context.BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload(
-        ["pipeline.data.pixels.shards"]
-    )  # does nothing where the server runs already
+    multiprocessing.set_forkserver_preload(["pipeline.data.pixels.shards"])  # no effect if the server already runs
     return multiprocessing.get_context("forkserver")
 
 
-def _blame(shard: Shard, exit_code: int | None, kills: Counter[tuple[int, int]]) -> None:
-    """Put down the photo that a process was at when it ended; one that was killed from outside gets another chance."""
-    number = len(shard.records_so_far())
+def _record_death(shard: Shard, exit_code: int | None, kills: Counter[tuple[int, int]]) -> None:
+    """Record the photo at which a process died as refused; one killed from outside is retried until `MAX_KILLS`."""
+    photo_index = len(shard.partial_records())
     name = signal.Signals(-exit_code).name if exit_code and exit_code < 0 else f"exit code {exit_code}"
-    was_killed = name in ("SIGKILL", "SIGTERM")
-    kills[shard.number, number] += was_killed
-    if was_killed and kills[shard.number, number] < KILLS:
+    killed_from_outside = name in ("SIGKILL", "SIGTERM")
+    kills[shard.number, photo_index] += killed_from_outside
+    if killed_from_outside and kills[shard.number, photo_index] < MAX_KILLS:
         return
-    if not shard.has_begun():
+    if not shard.has_started():
         raise RuntimeError(f"the processes that decode photos must start, got {name}")
-    if was_killed:
-        shard.add(refused(by_rule("decoder was killed", f"{KILLS} times by {name}, was memory short?")))
+    if killed_from_outside:
+        shard.append(refused_record(rule_text("decoder was killed", f"{MAX_KILLS} times by {name}, was memory short?")))
     elif name == "SIGALRM":
-        shard.add(refused(by_rule("decoder took too long", f"more than {DECODE_LIMIT_S:g} seconds")))
+        shard.append(refused_record(rule_text("decoder took too long", f"more than {DECODE_LIMIT_S:g} seconds")))
     else:
-        shard.add(refused(by_rule("crashed the decoder", name)))
+        shard.append(refused_record(rule_text("crashed the decoder", name)))

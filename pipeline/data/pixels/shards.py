@@ -1,9 +1,9 @@
-"""One shard: a run of candidate photos, decoded into two files by a process of its own, which a hostile file may end.
+"""One shard: consecutive candidate photos, decoded into two files by a process of its own, which a bad file may crash.
 
-``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels and the grey copy of those that can be used,
-one after the other. They get these names when they are whole, pixels first; until then their names hold the writer's
-token, so that what a killed command left is never mixed with what the next one writes. Who starts the processes, and
-what is said of a photo that ended one, is the business of `shard_processes.py`.
+``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels and the grey copy of each usable photo, one
+after the other. The files get these names when they are complete, pixels first; until then their names carry the
+writer's token, so that the leftovers of a killed command never mix with the next one's output. Does not own starting
+the processes, nor the record of a photo that crashed one (`shard_processes.py`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from pipeline.data.intake import Candidate, printable
 from pipeline.data.pixels.decode import FORMATS, BadImage, decode_with_notes, prepare
 from pipeline.data.pixels.fingerprints import GREY_PX, fingerprint
 from pipeline.data.pixels.thumbnails import thumbnail
-from pipeline.data.rules import by_rule
+from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
-DECODE_LIMIT_S = 60.0  # for one photo, reading included; the largest that max_pixels allows by itself takes about 3
-MOST_BYTES_PER_PIXEL = 8  # of a file: 16 bits in four channels, uncompressed
+DECODE_LIMIT_S = (
+    60.0  # for one photo, including reading it; the largest that max_pixels allows by default takes about 3
+)
+MAX_BYTES_PER_PIXEL = 8  # of file size: 16 bits in four channels, uncompressed
 SHA256 = "sha256"
 
-Record = dict[str, Any]  # what became of a photo: JSON
+Record = dict[str, Any]  # the result for one photo, as JSON
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Where the files of shard ``number`` are; ``token`` marks those of one command that are not whole yet."""
+    """The files of shard ``number``; ``token`` marks the incomplete ones of one command."""
 
     folder: Path
     number: int
@@ -46,142 +48,142 @@ class Shard:
 
     @property
     def records_file(self) -> Path:
-        """Its records, and last the digest of its pixels."""
+        """The records, and on the last line the digest of the pixels."""
         return self.folder / f"{self.number:05d}.jsonl"
 
     @property
     def pixels_file(self) -> Path:
-        """Its photos: bytes of `photo_type`."""
+        """The usable photos: bytes of `photo_dtype`."""
         return self.folder / f"{self.number:05d}.pixels"
 
-    def unfinished(self, file: Path) -> Path:
-        """Return what one of its files is called until it is whole."""
+    def partial_file(self, file: Path) -> Path:
+        """Return the path of one of its files until it is complete."""
         return file.with_name(f"{file.name}.{self.token}")
 
-    def has_begun(self) -> bool:
-        """Return whether a process has taken it up."""
-        return self.unfinished(self.pixels_file).exists()
+    def has_started(self) -> bool:
+        """Return whether a process has started to write it."""
+        return self.partial_file(self.pixels_file).exists()
 
-    def is_whole(self) -> bool:
-        """Return whether both files are there and the pixels are those that were written."""
-        lines = _lines(self.records_file)
+    def is_complete(self) -> bool:
+        """Return whether both files exist and the pixels match their digest."""
+        lines = _complete_lines(self.records_file)
         if not lines or SHA256 not in lines[-1] or not self.pixels_file.exists():
             return False
         return bool(sha256_of_file(self.pixels_file) == lines[-1][SHA256])
 
     def records(self) -> list[Record]:
-        """Return a record per photo, of a whole shard."""
-        return _lines(self.records_file)[:-1]
+        """Return a record per photo of a complete shard."""
+        return _complete_lines(self.records_file)[:-1]
 
-    def records_so_far(self) -> list[Record]:
-        """Return the records that an unfinished shard has."""
-        return _lines(self.unfinished(self.records_file))
+    def partial_records(self) -> list[Record]:
+        """Return the records of an incomplete shard."""
+        return _complete_lines(self.partial_file(self.records_file))
 
-    def add(self, record: Record) -> None:
-        """Append a record to an unfinished shard."""
-        with self.unfinished(self.records_file).open("a") as file:
-            file.write(_as_line(record))
+    def append(self, record: Record) -> None:
+        """Append a record to an incomplete shard."""
+        with self.partial_file(self.records_file).open("a") as file:
+            file.write(_json_line(record))
 
     def photos(self, image_size: int) -> np.ndarray:
-        """Return the memory-mapped usable photos of a whole shard, a structured array of `photo_type`."""
+        """Return the usable photos of a complete shard: a memory-mapped structured array of `photo_dtype`."""
         if not self.pixels_file.stat().st_size:
-            return np.empty(0, photo_type(image_size))
-        return np.memmap(self.pixels_file, photo_type(image_size), "r")
+            return np.empty(0, photo_dtype(image_size))
+        return np.memmap(self.pixels_file, photo_dtype(image_size), "r")
 
     def remove(self) -> None:
-        """Delete the files of a whole shard, records first."""
+        """Delete the files of a complete shard, records first."""
         self.records_file.unlink()
         self.pixels_file.unlink()
 
 
-def photo_type(image_size: int) -> np.dtype[np.void]:
-    """Return the type of a photo in a shard: ``image`` is uint8 RGB, ``grey`` as in `fingerprints.Fingerprint`."""
+def photo_dtype(image_size: int) -> np.dtype[np.void]:
+    """Return the dtype of a photo in a shard: ``image`` is uint8 RGB, ``grey`` as in `fingerprints.Fingerprint`."""
     return np.dtype([("image", np.uint8, (image_size, image_size, 3)), ("grey", np.uint8, (GREY_PX, GREY_PX))])
 
 
-def written_shards(folder: Path) -> list[Shard]:
-    """Return the shards of a folder in which all are whole, in the order of their photos."""
+def complete_shards(folder: Path) -> list[Shard]:
+    """Return the shards of a folder in which all are complete, in the order of their photos."""
     return [Shard(folder, int(file.stem), token="") for file in sorted(folder.glob("*.jsonl"))]
 
 
 def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, version: int) -> None:
-    """Decode the photos of a shard, or those that have no record yet; runs in a process of its own."""
-    _silence_the_decoders()
+    """Decode the photos of a shard that have no record yet; runs in a process of its own."""
+    _silence_decoders()
     cv2.setNumThreads(1)  # the processes share the cores
-    done = shard.records_so_far()
-    pixels_file = shard.unfinished(shard.pixels_file)
-    records_file = shard.unfinished(shard.records_file)
-    with pixels_file.open("a+b") as pixels, records_file.open("a", buffering=1) as records:  # a line at a time
-        pixels.truncate(sum(not record["reason"] for record in done) * photo_type(config.image_size).itemsize)
+    done = shard.partial_records()
+    pixels_file = shard.partial_file(shard.pixels_file)
+    records_file = shard.partial_file(shard.records_file)
+    with pixels_file.open("a+b") as pixels, records_file.open("a", buffering=1) as records:  # line-buffered
+        pixels.truncate(sum(not record["reason"] for record in done) * photo_dtype(config.image_size).itemsize)
         pixels.seek(0)
-        pixels_sum = hashlib.file_digest(pixels, SHA256)
+        pixels_digest = hashlib.file_digest(pixels, SHA256)
         for photo in photos[len(done) :]:
-            with _ends_the_process_after(DECODE_LIMIT_S):
-                record, bytes_of_photo = examined(photo, config, version)
-            if bytes_of_photo:
-                pixels.write(bytes_of_photo)
+            with _kill_process_after(DECODE_LIMIT_S):
+                record, photo_bytes = examine_photo(photo, config, version)
+            if photo_bytes:
+                pixels.write(photo_bytes)
                 pixels.flush()
-                pixels_sum.update(bytes_of_photo)
-            records.write(_as_line(record))
-        records.write(_as_line({SHA256: pixels_sum.hexdigest()}))
+                pixels_digest.update(photo_bytes)
+            records.write(_json_line(record))
+        records.write(_json_line({SHA256: pixels_digest.hexdigest()}))
     pixels_file.replace(shard.pixels_file)
     records_file.replace(shard.records_file)
 
 
-def examined(photo: Candidate, config: DataConfig, version: int) -> tuple[Record, bytes]:
-    """Return what became of a photo by a version of the rules of pixels, and its bytes of `photo_type` if usable."""
+def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[Record, bytes]:
+    """Return a photo's record by a version of the pixel rules, and its bytes of `photo_dtype`, empty if unusable."""
     if photo.problem:
-        return refused(photo.problem), b""
+        return refused_record(photo.problem), b""
     data = b""
     try:
-        data = _read(photo.path, MOST_BYTES_PER_PIXEL * config.max_pixels)
+        data = _read_bytes(photo.path, MAX_BYTES_PER_PIXEL * config.max_pixels)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
-            raise BadImage(by_rule("changed on the disk"))
+            raise BadImage(rule_text("changed on the disk"))
         image, name, notes = decode_with_notes(data, config.max_pixels, version)
-        looks = fingerprint(image)._asdict()
+        prints = fingerprint(image)._asdict()
         pixels = prepare(image, config.image_size, config.resize, config.image_ops, version)
     except BadImage as error:
-        return refused(str(error), thumbnail(data, config.max_pixels)), b""
+        return refused_record(str(error), thumbnail(data, config.max_pixels)), b""
     except OSError as error:
-        return refused(by_rule("cannot be read", error.strerror)), b""
+        return refused_record(rule_text("cannot be read", error.strerror)), b""
     except (MemoryError, cv2.error) as error:
-        return refused(by_rule("cannot be prepared", first_line(error))), b""
-    notes = (*notes, *_notes_on_name(photo.path, name), *([photo.note] if photo.note else []))
-    bytes_of_photo = pixels.tobytes() + looks.pop("grey").tobytes()
-    return _record(notes=notes, width=image.shape[1], height=image.shape[0], **looks), bytes_of_photo
+        return refused_record(rule_text("cannot be prepared", first_line(error))), b""
+    notes = (*notes, *_name_notes(photo.path, name), *([photo.note] if photo.note else []))
+    photo_bytes = pixels.tobytes() + prints.pop("grey").tobytes()
+    return _record(notes=notes, width=image.shape[1], height=image.shape[0], **prints), photo_bytes
 
 
-def refused(reason: str, thumbnail: str = "") -> Record:
-    """Return the record of a photo that cannot be used."""
+def refused_record(reason: str, thumbnail: str = "") -> Record:
+    """Return the record of an unusable photo."""
     return _record(reason=reason, thumbnail=thumbnail)
 
 
-def _record(**known: object) -> Record:
-    nothing = {"reason": "", "notes": (), "thumbnail": "", "width": 0, "height": 0}
-    return nothing | {"pixels": "", "phash": 0, "mirrored_phash": 0} | known
+def _record(**fields: object) -> Record:
+    defaults = {"reason": "", "notes": (), "thumbnail": "", "width": 0, "height": 0}
+    return defaults | {"pixels": "", "phash": 0, "mirrored_phash": 0} | fields
 
 
-def _notes_on_name(path: Path, name: str) -> list[str]:
-    """Return a note if the name of a file of a format does not promise that format."""
-    name = "JPEG" if name == "MPO" else name  # which is several JPEGs in a file
-    named = f"{name} named {printable(path.suffix)}"
-    fits = not path.suffix or path.suffix.lower() in FORMATS[name]
-    return [] if fits else [by_rule("named like another format", named)]
+def _name_notes(path: Path, name: str) -> list[str]:
+    """Return a note if the suffix of a file does not fit its format."""
+    name = "JPEG" if name == "MPO" else name  # an MPO is several JPEGs in one file
+    mismatch = f"{name} named {printable(path.suffix)}"
+    matches = not path.suffix or path.suffix.lower() in FORMATS[name]
+    return [] if matches else [rule_text("named like another format", mismatch)]
 
 
-def _read(path: Path, most_bytes: int) -> bytes:
+def _read_bytes(path: Path, max_bytes: int) -> bytes:
     with path.open("rb") as file:
-        if (size := os.fstat(file.fileno()).st_size) > most_bytes:
-            raise BadImage(by_rule("too many bytes", size))
+        if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+            raise BadImage(rule_text("too many bytes", size))
         return file.read()
 
 
-def _as_line(record: Record) -> str:
+def _json_line(record: Record) -> str:
     return json.dumps(record) + "\n"
 
 
-def _lines(file: Path) -> list[Record]:
-    """Return the whole lines of a file of JSON lines; the writer may have been killed in the last one."""
+def _complete_lines(file: Path) -> list[Record]:
+    """Return the complete lines of a JSON Lines file; its writer may have been killed within the last one."""
     try:
         text = file.read_text()
     except FileNotFoundError:
@@ -190,18 +192,18 @@ def _lines(file: Path) -> list[Record]:
 
 
 @contextmanager
-def _ends_the_process_after(seconds: float) -> Iterator[None]:
-    """Let the system end this process unless the block ends in time, wherever in a decoder it hangs."""
+def _kill_process_after(seconds: float) -> Iterator[None]:
+    """Let the kernel kill this process unless the block ends in time, even if a decoder hangs in C code."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _silence_the_decoders() -> None:
-    """Send what C libraries print about damaged files nowhere, and leave no dumps of memory of those that crash."""
+def _silence_decoders() -> None:
+    """Discard what C libraries print about damaged files, and disable core dumps."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), 2)

@@ -1,4 +1,4 @@
-"""Small pictures for people to look at, as text that fits into a page: also of photos that are damaged."""
+"""Thumbnails as base64 JPEG for the report's page, also of damaged photos."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from PIL import Image, ImageFile
 from pipeline.data.pixels.decode import FORMATS
 
 SIDE = 128  # pixels
-QUALITY = 75  # of JPEG: 3 to 6 kB a picture
+QUALITY = 75  # of JPEG: 3 to 6 kB per thumbnail
 
 
 def thumbnail(data: bytes, max_pixels: int) -> str:
-    """Return what can be seen of an encoded photo, as base64 JPEG, or empty text if nothing can.
+    """Return the thumbnail of an encoded photo as base64 JPEG, or an empty string if nothing can be decoded.
 
-    A truncated photo shows the part that is there. Sets a switch of Pillow's for as long as it runs: for a process of
-    its own.
+    Of a truncated photo it shows the part that is there. It sets a global Pillow switch while it runs: call it in a
+    process of its own.
     """
     try:
         ImageFile.LOAD_TRUNCATED_IMAGES = True

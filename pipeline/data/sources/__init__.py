@@ -1,6 +1,6 @@
-"""What the flag ``data`` means: built-in photos, a folder, an archive, a table, an MLflow artifact -> files on disk.
+"""Resolves the flag ``data``: built-in photos, a folder, an archive, a table or an MLflow artifact -> files on disk.
 
-Does not own what in a folder is a photo, or its label (`intake`).
+Does not own which files are photos, nor their labels (`intake`).
 """
 
 from pipeline.data.sources.resolve import Source, download_flower_photos, draw_synthetic, photo_source

@@ -1,4 +1,4 @@
-"""Fetches files from the network: resumed after a break, verified by SHA-256, renamed when whole."""
+"""Downloads files: resumed after an interruption, verified by SHA-256, renamed when complete."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline.config import UserError
 from pipeline.files import sha256_of_file
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
-CHUNK_BYTES = 1 << 16  # a break loses the chunk that is under way
+CHUNK_BYTES = 1 << 16  # an interruption loses the current chunk
 
 
 def download(url: str, target: Path, sha256: str, size: int | None = None) -> None:
-    """Fetch ``url`` into ``target``, resuming ``target.part``; a target that is already there is only verified.
+    """Download ``url`` to ``target``, resuming ``target.part``; an existing target is only verified.
 
     Raises UserError if the network fails or the SHA-256 differs. ``size`` is the progress bar's total.
     """
@@ -26,19 +26,19 @@ def download(url: str, target: Path, sha256: str, size: int | None = None) -> No
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     resumed = part.exists()
-    _fetch_to_the_end(url, part, target, size)
+    _fetch_until_complete(url, part, target, size)
     if resumed and sha256_of_file(part) != sha256:
-        # What lay there may have been the start of another file: begin once more, from zero.
+        # The part may have been the start of another file: start again from zero.
         part.unlink()
-        _fetch_to_the_end(url, part, target, size)
+        _fetch_until_complete(url, part, target, size)
     if (received := sha256_of_file(part)) != sha256:
         part.unlink()
         raise UserError(f"{url} must have SHA-256 {sha256}, got {received} (try again, or put the file at {target})")
     part.replace(target)
 
 
-def _fetch_to_the_end(url: str, part: Path, target: Path, size: int | None) -> None:
-    """Fetch again after every break, as long as each attempt adds bytes."""
+def _fetch_until_complete(url: str, part: Path, target: Path, size: int | None) -> None:
+    """Retry after every interruption, as long as each attempt adds bytes."""
     while True:
         before = _size(part)
         try:
@@ -51,18 +51,18 @@ def _fetch_to_the_end(url: str, part: Path, target: Path, size: int | None) -> N
 
 
 def _fetch(url: str, part: Path, size: int | None) -> None:
-    have = _size(part)
-    # A compressed transfer would make the byte positions of a resumed one meaningless.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    offset = _size(part)
+    # With a compressed transfer, byte offsets would not be those of the file, and it could not resume.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-        if have and response.status_code == requests.codes.requested_range_not_satisfiable:
-            return  # nothing is missing, or the part is another file: its checksum tells
+        if offset and response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # complete, or another file: the checksum tells
         response.raise_for_status()
-        goes_on = response.status_code == requests.codes.partial_content
-        kept = have if goes_on else 0
+        resumes = response.status_code == requests.codes.partial_content
+        kept = offset if resumes else 0
         with (
-            part.open("ab" if goes_on else "wb") as file,
+            part.open("ab" if resumes else "wb") as file,
             tqdm(total=size, initial=kept, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
@@ -77,6 +77,6 @@ def _size(path: Path) -> int:
 def _reason(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"HTTP status {error.response.status_code}"
-    # urllib3 wraps the one telling sentence in its own retry report.
+    # urllib3 wraps the actual cause in its own retry message.
     cause = getattr(error.args[0] if error.args else error, "reason", error)
     return f"{type(error).__name__}: {' '.join(str(cause).split()).rsplit(': ', 1)[-1]}"

@@ -1,6 +1,6 @@
-"""Finds the photos that the ``data`` flag means: built-in ones, a folder, an archive, a table, an MLflow artifact.
+"""Resolves the ``data`` flag to photos: built-in ones, a folder, an archive, a table, an MLflow artifact.
 
-Owns the flag's meaning and the places under the raw folder. What is in a folder is the business of `intake.py`.
+Owns the flag's meaning and the paths under the raw folder. Does not own the content of a folder (`intake`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from pipeline.config import UserError, first_line
-from pipeline.data.intake import HIDDEN, TABLE_SUFFIXES
+from pipeline.data.intake import HIDDEN_PREFIXES, TABLE_SUFFIXES
 from pipeline.data.sources import archives
 from pipeline.data.sources.downloads import download
 from pipeline.data.sources.notebook_split import notebook_table
@@ -25,42 +25,42 @@ from pipeline.files import atomic_file, atomic_folder
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984
-# The digest that TensorFlow Datasets records for this archive.
+# The digest recorded by TensorFlow Datasets for this archive.
 FLOWER_PHOTOS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
 
 # Flower Photos unpacks to 3,671 files; JPEG files do not shrink in an archive.
 FLOWER_PHOTOS_LIMITS = {"limit_files": 20_000, "limit_bytes": 1 << 30}
-ADDRESS = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs)://?")
+ARTIFACT_URI = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs)://?")
 
 log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """Where photos are: the folder that their names are relative to, and the table that names them, if any does."""
+    """Where photos are: the folder that their names are relative to, and the table that lists them, if there is one."""
 
     folder: Path
     table: Path | None = None
 
 
 def photo_source(data: str, raw_dir: Path) -> Source:
-    """Return what ``data`` means; what has to be drawn, fetched or unpacked is kept under ``raw_dir``."""
+    """Return the source that ``data`` names; drawn, downloaded or unpacked photos are kept under ``raw_dir``."""
     try:
         if data in BUILT_IN:
-            made = BUILT_IN[data](raw_dir)
-            return Source(made) if made.is_dir() else Source(made.parent, made)
-        path = _fetched(data, raw_dir) if ADDRESS.match(data) else _users_path(data)
+            path = BUILT_IN[data](raw_dir)
+            return Source(path) if path.is_dir() else Source(path.parent, path)
+        path = _fetch_artifact(data, raw_dir) if ARTIFACT_URI.match(data) else _user_path(data)
         if path.is_dir():
             return Source(_class_root(path))
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(path.parent, path)
-        return Source(_class_root(_unpacked(path, raw_dir)))
+        return Source(_class_root(_unpack(path, raw_dir)))
     except OSError as error:
         raise UserError(
             f"data={data} must be readable, and its place writable, got {error} (check permissions and free space)"
         ) from error
 
 
-def _users_path(data: str) -> Path:
+def _user_path(data: str) -> Path:
     remedies = (
         "use flower_photos, synthetic, a folder that holds one folder of photos per class, an archive of one "
         f"({', '.join(archives.SUFFIXES)}), or a .csv or .parquet with the columns path and label"
@@ -79,31 +79,31 @@ def _users_path(data: str) -> Path:
     return path
 
 
-def _fetched(address: str, raw_dir: Path) -> Path:
-    """Return an MLflow artifact, downloaded the first time."""
+def _fetch_artifact(address: str, raw_dir: Path) -> Path:
+    """Return the path of an MLflow artifact, downloaded the first time."""
     import mlflow
 
     folder = raw_dir / f"artifact-{_key(address)}"
 
     def make(target: Path) -> None:
-        with atomic_folder(target) as unfinished:
+        with atomic_folder(target) as draft:
             try:
-                mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(unfinished))
-            except Exception as error:  # each kind of artifact store raises its own
+                mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(draft))
+            except Exception as error:  # each artifact store raises its own errors
                 raise UserError(
                     f"data={address} must be an artifact that can be fetched, got {first_line(error)}"
                 ) from error
 
-    _made_once(folder, make)
+    _make_once(folder, make)
     entries = list(folder.iterdir())
     return entries[0] if len(entries) == 1 else folder
 
 
-def _unpacked(archive: Path, raw_dir: Path) -> Path:
-    """Return the folder of an archive's files, unpacked the first time and whenever it has changed."""
+def _unpack(archive: Path, raw_dir: Path) -> Path:
+    """Return the folder of an archive's files, unpacked the first time and whenever the archive has changed."""
     status = archive.stat()
     key = _key(f"{archive.absolute()} {status.st_size} {status.st_mtime_ns}")
-    return _made_once(
+    return _make_once(
         raw_dir / f"{archive.name.partition('.')[0]}-{key}", lambda folder: archives.extract(archive, folder)
     )
 
@@ -113,12 +113,14 @@ def _key(text: str) -> str:
 
 
 def _class_root(folder: Path) -> Path:
-    """Return the folder that holds the class folders, where it is packed into others: the first with two or more."""
+    """Return the folder of the class folders, below any wrapping folders: the first with two or more entries."""
     while True:
-        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)]
+        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN_PREFIXES)]
         if len(inside) != 1 or not inside[0].is_dir():
             return folder
-        below = [entry for entry in inside[0].iterdir() if entry.is_dir() and not entry.name.startswith(HIDDEN)]
+        below = [
+            entry for entry in inside[0].iterdir() if entry.is_dir() and not entry.name.startswith(HIDDEN_PREFIXES)
+        ]
         if not below:
             return folder
         folder = inside[0]
@@ -126,8 +128,8 @@ def _class_root(folder: Path) -> Path:
 
 def draw_synthetic(raw_dir: Path) -> Path:
     """Return the folder of synthetic photos, drawn the first time."""
-    # Another version number for another picture: prepared data and results are never mixed.
-    return _made_once(raw_dir / "synthetic-v1", write_synthetic)
+    # If the drawings change, so must the version number: prepared data and results are never mixed.
+    return _make_once(raw_dir / "synthetic-v1", write_synthetic)
 
 
 def download_flower_photos(
@@ -135,7 +137,7 @@ def download_flower_photos(
 ) -> Path:
     """Return the folder of Flower Photos, downloaded and unpacked the first time.
 
-    The archive stays: raw data is never modified, and a lost folder comes back without a network.
+    The archive is kept: raw data is never modified, and a lost folder can be restored without a network.
     """
     archive = raw_dir / "flower_photos.tgz"
 
@@ -144,14 +146,14 @@ def download_flower_photos(
             download(url, archive, sha256, size)
         except UserError as error:
             raise UserError(f"{error}; or use data=synthetic or data=path/to/folder") from error
-        archives.extract(archive, folder, **FLOWER_PHOTOS_LIMITS, strip=1)
+        archives.extract(archive, folder, **FLOWER_PHOTOS_LIMITS, strip_components=1)
 
-    return _made_once(raw_dir / "flower_photos", make)
+    return _make_once(raw_dir / "flower_photos", make)
 
 
 def flower_photos_as_in_notebook(raw_dir: Path) -> Path:
-    """Return the table that splits Flower Photos as a published notebook did, written the first time."""
-    table = raw_dir / "flower_photos_notebook-v2.csv"  # another number for another split: see draw_synthetic
+    """Return the table with a published notebook's split of Flower Photos, written the first time."""
+    table = raw_dir / "flower_photos_notebook-v2.csv"  # if the split changes, so must the number: see draw_synthetic
     photos = download_flower_photos(raw_dir)
     with FileLock(raw_dir / ".flower_photos_notebook.lock"):
         if not table.exists():
@@ -167,16 +169,16 @@ BUILT_IN: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    if not _holds_something(folder):
+def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    if not _has_content(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes must not append to one part file; the slower one finds the folder made.
+        # Two processes must not append to one part file; the second one finds the finished folder.
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not _holds_something(folder):
+            if not _has_content(folder):
                 log.info("making %s", folder)
                 make(folder)
     return folder
 
 
-def _holds_something(folder: Path) -> bool:
+def _has_content(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())

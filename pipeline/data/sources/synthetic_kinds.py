@@ -1,8 +1,8 @@
 """The shapes of the synthetic photos: the five kinds of flower, drawn from polygons.
 
-Owns what makes a kind recognisable. Place, view, colour and surroundings come from `synthetic.py`.
+Owns what makes a kind recognisable. Position, view, colour and surroundings come from `synthetic.py`.
 Colours are RGB. Points are in units of the bloom's radius around its centre, x right and y down, so that
-one projection gives place, size and view.
+one projection gives position, size and view.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Points = NDArray[np.float64]  # (..., 2)
 Colour = tuple[int, int, int]
 Rng = np.random.Generator
 
-SHIFT = 4  # OpenCV draws at 1/16 pixel: without it small blooms look stepped and all alike
+SHIFT = 4  # OpenCV draws at 1/16 pixel: without it, small blooms look jagged and all alike
 GOLDEN_ANGLE = 2.39996
 WHITE, CREAM, YELLOW, ORANGE = ((242, 240, 236), (240, 225, 180), (246, 208, 40), (238, 140, 32))
 PINK, RED, PURPLE = (232, 130, 172), (200, 32, 48), (150, 76, 176)
@@ -176,7 +176,7 @@ def draw_tulip(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
 
 
 class Kind(NamedTuple):
-    """How a kind is drawn, and the colours it has more often than the others."""
+    """How a kind is drawn, and the colours that it prefers."""
 
     draw: Callable[[Canvas, Bloom, Rng], None]
     favourites: tuple[Colour, ...]

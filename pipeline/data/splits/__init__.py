@@ -1,9 +1,9 @@
-"""Decoded photos -> groups of photos that belong together, and a split for every group, without leaks.
+"""Decoded photos -> groups of related photos, and a split for every group, without leaks.
 
-Does not own what is done with a split, nor who may read it (`store`).
+Does not own who may read a split (`store`), nor what it is used for.
 """
 
 from pipeline.data.splits.assignment import SPLITS, assign_splits
-from pipeline.data.splits.separation import KINDS, Separated, separated
+from pipeline.data.splits.grouping import DUPLICATE_KINDS, GroupedPhotos, group_and_split
 
-__all__ = ["KINDS", "SPLITS", "Separated", "assign_splits", "separated"]
+__all__ = ["DUPLICATE_KINDS", "SPLITS", "GroupedPhotos", "assign_splits", "group_and_split"]

@@ -1,6 +1,6 @@
-"""The prepared store: photos decoded once into arrays on disk, a manifest, and a report on what became of every file.
+"""The prepared store: photos decoded once into arrays on disk, a manifest, and a report on every file.
 
-Does not own logging it (`experiment`), nor drawing batches from it (`training`).
+Does not own logging (`experiment`), nor batches (`training`).
 """
 
 from pipeline.data.store.stages import stages_of_photos

@@ -1,6 +1,6 @@
-"""Whether a prepared store is still what was written, found out in milliseconds or, on demand, byte by byte.
+"""Checks that a prepared store is still as it was written, in milliseconds or, on request, byte by byte.
 
-The sums of all files are compared on demand; else of large files, and of those that are not to be read, only the sizes.
+On request it compares the checksums of all files; otherwise only the sizes of large files and of the test split's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LARGE_BYTES = 64 << 20
 
 
 def write_checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write the sizes and sums of all files of a finished folder; ``known`` are sums by name."""
+    """Write the sizes and checksums of all files of a finished folder; ``known`` are checksums by name."""
     own = (SUMS_FILE, SIZES_FILE)
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.name not in own}
     (folder / SIZES_FILE).write_text(json.dumps(sizes, indent=2))
@@ -28,13 +28,13 @@ def write_checksums(folder: Path, known: Mapping[str, str] = MappingProxyType({}
     write_sums(folder, dict(zip(names, sums, strict=True)))
 
 
-def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) -> list[str]:
+def damaged_files(folder: Path, thorough: bool, size_only: Collection[str] = ()) -> list[str]:
     """Return the names of files that are missing or have changed; raise OSError if one cannot be read.
 
     Args:
-        folder: what `write_checksums` was called on.
-        thorough: compare the sums of all files.
-        unread: names of files that are only compared by size unless ``thorough``, however small they are.
+        folder: the folder that `write_checksums` was called on.
+        thorough: compare the checksums of all files.
+        size_only: names of files that are only compared by size, even small ones, unless ``thorough``.
     """
     try:
         sums = read_sums(folder)
@@ -48,7 +48,7 @@ def damaged_files(folder: Path, thorough: bool, unread: Collection[str] = ()) ->
         file = folder / name
         if not file.is_file() or file.stat().st_size != sizes[name]:
             return True
-        if not thorough and (name in unread or sizes[name] >= LARGE_BYTES):
+        if not thorough and (name in size_only or sizes[name] >= LARGE_BYTES):
             return False
         return sha256_of_file(file) != sums.get(name)
 

@@ -1,4 +1,4 @@
-"""Candidate photos -> the files of a prepared store: decoded, split, and written. Reading them is `store.py`'s."""
+"""Candidate photos -> the files of a prepared store: decodes, splits and writes. Does not read them (`store.py`)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.config import DataConfig, UserError, identifying_flags
-from pipeline.data.intake import Candidate, name_in
+from pipeline.data.intake import Candidate, photo_name
 from pipeline.data.pixels.shard_processes import write_shards
-from pipeline.data.pixels.shards import Shard, written_shards
+from pipeline.data.pixels.shards import Shard, complete_shards
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 from pipeline.data.rule_versions import RuleVersions
-from pipeline.data.rules import BETWEEN
-from pipeline.data.splits import SPLITS, separated
+from pipeline.data.rules import REASON_SEPARATOR
+from pipeline.data.splits import SPLITS, group_and_split
 from pipeline.data.store.array_file import ArrayFile
 from pipeline.data.store.integrity import write_checksums
 
-FORMAT = 4  # of the files; what is in them is said by `rule_versions`
-QUARANTINED = ("path", "label", "reason", "thumbnail")
-SHARDS = "shards"  # the folder of a draft in which they lie until they are joined
+FORMAT = 4  # version of the file format; `rule_versions` versions the content
+QUARANTINE_COLUMNS = ("path", "label", "reason", "thumbnail")
+SHARDS = "shards"  # the draft's folder of shards, until they are joined
 
 
 def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> str:
-    """Return the digest that names the store of these photos and data flags, prepared by these rules."""
-    options = identifying_flags(config.data_config(), exclude={"data", "exclude"})  # places: what is there counts
-    # Why a file cannot be read is no part of it: systems word that differently.
+    """Return the digest that names the store of these photos and data flags, prepared by these rule versions."""
+    options = identifying_flags(config.data_config(), exclude={"data", "exclude"})  # paths: only their content counts
+    # The reason why a file cannot be read is excluded: its wording depends on the system.
     photos = [
-        (name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
+        (photo_name(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
     ]
     identity = [FORMAT, options, photos, *([rules.changed] if rules.changed else [])]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -44,19 +44,19 @@ def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidat
 def write_store(
     draft: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
 ) -> None:
-    """Write the whole store into ``draft``, with what an interrupted command has left there already.
+    """Write the store into ``draft``, resuming from the shards that an interrupted command left there.
 
     Raises:
         UserError: the photos cannot be split into three parts with every class in each.
-        OSError: the disk is full, or may not be written.
+        OSError: the disk is full or not writable.
     """
-    usable, quarantined = _decoded(draft / SHARDS, config, source, candidates, rules)
+    usable, quarantined = _decode_all(draft / SHARDS, config, source, candidates, rules)
     class_names = sorted({photo.label for photo in candidates})
-    photo_of = _reader(draft / SHARDS, usable, config.image_size)
-    photos, duplicates = separated(usable, lambda place: photo_of(place)["grey"], config, rules)
+    photo_of = _photo_reader(draft / SHARDS, usable, config.image_size)
+    photos, duplicates = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
-    leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINED)]
+    leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINE_COLUMNS)]
     quarantined = pd.concat([quarantined, leaks], ignore_index=True)
     accepted = photos[photos["reason"] == ""].drop(columns="reason").reset_index(drop=True)
     accepted["class_index"] = accepted["label"].map(class_names.index)
@@ -66,16 +66,16 @@ def write_store(
     accepted.drop(columns=["shard", "place", "mirrored_phash"]).to_parquet(draft / "manifest.parquet")
     quarantined.to_parquet(draft / "quarantined.parquet")
     duplicates.to_parquet(draft / "duplicates.parquet")
-    about_store = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
-    about_store |= {"rules": rules.changed} if rules.changed else {}
-    (draft / "store.json").write_text(json.dumps(about_store, indent=2))
+    description = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
+    description |= {"rules": rules.changed} if rules.changed else {}
+    (draft / "store.json").write_text(json.dumps(description, indent=2))
     write_checksums(draft, sums)
 
 
-def _decoded(
+def _decode_all(
     folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write all shards; return the table of the usable photos, with their place in their shard, and of the others."""
+    """Write all shards; return the table of usable photos, with their index in their shard, and that of the others."""
     folder.mkdir(exist_ok=True)
     tables: dict[int, pd.DataFrame] = {}
     with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
@@ -83,22 +83,22 @@ def _decoded(
             tables[shard.number] = pd.DataFrame(shard.records()).assign(shard=shard.number)
             bar.update(len(tables[shard.number]))
     about = pd.DataFrame(
-        [(name_in(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates],
+        [(photo_name(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates],
         columns=["path", "label", "sha256", "split", "group"],
     )
     records = pd.concat([tables[number] for number in sorted(tables)], ignore_index=True)
     table = pd.concat([about, records], axis=1)
-    table["notes"] = [BETWEEN.join(notes) for notes in table["notes"]]
+    table["notes"] = [REASON_SEPARATOR.join(notes) for notes in table["notes"]]
     usable = table["reason"] == ""
     accepted = table[usable].drop(columns=["reason", "thumbnail"]).reset_index(drop=True)
     accepted["place"] = accepted.groupby("shard").cumcount()
-    return accepted, table.loc[~usable, list(QUARANTINED)].reset_index(drop=True)
+    return accepted, table.loc[~usable, list(QUARANTINE_COLUMNS)].reset_index(drop=True)
 
 
-def _reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[int], np.void]:
-    """Return what reads the photo of a row from its shard, as `shards.photo_type`."""
+def _photo_reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[int], np.void]:
+    """Return a function that reads the photo of a row from its shard, as `shards.photo_dtype`."""
 
-    @lru_cache(maxsize=64)  # each holds a file open
+    @lru_cache(maxsize=64)  # each keeps a file open
     def shard(number: int) -> np.ndarray:
         return Shard(folder, number, token="").photos(image_size)
 
@@ -107,9 +107,9 @@ def _reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[in
 
 
 def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> dict[str, str]:
-    """Write each split's pixels into one array, and return the sums of these files by their names.
+    """Write each split's pixels into one array, and return the checksums of these files by name.
 
-    A shard goes as soon as it is copied: no second copy is kept.
+    Each shard is deleted as soon as it is copied, so that no second copy is kept.
     """
     with contextlib.ExitStack() as files:
         shape = (image_size, image_size, 3)
@@ -118,7 +118,7 @@ def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> dict[s
             split: files.enter_context(ArrayFile(draft / f"{split}.npy", int(rows[split]), shape)) for split in SPLITS
         }
         rows_of = accepted.groupby("shard").indices
-        for shard in written_shards(draft / SHARDS):
+        for shard in complete_shards(draft / SHARDS):
             images = shard.photos(image_size)["image"]
             for split, place in accepted.loc[rows_of.get(shard.number, ()), ["split", "place"]].itertuples(index=False):
                 arrays[split].append(images[place])

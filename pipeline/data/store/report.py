@@ -1,7 +1,7 @@
-"""The report on a data set: what became of every file and by which rule, as a table and as a page with pictures.
+"""The data report: the outcome of every file and the rule behind it, as a table and as a page with pictures.
 
-The page is a Jinja2 template with everything in it, so that it can be kept, sent, and read without a network. Of
-converted photos it shows what the network sees, those of the test split excepted.
+The page is self-contained (a Jinja2 template), so that it can be kept, sent, and read without a network. It shows
+converted photos as the network sees them, except those of the test split.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jinja2
 import pandas as pd
 
-from pipeline.data.intake import name_in
+from pipeline.data.intake import photo_name
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
-from pipeline.data.rules import BETWEEN, RULES, Outcome, outcome_of, rule_of
+from pipeline.data.rules import REASON_SEPARATOR, RULES, Outcome, outcome_of, rule_of
 from pipeline.data.store.store import Store
 
 TABLE, PAGE = "data_report.csv", "data_report.html"
@@ -23,7 +23,7 @@ PICTURES_PER_RULE = 24
 
 
 class Picture(NamedTuple):
-    """A file that the page shows: its path, its label, what is said of it, and base64 JPEG, or empty text."""
+    """A file shown on the page: path, label, reason, and a base64 JPEG, or an empty string."""
 
     path: str
     label: str
@@ -32,26 +32,26 @@ class Picture(NamedTuple):
 
 
 def report_table(store: Store) -> pd.DataFrame:
-    """Return a row per file: path, label, outcome (of `OUTCOMES`), and reason, which is empty for most."""
+    """Return a row per file: path, label, outcome (of `OUTCOMES`), and reason, empty for most."""
     photos = store.manifest.sort_values("path")[["path", "label", "notes"]].rename(columns={"notes": "reason"})
-    ignored = [(name_in(store.source, path), label, reason) for path, label, reason in store.ignored]
+    ignored = [(photo_name(store.source, path), label, reason) for path, label, reason in store.ignored]
     columns = ["path", "label", "reason"]
-    everything = pd.concat([photos, store.quarantined[columns], pd.DataFrame(ignored, columns=columns, dtype=object)])
-    everything["outcome"] = [outcome_of(_texts(reason)) for reason in everything["reason"]]
-    return everything[["path", "label", "outcome", "reason"]].reset_index(drop=True)
+    files = pd.concat([photos, store.quarantined[columns], pd.DataFrame(ignored, columns=columns, dtype=object)])
+    files["outcome"] = [outcome_of(_texts(reason)) for reason in files["reason"]]
+    return files[["path", "label", "outcome", "reason"]].reset_index(drop=True)
 
 
 def count_rules(table: pd.DataFrame) -> pd.DataFrame:
-    """Return how many files each rule concerns: outcome, rule, files; the gravest outcome and the most first."""
+    """Return the number of files per rule: outcome, rule, files; most severe outcome and largest number first."""
     rules = pd.Series([rule_of(text) for reason in table["reason"] for text in _texts(reason)], dtype=object)
     counts = rules.value_counts().rename_axis("rule").reset_index(name="files")
     counts["outcome"] = [RULES[rule].outcome for rule in counts["rule"]]
-    order = counts["outcome"].map(["quarantined", "converted", "accepted", "ignored"].index)
-    return counts.iloc[order.argsort(kind="stable")][["outcome", "rule", "files"]].reset_index(drop=True)
+    severity = counts["outcome"].map(["quarantined", "converted", "accepted", "ignored"].index)
+    return counts.iloc[severity.argsort(kind="stable")][["outcome", "rule", "files"]].reset_index(drop=True)
 
 
 def write_report(store: Store, folder: Path) -> pd.DataFrame:
-    """Write the table and the page into a folder; return what `count_rules` does."""
+    """Write the table and the page into a folder; return the table of `count_rules`."""
     folder.mkdir(parents=True, exist_ok=True)
     table = report_table(store)
     table.to_csv(folder / TABLE, index=False)
@@ -77,22 +77,22 @@ def _page(store: Store, table: pd.DataFrame, counts: pd.DataFrame) -> str:
 
 
 def _pictures(store: Store, table: pd.DataFrame, outcome: Outcome) -> dict[str, list[Picture]]:
-    """Return, per rule, the first files of an outcome with what can be seen of them."""
-    found: dict[str, list[Picture]] = {}
+    """Return, per rule, the first files of an outcome with their thumbnails."""
+    pictures_by_rule: dict[str, list[Picture]] = {}
     pixels_of = store.manifest.drop_duplicates("path").set_index("path")[["split", "row"]]
     jpeg_of = store.quarantined.drop_duplicates("path").set_index("path")["thumbnail"]
     for row in table[table["outcome"] == outcome].itertuples():
         for rule in {rule_of(text): None for text in _texts(row.reason)}:
-            pictures = found.setdefault(rule, [])
+            pictures = pictures_by_rule.setdefault(rule, [])
             if RULES[rule].outcome != outcome or len(pictures) >= PICTURES_PER_RULE:
                 continue
             if outcome == "quarantined":
                 pictures.append(Picture(row.path, row.label, row.reason, str(jpeg_of.loc[row.path])))
-            elif (place := pixels_of.loc[row.path])["split"] != "test":
-                image = store.images(place["split"])[place["row"]]
+            elif (photo := pixels_of.loc[row.path])["split"] != "test":
+                image = store.images(photo["split"])[photo["row"]]
                 pictures.append(Picture(row.path, row.label, row.reason, thumbnail_of_pixels(image)))
-    return {rule: pictures for rule, pictures in found.items() if pictures}
+    return {rule: pictures for rule, pictures in pictures_by_rule.items() if pictures}
 
 
 def _texts(reason: str) -> list[str]:
-    return reason.split(BETWEEN) if reason else []
+    return reason.split(REASON_SEPARATOR) if reason else []

@@ -1,4 +1,4 @@
-"""What a photo looks like between the steps of its preparation, for people to judge the steps by."""
+"""Photos after each step of their preparation, for people to check the image operations by eye."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _stages(store: Store, config: DataConfig, paths: pd.Series[str]) -> dict[str
                 config.resize,
                 version=version,
             )
-        except (OSError, BadImage):  # has gone since it was prepared, or its name is not UTF-8
+        except (OSError, BadImage):  # deleted since it was prepared, or its name is not UTF-8
             continue
         after = {f"{number}. {op}": image for number, (op, image) in enumerate(stages(before, config.image_ops), 1)}
         return {"before": before, **after}

@@ -1,9 +1,8 @@
 """The prepared store: photos decoded once into uint8 arrays on disk, one file per split, and a manifest.
 
-A store lies in ``prepared/<digest>``, where the digest covers the photos' names, labels and bytes, the data
-flags, and the format; equal input therefore always finds the store that was made of it. It is written into a
-draft beside its place and renamed when whole, under a lock, so that a killed or second process harms nothing, and its
-checksums tell whether it is still what was written.
+A store is the folder ``prepared/<digest>``. The digest covers the photos' names, labels and bytes, the data flags, and
+the format, so equal input always finds its store again. A store is written to a draft beside its final path and renamed
+when complete, under a lock, so that killed or concurrent processes do no harm. Its checksums detect damage.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from pipeline.config import DATA_FOLDER, DataConfig, UserError
 from pipeline.data.intake import (
     Candidate,
     Ignored,
+    add_digests,
+    exclude_photos,
     find_photos,
     photos_in_table,
     read_table,
-    with_digests,
-    without_excluded,
 )
 from pipeline.data.pixels import check_ops
 from pipeline.data.rule_versions import HISTORY, RuleVersions
@@ -38,8 +37,8 @@ from pipeline.data.store.integrity import damaged_files
 from pipeline.data.store.preparation import store_digest, write_store
 
 HELD_OUT = "test"
-UNREAD = (f"{HELD_OUT}.npy",)  # by any command that has no need to: not even for its checksum
-DRAFT_SUFFIX = ".part"  # of a store in the making
+UNREAD_FILES = (f"{HELD_OUT}.npy",)  # not read without need, not even for a checksum
+DRAFT_SUFFIX = ".part"  # of an incomplete store
 DIGEST_CACHE = "photo-digests.sqlite"
 
 
@@ -65,13 +64,13 @@ class HeldOutPhotos:
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared photos. Each split's arrays are opened when first asked for, and only then."""
+    """Prepared photos. Each split's array is opened on first access."""
 
     folder: Path
     source: Path
     reused: bool
-    damaged: tuple[str, ...] = ()  # files of the store before, because of which this one has been made anew
-    ignored: tuple[Ignored, ...] = ()  # files and folders that were passed over when it was asked for
+    damaged: tuple[str, ...] = ()  # files of the previous store whose damage caused it to be rebuilt
+    ignored: tuple[Ignored, ...] = ()  # files and folders that this call ignored
 
     @property
     def digest(self) -> str:
@@ -82,29 +81,29 @@ class Store:
     def manifest(self) -> pd.DataFrame:
         """One row per photo.
 
-        path, label, class_index, split, row, sha256, group, width, height, notes, and what `fingerprints.Fingerprint`
-        says of its pixels and its phash.
+        path, label, class_index, split, row, sha256, group, width, height, notes, and the pixels and phash of its
+        `fingerprints.Fingerprint`.
         """
         return pd.read_parquet(self.folder / "manifest.parquet")
 
     @cached_property
     def quarantined(self) -> pd.DataFrame:
-        """One row per file that is no usable photo: path, label, reason, thumbnail (base64 JPEG, or empty)."""
+        """One row per unusable file: path, label, reason, thumbnail (base64 JPEG, or empty)."""
         return pd.read_parquet(self.folder / "quarantined.parquet")
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
-        """One row per pair of photos that show the same picture (see `separation.Separated`)."""
+        """One row per pair of photos that show the same picture (see `grouping.GroupedPhotos`)."""
         return pd.read_parquet(self.folder / "duplicates.parquet")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """Class names in the order of the network's outputs."""
+        """The class names, in the order of the network's outputs."""
         return tuple(self._description["class_names"])
 
     @cached_property
     def rule_versions(self) -> RuleVersions:
-        """The versions of the rules by which it was prepared."""
+        """The versions of the rules it was prepared by."""
         return RuleVersions.of(self._description.get("rules", {}))
 
     @cached_property
@@ -113,7 +112,7 @@ class Store:
 
     def images(self, split: str) -> np.ndarray:
         """Memory-mapped uint8 RGB of shape (n, image_size, image_size, 3), opened once; train or validation."""
-        return self._array(_open_to_all(split))
+        return self._array(_not_held_out(split))
 
     def labels(self, split: str) -> np.ndarray:
         """Class indices, int64 of shape (n,), in the order of `images`; train or validation."""
@@ -121,10 +120,10 @@ class Store:
 
     def rows(self, split: str) -> pd.DataFrame:
         """The manifest of one split, in the order of `images`; train or validation."""
-        return self._rows(_open_to_all(split))
+        return self._rows(_not_held_out(split))
 
     def held_out_photos(self) -> HeldOutPhotos:
-        """Return the test split, which is for the evaluation of a finished model alone."""
+        """Return the test split, which only the evaluation of a finished model may read."""
         rows = self._rows(HELD_OUT)
         return HeldOutPhotos(self._array(HELD_OUT), _class_indices(rows), rows, self.source)
 
@@ -146,7 +145,7 @@ class Store:
         return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
 
 
-def _open_to_all(split: str) -> str:
+def _not_held_out(split: str) -> str:
     assert split != HELD_OUT, "the test split is read by held_out_photos alone"
     return split
 
@@ -156,24 +155,24 @@ def _class_indices(rows: pd.DataFrame) -> np.ndarray:
 
 
 def is_undamaged(folder: Path) -> bool:
-    """Return whether a folder of ``prepared`` holds a store without missing or changed files, large ones by size.
+    """Return whether a folder of ``prepared`` holds a store with no missing or changed file, large ones by size.
 
     Raises OSError if the folder cannot be read.
     """
-    return not damaged_files(folder, thorough=False, unread=UNREAD)
+    return not damaged_files(folder, thorough=False, size_only=UNREAD_FILES)
 
 
 def prepared_store(
     config: DataConfig, data_folder: Path = DATA_FOLDER, thorough: bool = False, rules: RuleVersions | None = None
 ) -> Store:
-    """Return the store for these data flags, making it if there is none yet, or if what there is has been damaged.
+    """Return the store for these data flags; build it if there is none yet, or if it is damaged.
 
     Args:
         config: the data flags.
         data_folder: the folder of downloaded and prepared photos.
-        thorough: compare the checksums of large files and of the test split, too, before they are used again.
-        rules: the versions of the rules to prepare by, such as a model's own; None: those of the store that there is
-            already, or the newest.
+        thorough: also compare the checksums of large files and of the test split before reusing a store.
+        rules: the rule versions to prepare by, such as a model's own; None for those of the existing store, or the
+            newest.
 
     Raises:
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
@@ -181,20 +180,20 @@ def prepared_store(
     check_ops(config.image_ops)
     source, table = photo_source(config.data, data_folder / "raw")
     found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
-    found = without_excluded(found, config.exclude, source)
-    candidates = with_digests(found.photos, data_folder / DIGEST_CACHE)
+    found = exclude_photos(found, config.exclude, source)
+    candidates = add_digests(found.photos, data_folder / DIGEST_CACHE)
     prepared = data_folder / "prepared"
-    wanted = [rules] if rules else list(reversed(HISTORY))
-    folders = {one: prepared / store_digest(config, source, candidates, one) for one in wanted}
-    rules = next((one for one, folder in folders.items() if folder.is_dir()), wanted[0])
+    versions = [rules] if rules else list(reversed(HISTORY))
+    folders = {version: prepared / store_digest(config, source, candidates, version) for version in versions}
+    rules = next((version for version, folder in folders.items() if folder.is_dir()), versions[0])
     folder = folders[rules]
     try:
         prepared.mkdir(parents=True, exist_ok=True)
         with FileLock(prepared / f".{folder.name}.lock"):
-            damaged = tuple(damaged_files(folder, thorough, UNREAD)) if folder.is_dir() else ()
+            damaged = tuple(damaged_files(folder, thorough, UNREAD_FILES)) if folder.is_dir() else ()
             if folder.is_dir() and not damaged:
                 return Store(folder, source, reused=True, ignored=tuple(found.ignored))
-            _make(folder, config, source, candidates, rules)
+            _build(folder, config, source, candidates, rules)
     except OSError as error:
         raise UserError(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
@@ -203,10 +202,12 @@ def prepared_store(
     return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(found.ignored))
 
 
-def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
-    """Write a store beside its place and rename it as the last step; what was there is replaced.
+def _build(
+    folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
+) -> None:
+    """Write a store to a draft beside its final path, then rename it over any existing store.
 
-    A draft stays where a kill, an interruption or a full disk ended the writing, and the next call goes on with it.
+    A kill, an interruption or a full disk leaves the draft, and the next call resumes it.
     """
     draft = folder.with_name(folder.name + DRAFT_SUFFIX)
     draft.mkdir(exist_ok=True)
@@ -218,5 +219,5 @@ def _make(folder: Path, config: DataConfig, source: Path, candidates: Sequence[C
         shutil.rmtree(draft)
         raise
     if folder.is_dir():
-        shutil.rmtree(folder)  # a cache: what is damaged is made again
+        shutil.rmtree(folder)  # a cache: a damaged store is rebuilt
     draft.replace(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import UserError
 from pipeline.data.intake.candidates import Candidate, find_photos, photos_in_table
-from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.intake.digest_cache import add_digests
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def _found(folder: Path) -> dict[str, str]:
-    found = with_digests(find_photos(folder, ()).photos, folder.parent / "digests.sqlite")
+    found = add_digests(find_photos(folder, ()).photos, folder.parent / "digests.sqlite")
     return {os.fsdecode(photo.path.relative_to(folder)): photo.problem or photo.label for photo in found}
 
 
@@ -90,7 +90,7 @@ def test_a_table_names_photos_anywhere_with_split_and_group(photos: Path) -> Non
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["path", "label", "split", "group"])
     found = photos_in_table(table, photos, ["tulip", "rose"]).photos
-    first, second, third, fourth = with_digests(found, photos.parent / "digests.sqlite")
+    first, second, third, fourth = add_digests(found, photos.parent / "digests.sqlite")
     assert first == Candidate(photos / "tulips/3.jpg", "tulip", first.sha256, "", "test", "a")
     assert second.path == elsewhere
     assert second.sha256

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.data.intake import digest_cache as digests
 from pipeline.data.intake.candidates import Candidate
-from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.intake.digest_cache import add_digests
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _digest(photo: Path) -> str:
-    (found,) = with_digests([Candidate(photo, "daisy")], photo.parent / "memory" / "digests.sqlite")
+    (found,) = add_digests([Candidate(photo, "daisy")], photo.parent / "memory" / "digests.sqlite")
     return found.sha256
 
 
@@ -73,5 +73,5 @@ def test_a_memory_that_is_damaged_or_cannot_be_made_changes_nothing(photo: Path)
 
 def test_a_file_that_is_gone_is_a_problem(photo: Path) -> None:
     photo.unlink()
-    (found,) = with_digests([Candidate(photo, "daisy")], photo.parent / "digests.sqlite")
+    (found,) = add_digests([Candidate(photo, "daisy")], photo.parent / "digests.sqlite")
     assert (found.sha256, found.problem) == ("", "cannot be read (No such file or directory)")

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.config import DataConfig, UserError
 from pipeline.data.intake.candidates import find_photos
-from pipeline.data.intake.digest_cache import with_digests
+from pipeline.data.intake.digest_cache import add_digests
 from pipeline.data.pixels import shard_processes
 from pipeline.data.pixels.shards import SHA256, Shard
 from pipeline.data.rule_versions import NEWEST
@@ -148,7 +148,7 @@ def test_a_shard_is_whole_if_its_pixels_are_those_of_its_digest(photos: Path, mo
     monkeypatch.setattr(shard_processes, "PHOTOS_PER_SHARD", 10)
     folder = photos.parent / "shards"
     folder.mkdir()
-    found = with_digests(find_photos(photos, ()).photos, photos.parent / "digests.sqlite")
+    found = add_digests(find_photos(photos, ()).photos, photos.parent / "digests.sqlite")
     config = DataConfig(image_size=32)
     shards = sorted(shard_processes.write_shards(folder, found, config, NEWEST.pixels), key=lambda shard: shard.number)
     assert [len(shard.records()) for shard in shards] == [10, 10, 4]
@@ -157,12 +157,12 @@ def test_a_shard_is_whole_if_its_pixels_are_those_of_its_digest(photos: Path, mo
     content = bytearray(shards[1].pixels_file.read_bytes())
     shards[1].pixels_file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     shards[2].records_file.unlink()
-    assert [Shard(folder, number, "").is_whole() for number in range(3)] == [True, False, False]
+    assert [Shard(folder, number, "").is_complete() for number in range(3)] == [True, False, False]
     (folder / "00002.jsonl").write_text('{"reason": "", "wid')
     before = [path.stat().st_mtime_ns for path in (shards[0].pixels_file, shards[0].records_file)]
     list(shard_processes.write_shards(folder, found, config, NEWEST.pixels))
     assert shards[1].pixels_file.read_bytes() == content
-    assert all(Shard(folder, number, "").is_whole() for number in range(3))
+    assert all(Shard(folder, number, "").is_complete() for number in range(3))
     assert before == [path.stat().st_mtime_ns for path in (shards[0].pixels_file, shards[0].records_file)]
 
 

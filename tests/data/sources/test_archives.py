@@ -63,11 +63,11 @@ def tree(folder: Path) -> list[str]:
         ("photos.ZIP", zip_of(*((f"flower_photos\\{name}", content, 0o100644) for name, content in FILES.items()))),
     ],
 )
-@pytest.mark.parametrize("strip", [0, 1])
-def test_files_arrive_whole(name: str, content: bytes, strip: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strip_components", [0, 1])
+def test_files_arrive_whole(name: str, content: bytes, strip_components: int, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    extract(tmp_path / name, tmp_path / "photos", strip=strip)
-    root = tmp_path / "photos" / ("" if strip else "flower_photos")
+    extract(tmp_path / name, tmp_path / "photos", strip_components=strip_components)
+    root = tmp_path / "photos" / ("" if strip_components else "flower_photos")
     assert {file: (root / file).read_bytes() for file in tree(root)} == FILES
 
 

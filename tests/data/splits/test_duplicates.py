@@ -15,7 +15,7 @@ from pipeline.data.pixels.fingerprints import Fingerprint, fingerprint
 from pipeline.data.sources.synthetic import draw_photo
 from pipeline.data.sources.synthetic_kinds import KINDS
 from pipeline.data.splits import duplicates
-from pipeline.data.splits.duplicates import BAND_BITS, MOST_BITS, similar_pairs
+from pipeline.data.splits.duplicates import BAND_BITS, MAX_DISTANCE_BITS, similar_pairs
 
 
 def _found(images: list[np.ndarray]) -> list[tuple[int, int]]:
@@ -53,7 +53,7 @@ def test_a_changed_copy_is_found(change: str, photo: np.ndarray) -> None:
     pairs = _pairs([fingerprint(photo), fingerprint(CHANGES[change](photo))])
     assert [(pair.left, pair.right) for pair in pairs] == [(0, 1)]
     assert pairs[0].mirrored == ("mirrored" in change)
-    assert pairs[0].distance <= MOST_BITS
+    assert pairs[0].distance <= MAX_DISTANCE_BITS
 
 
 def test_drawn_photos_are_not_taken_for_each_other() -> None:
@@ -95,21 +95,21 @@ def test_the_search_meets_exactly_the_near_hashes(drawn: list[tuple[int, list[in
     centres = np.random.default_rng(seed).integers(0, 2**64, 4, dtype=np.uint64)
     hashes = np.array([int(centres[i]) ^ sum(1 << bit for bit in set(bits)) for i, bits in drawn], np.uint64)
     mirrored = hashes[::-1].copy()
-    left, right, distance = duplicates._proposed(hashes, mirrored)
+    left, right, distance = duplicates._candidate_pairs(hashes, mirrored)
     near = {}
     for i in range(len(hashes)):
         for j in range(i + 1, len(hashes)):
             ways = (hashes[i] ^ hashes[j], mirrored[i] ^ hashes[j], hashes[i] ^ mirrored[j])
             near[i, j] = min(int(way).bit_count() for way in ways)
-    expected = {pair: bits for pair, bits in near.items() if bits <= MOST_BITS}
+    expected = {pair: bits for pair, bits in near.items() if bits <= MAX_DISTANCE_BITS}
     assert dict(zip(zip(left.tolist(), right.tolist(), strict=True), distance.tolist(), strict=True)) == expected
 
 
 def test_the_search_takes_little_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.full(300, 7, np.uint64)  # all in one place of the index: the worst case
-    whole = duplicates._proposed(hashes, hashes)
+    whole = duplicates._candidate_pairs(hashes, hashes)
     sizes = []
-    expand = duplicates._all_of
+    expand = duplicates._expand_ranges
 
     def watched(first: np.ndarray, counts: np.ndarray):
         for place, number in expand(first, counts):
@@ -117,8 +117,8 @@ def test_the_search_takes_little_memory_at_a_time(monkeypatch: pytest.MonkeyPatc
             yield place, number
 
     monkeypatch.setattr(duplicates, "CHUNK", 1000)
-    monkeypatch.setattr(duplicates, "_all_of", watched)
-    in_parts = duplicates._proposed(hashes, hashes)
+    monkeypatch.setattr(duplicates, "_expand_ranges", watched)
+    in_parts = duplicates._candidate_pairs(hashes, hashes)
     assert all(np.array_equal(one, other) for one, other in zip(whole, in_parts, strict=True))
     assert len(whole[0]) == 300 * 299 // 2
     assert max(sizes) <= 1000 + 300

@@ -386,7 +386,7 @@ def test_coreutils_check_the_sums_too(photos: Path) -> None:
 def test_why_a_file_cannot_be_read_makes_no_other_store(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (photos / "red" / "gone.jpg").symlink_to("nowhere.jpg")
     first = _prepared(photos)
-    monkeypatch.setattr(digests, "_reason", lambda error: "in other words")
+    monkeypatch.setattr(digests, "_read_error", lambda error: "in other words")
     assert _prepared(photos).digest == first.digest
 
 

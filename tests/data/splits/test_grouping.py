@@ -16,7 +16,7 @@ from pipeline.data.pixels.decode import decode
 from pipeline.data.pixels.fingerprints import fingerprint
 from pipeline.data.sources.synthetic import draw_photo
 from pipeline.data.splits.assignment import SPLITS
-from pipeline.data.splits.separation import separated
+from pipeline.data.splits.grouping import group_and_split
 from pipeline.data.store.store import Store, prepared_store
 from tests.conftest import images_of
 
@@ -42,7 +42,7 @@ def test_copies_and_mirror_images_share_a_split(pictures: list[np.ndarray]) -> N
     mirrors = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
     labels = ["a", "b"] * 6
     table, greys = _table(pictures + mirrors + pictures, label=labels * 3)
-    photos, pairs = separated(table, greys.__getitem__, CONFIG)
+    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
     assert photos["reason"].tolist() == [""] * 36
     splits = photos["split"].to_numpy().reshape(3, 12)
     assert (splits == splits[0]).all()
@@ -54,7 +54,7 @@ def test_copies_and_mirror_images_share_a_split(pictures: list[np.ndarray]) -> N
 
 def test_equal_pixels_under_two_labels_are_quarantined_with_both_named(pictures: list[np.ndarray]) -> None:
     table, greys = _table([*pictures, pictures[0], pictures[1]], label=["a", "b"] * 6 + ["b", "b"])
-    photos, pairs = separated(table, greys.__getitem__, CONFIG)
+    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
     why = photos.set_index("path")["reason"]
     assert why["0.jpg"] == why["12.jpg"] == "same picture under two labels (a and b)"
     assert (why.drop(["0.jpg", "12.jpg"]) == "").all()
@@ -69,7 +69,7 @@ def test_photos_that_only_look_alike_may_have_two_labels(pictures: list[np.ndarr
     scratched = pictures[0].copy()
     scratched[100:110, 60:62] = 255
     table, greys = _table([*pictures, scratched], label=["a", "b"] * 6 + ["b"])
-    photos, pairs = separated(table, greys.__getitem__, CONFIG)
+    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
     assert (photos["reason"] == "").all()
     assert photos["split"].iloc[0] == photos["split"].iloc[12]
     assert pairs[["kind", "label", "other_label"]].to_numpy().tolist() == [["alike", "a", "b"]]
@@ -79,12 +79,12 @@ def test_a_photo_that_is_like_one_of_a_later_split_of_the_table_is_quarantined(p
     given = ["train", "validation", "test"] * 4
     mirror = np.ascontiguousarray(pictures[2][:, ::-1])
     table, greys = _table([*pictures, mirror], split=[*given, "train"])
-    photos, pairs = separated(table, greys.__getitem__, CONFIG)
+    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
     assert photos["reason"].tolist() == [""] * 12 + ["alike across given splits (2.jpg in test)"]
     assert photos["split"].tolist() == [*given, ""]
     assert pairs[["split", "other_split"]].to_numpy().tolist() == [["test", ""]]
     with pytest.raises(UserError, match="in one split"):
-        separated(table.assign(group="one bed"), greys.__getitem__, CONFIG)
+        group_and_split(table.assign(group="one bed"), greys.__getitem__, CONFIG)
 
 
 @given(order=st.permutations(range(16)))
@@ -92,8 +92,8 @@ def test_a_photo_that_is_like_one_of_a_later_split_of_the_table_is_quarantined(p
 def test_the_order_of_the_photos_does_not_matter(order: list[int], pictures: list[np.ndarray]) -> None:
     copies = [cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA) for picture in pictures[:4]]
     table, greys = _table([*pictures, *copies], label=["a", "b"] * 8)
-    straight = separated(table, greys.__getitem__, CONFIG)
-    shuffled = separated(table.iloc[order].reset_index(drop=True), lambda row: greys[order[row]], CONFIG)
+    straight = group_and_split(table, greys.__getitem__, CONFIG)
+    shuffled = group_and_split(table.iloc[order].reset_index(drop=True), lambda row: greys[order[row]], CONFIG)
     columns = ["path", "group", "split", "reason"]
     pd.testing.assert_frame_equal(
         shuffled.photos[columns].sort_values("path", ignore_index=True),
