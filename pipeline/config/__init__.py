@@ -40,7 +40,7 @@ from pipeline.config.command_configs import (
     TuneConfig,
 )
 from pipeline.config.data_flags import DataConfig, IntakeConfig
-from pipeline.config.identity import identifying_flags
+from pipeline.config.identity import identifying_flags, restore_config
 from pipeline.config.places import DATA_FOLDER, RUNS_FOLDER
 from pipeline.config.promotion_flags import PromotionConfig
 from pipeline.config.serving_flags import ModelDataConfig
@@ -51,5 +51,6 @@ __all__ = [
     "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig",
     "MainConfig", "ModelDataConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
     "RollbackConfig", "Schedule", "ServeConfig", "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig",
-    "UserError", "Variant", "first_line", "identifying_flags", "variables_of", "with_variables", "without_passwords",
+    "UserError", "Variant", "first_line", "identifying_flags", "restore_config", "variables_of", "with_variables",
+    "without_passwords",
 ]  # fmt: skip

@@ -5,17 +5,20 @@ orphan what was made before it existed: it is declared with the value that means
 
     rotation: Annotated[int, AsBefore(0)] = Field(90, description=...)
 
-and is part of an identity only where it has another value. A default may change at any time: identities follow from
+and is part of an identity only where it has another value; what was recorded before it existed is read with that value
+(`restore_config`). A default may change at any time: identities follow from
 values, so that a new default is another identity exactly where it is another value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.config.base import Config
+
+C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,24 @@ def identifying_flags(config: Config, exclude: Collection[str]) -> dict[str, Any
         config: whose flags.
         exclude: flags on which the result does not depend.
     """
-    unchanged = {
-        name
-        for name, field in type(config).model_fields.items()
-        for mark in field.metadata
-        if isinstance(mark, AsBefore) and mark.value == getattr(config, name)
-    }
+    unchanged = {name for name, value in _values_as_before(type(config)).items() if getattr(config, name) == value}
     return config.model_dump(mode="json", exclude={*exclude, *unchanged})
+
+
+def restore_config(config_class: type[C], recorded: Mapping[str, Any]) -> C:
+    """Return the config whose flags were recorded, such as a model's or a trial's, perhaps by an earlier version.
+
+    A flag that is younger than the record gets the value that means "as before", not its default. Recorded
+    flags that ``config_class`` does not have are left out.
+    """
+    known = {name: value for name, value in recorded.items() if name in config_class.model_fields}
+    return config_class(**_values_as_before(config_class) | known)
+
+
+def _values_as_before(config_class: type[Config]) -> dict[str, Any]:
+    return {
+        name: mark.value
+        for name, field in config_class.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, AsBefore)
+    }

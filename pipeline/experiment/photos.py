@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pipeline import plots, tracking
-from pipeline.config import DataConfig, IntakeConfig, PreprocessConfig, UserError
+from pipeline.config import DataConfig, IntakeConfig, PreprocessConfig, UserError, restore_config
 from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.store import Store, prepared_store, report, stages_of_photos
 from pipeline.experiment import review
@@ -74,8 +74,8 @@ def _log_report(store: Store, strict: bool) -> None:
 
 
 def data_config_of(about: About) -> DataConfig:
-    """Return the data flags of a model; those that are younger than it have their defaults."""
-    return DataConfig(**{name: about.config[name] for name in DataConfig.model_fields if name in about.config})
+    """Return the data flags of a model."""
+    return restore_config(DataConfig, about.config)
 
 
 def open_model_photos(about: About, places: Mapping[str, str | None] = NOWHERE_ELSE, thorough: bool = False) -> Store:

@@ -16,7 +16,7 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.config import TrainConfig, TuneConfig, UserError
+from pipeline.config import TrainConfig, TuneConfig, UserError, restore_config
 from pipeline.experiment import describe
 from pipeline.search import study as studies
 from pipeline.search.trial_record import CONFIG, MODEL_URI, RUN_ID, enqueued_params
@@ -132,7 +132,7 @@ def retrain(config: TuneConfig, parent: str, again: Retraining) -> EndedTrial | 
         stage = trial.suggest_categorical("stage", [CONFIRM, AUDIT])
         numbers = {name: trial.suggest_int(name, 0, LARGEST_INTEGER) for name in ("trial", "seed", "epochs")}
         first, changes = numbers["trial"], {"seed": numbers["seed"], "epochs": numbers["epochs"]}
-        training = TrainConfig(**study.trials[first].user_attrs[CONFIG] | changes)
+        training = restore_config(TrainConfig, study.trials[first].user_attrs[CONFIG] | changes)
         name = f"{stage}-{first:03d} seed={training.seed} {describe(training)}"
         tags = {"trial": str(first), "search": study.study_name}
         return Training(stage, name, training, lambda _: stage == CONFIRM, tags)

@@ -16,7 +16,7 @@ import pytest
 from pydantic import Field
 
 import pipeline.config
-from pipeline.config import Config, TrainConfig, identifying_flags
+from pipeline.config import Config, TrainConfig, identifying_flags, restore_config
 from pipeline.config.identity import AsBefore
 from pipeline.data.intake import Candidate
 from pipeline.data.rule_versions import HISTORY, NEWEST, RuleVersions
@@ -61,6 +61,13 @@ def test_a_later_flag_is_part_of_an_identity_only_where_it_changes_something() -
     before = training_key(TrainConfig())
     assert training_key(_LaterConfig(rotation=0)) == before
     assert len({before, training_key(_LaterConfig()), training_key(_LaterConfig(rotation=45))}) == 3
+
+
+def test_what_was_recorded_before_a_flag_existed_is_read_as_before() -> None:
+    recorded = TrainConfig(epochs=7).model_dump(mode="json") | {"gone": 1}
+    restored = restore_config(_LaterConfig, recorded)
+    assert (restored.rotation, restored.epochs) == (0, 7)
+    assert training_key(restored) == training_key(TrainConfig(epochs=7))
 
 
 def test_flags_that_do_not_matter_are_left_out() -> None:
