@@ -79,16 +79,18 @@ def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
     title = f"Ablation: base {100 * accuracy:.1f} % of {val_photos} validation photos, seeds: {len(base)}"
     differences = effects.paired_differences(measured)
     table = effects.difference_table(differences, val_photos)
-    said = effects.effect_sentences(table)
+    sentences = effects.effect_sentences(table)
     runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
     tracking.log_table(runs, "ablation_runs.csv")
     tracking.log_table(differences, "ablation_differences.csv")
     tracking.log_table(table, "ablation.csv")
     tracking.log_figure(plots.draw_ablation(table, differences, title), "ablation.png")
-    tracking.log_text("\n".join([f"# {title}", "", *(f"- {line}" for line in said), "", effects.CAVEAT]), "ablation.md")
+    tracking.log_text(
+        "\n".join([f"# {title}", "", *(f"- {line}" for line in sentences), "", effects.CAVEAT]), "ablation.md"
+    )
     tracking.log_metrics({"base_val_accuracy": accuracy})
     tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
-    print("\n".join([title, *said, effects.CAVEAT]), flush=True)
+    print("\n".join([title, *sentences, effects.CAVEAT]), flush=True)
 
 
 def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:

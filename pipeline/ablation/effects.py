@@ -1,4 +1,4 @@
-"""What the accuracies of an ablation say: differences to the base, paired by seed, with intervals, and in words.
+"""Effects of an ablation: differences to the base, paired by seed, with intervals, and as sentences.
 
 The interval is that of the paired t statistic (Student 1908) over the seeds. It tells what another seed would change:
 the photos of the validation split are the same in every training, and so is whatever is peculiar about them.

@@ -197,7 +197,7 @@ def findings() -> Iterator[Finding]:
     for check in CHECKS:
         try:
             yield from check()
-        except Exception as error:  # whatever is wrong with the machine, the other checks shall say what they find
+        except Exception as error:  # whatever is wrong with the machine, the other checks still run
             yield Finding(
                 "wrong", check.__name__, f"cannot be checked, got {type(error).__name__}: {first_line(error)}"
             )

@@ -3,8 +3,7 @@
 A field's name is the command-line flag, the MLproject parameter, the MLflow param and the table column. The modules
 ``*_flags`` declare the groups of flags, `command_configs` joins them into one config per command, `text` and
 `command_line` read and write them, `identity` says which of them name a store, a training or a study, `recipes` reads
-flags by the name of a recipe, and `places` names the folders. Does not own what the values do: that is the business of
-the packages that use them.
+flags by the name of a recipe, and `places` names the folders. Does not own what the values do.
 """
 
 from pipeline.config.base import (

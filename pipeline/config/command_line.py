@@ -1,6 +1,6 @@
 """The command line: flags -> config. tyro lays out the flags, groups them in ``--help`` and reads them as text.
 
-What the text means, and what is wrong with it, is said by `text`.
+Validation, and the wording of errors, is in `text`.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class DataConfig(Config):
         return self
 
     def data_config(self) -> DataConfig:
-        """Return the data flags alone, whatever config they are part of."""
+        """Return the data flags alone."""
         return DataConfig(**{name: getattr(self, name) for name in DataConfig.model_fields})
 
 

@@ -1,7 +1,7 @@
 """Out-of-sample probabilities -> the photos whose label is probably wrong, by confident learning.
 
-cleanlab does the estimation (Northcutt, Jiang and Chuang 2021); it is an optional extra. Whoever calls hands in
-probabilities of a model that was not trained on the photos: a network knows the wrong labels of its own by heart.
+cleanlab does the estimation (Northcutt, Jiang and Chuang 2021); it is an optional extra. The caller passes
+probabilities of a model that was not trained on the photos: a network has memorised the wrong labels of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def suspect_table(
     certain = np.asarray(probabilities, np.float64)
     certain = certain / certain.sum(axis=1, keepdims=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a word for every class of few photos
+        warnings.simplefilter("ignore")  # it warns of every class with few photos
         ranked = find_label_issues(labels, certain, return_indices_ranked_by="self_confidence", n_jobs=1)
     found = np.asarray(ranked, np.int64)
     names, suggested = np.array(class_names, dtype=object), certain.argmax(axis=1)

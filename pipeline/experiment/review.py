@@ -1,7 +1,7 @@
-"""What a person should look at before trusting the data: photos of one picture, and doubtful labels. For the open run.
+"""What a person should review before trusting the data: duplicate photos and doubtful labels, logged in the open run.
 
-Owns which photos are shown and in which words. Nothing is dropped here: `grouping.py` has put groups into one split,
-and whoever reviews the tables says what else is to be left out (the flag ``exclude``).
+Owns which photos are shown, and their captions. Nothing is dropped here: a group is in one split
+(`data.splits.grouping`), and the reviewer decides what to leave out (the flag ``exclude``).
 """
 
 from __future__ import annotations

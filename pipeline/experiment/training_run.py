@@ -43,7 +43,7 @@ UNIMPORTANT_FLAGS = {"recipe", "resume", "model_name", "workers", "ray_address",
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training left: its best epoch and, if its model was logged, its address and a line on label suspects."""
+    """The result of a training: its best epoch and, if its model was logged, its URI and a line on label suspects."""
 
     best: Epoch
     model_uri: str
@@ -106,7 +106,7 @@ def training_key(config: Config) -> str:
 
 @contextlib.contextmanager
 def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> Iterator[Checkpoints]:
-    """Lend the training's checkpoints; they are removed when it ends, but for an interruption or an accident.
+    """Yield the training's checkpoints; they are removed when it ends, except after an interruption or a crash.
 
     Raises:
         UserError: another process is at the same training.
@@ -132,14 +132,12 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         except Diverged:  # it would again
             checkpoints.remove()
             raise
-        if (
-            not tracking.count_unsent_runs()
-        ):  # else a command that cannot end, because it cannot register, would begin anew
+        if not tracking.count_unsent_runs():  # else a command that cannot register would start over
             checkpoints.remove()
 
 
 def describe(config: TrainConfig) -> str:
-    """Return what tells one training from another, for run names and progress lines."""
+    """Return a short description of a training, for run names and progress lines."""
     rate = f"lr={config.learning_rate:.1e}"
     return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 

@@ -1,6 +1,6 @@
-"""One model on the test photos: every metric, table and picture of `evaluation.contents` but for the comparison.
+"""Assessment of one model on the test photos: every metric, table and picture except the comparison with the champion.
 
-Values in, values out: logging is the caller's, and so is the reading of the test split, which is handed over.
+Values in, values out: the caller logs them, and reads the test split.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SURE = 0.95  # the accuracy for which the coverage is named
 
 @dataclass(frozen=True)
 class Assessment:
-    """What is known of a model after its test photos: metrics, tables and pictures by file name."""
+    """The results of a model on its test photos: metrics, and tables and pictures by file name."""
 
     probabilities: np.ndarray
     metrics: dict[str, float]
@@ -34,7 +34,7 @@ class Assessment:
 
     @property
     def summary(self) -> str:
-        """The accuracy and its interval in words."""
+        """The accuracy with its interval, as text."""
         value, low, high = 100 * self.intervals.loc["accuracy", ["value", "low", "high"]].to_numpy(np.float64)
         return f"{value:.1f} % right (95 % interval {low:.1f} to {high:.1f} %)"
 
@@ -42,7 +42,7 @@ class Assessment:
 def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corruption_photos: int) -> Assessment:
     """Judge a classifier, which was read from ``folder``, by its test photos.
 
-    All is of the model as it is served, but for ``accuracy_tta``, that of `mean_with_mirrored`.
+    Everything is of the model as it is served, except ``accuracy_tta``, which averages mirrored photos.
 
     Raises:
         DamagedModel: the network gives numbers that are not finite.

@@ -1,4 +1,4 @@
-"""Who is champion: the challenger against the champion on the same test photos, in the pixels of each.
+"""The decision who is champion: challenger against champion on the same test photos, each with its own pixels.
 
 The rules are `evaluation.comparison`'s, the aliases `registry`'s. Before an alias moves, a fresh process must give the
 answers of the evaluation (`parity`).
@@ -24,7 +24,7 @@ from pipeline.tracking.registry import ChampionChanged, Version
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a version became champion and why, and how it compares with the champion, if they could be compared."""
+    """Whether a version becomes champion, the reason, and the comparison with the champion if there is one."""
 
     promoted: bool
     reason: str

@@ -40,7 +40,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
 
 
 def _check_flags(config: EvaluateConfig, about: About) -> None:
-    """Raise UserError if a data flag was given that is not the model's, but for the places of its photos."""
+    """Raise UserError if a given data flag differs from the model's; only the places of its photos may."""
     own = data_config_of(about)
     for name in DataConfig.model_fields:
         given = getattr(config, name, None)

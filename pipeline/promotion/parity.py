@@ -1,4 +1,4 @@
-"""Whether a registered version answers as it did in its evaluation, when a fresh process loads it and gets raw bytes.
+"""Parity: a registered version must answer in a fresh process, from raw bytes, as it did in its evaluation.
 
 The process is MLflow's own ``mlflow models predict``: it loads the model and the code that was logged with it, as a
 server does, and knows nothing of this process, its checkout, or its prepared pixels.
@@ -84,7 +84,20 @@ def check_parity(
 
 
 def _predict(model_uri: str, question: Path, answer: Path, environment: Mapping[str, str]) -> None:
-    words = ["models", "predict", "-m", model_uri, "-i", question, "-o", answer, "-t", "json", "--env-manager", "local"]
+    arguments = [
+        "models",
+        "predict",
+        "-m",
+        model_uri,
+        "-i",
+        question,
+        "-o",
+        answer,
+        "-t",
+        "json",
+        "--env-manager",
+        "local",
+    ]
     dropped = ("MLFLOW_RUN_ID", "PYTHONPATH")  # the model brings its own code
     kept = {name: text for name, text in os.environ.items() if name not in dropped}
     settings = {
@@ -92,12 +105,12 @@ def _predict(model_uri: str, question: Path, answer: Path, environment: Mapping[
         "CUDA_VISIBLE_DEVICES": "-1",
     }  # this process has the GPU
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", *map(str, words)],
+        [sys.executable, "-m", "mlflow", *map(str, arguments)],
         env=kept | settings | dict(environment),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
     )
     if done.returncode or not answer.exists():
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise DamagedModel(f"a model must load in a process of its own, got {last[:300]} from {model_uri}")

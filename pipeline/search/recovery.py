@@ -40,7 +40,9 @@ def storage_of(url: str, has_tables: bool = False) -> optuna.storages.RDBStorage
         UserError: the address names a variable that is not set.
     """
     address = with_variables(url)
-    with contextlib.nullcontext() if has_tables else study_lock(address, "tables"):  # two that make them at once fail
+    with (
+        contextlib.nullcontext() if has_tables else study_lock(address, "tables")
+    ):  # two processes that create tables at the same time fail
         return optuna.storages.RDBStorage(
             address,
             skip_table_creation=has_tables,
@@ -77,8 +79,8 @@ def start_lock(study: Study, url: str) -> Lock:
 def settle_trials(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
     """Settle the running trials whose process died, and return them. Call it under `start_lock`.
 
-    One that had come to its end gets the result that it had, and ``close_run`` its run; any other is marked as failed
-    and enqueued again. Those of this host are known at once, others by a heartbeat that is silent for `GRACE_S`.
+    A trial with a result is finished with it, and ``close_run`` closes its run; any other is failed and enqueued again.
+    Dead processes of this host are found at once, those of others after `GRACE_S` without a heartbeat.
     """
     silent = _fail_silent(study)
     for trial in silent:
@@ -145,8 +147,8 @@ def _fail_silent(study: Study) -> list[FrozenTrial]:
 def _orphaned(study: Study) -> list[FrozenTrial]:
     """Return the running trials whose process died.
 
-    Under the lock no living process has a trial of which it has not yet said that it is its own. They are read a
-    second time, because a process may end its trial, and itself, between the first reading and the look at it.
+    Under the lock every trial of a living process has its owner mark. Trials are read a second time, because a process
+    may finish its trial, and exit, between the first reading and the check of the process.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     gone = {trial.number for trial in running if OWNER not in trial.user_attrs or is_gone(trial.user_attrs[OWNER])}

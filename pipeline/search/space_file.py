@@ -48,7 +48,7 @@ def space_of(config: TuneConfig) -> Space:
     if not config.head_epochs:
         table.pop("unfreeze_lr_factor", None)
     given = read_space(config) if config.space else {}
-    for factor, name in FACTORS.items():  # a rate, and a factor of the usual one, are two words for one thing
+    for factor, name in FACTORS.items():  # a rate and its factor set the same thing
         if name in given:
             table.pop(factor, None)
     table = {"optimizer": config.optimizer, **table, **given}
@@ -71,7 +71,7 @@ def flags_not_searched(config: TuneConfig, space: Space) -> dict[str, tuple[Scal
 def inline_space_file(config: TuneConfig) -> TuneConfig:
     """Return the config with the name of its ``space`` file replaced by the file's content as JSON.
 
-    So the search goes on with what the file says now, wherever its workers run and whatever becomes of the file.
+    So the search continues with the present content, wherever its workers run, even if the file changes.
     """
     if not config.space:
         return config

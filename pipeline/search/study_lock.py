@@ -1,4 +1,4 @@
-"""The lock under which a study's trials are counted, started and given up, by all processes that share its storage.
+"""The lock of a study, shared by all processes that use its storage.
 
 It lies where the study lies: beside a SQLite file by `filelock`, in a database server by sqlalchemy-dlock (advisory
 locks), so that it holds between machines. Either ends with its process. Optuna has no such lock, and two workers could

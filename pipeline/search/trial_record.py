@@ -1,4 +1,4 @@
-"""What a trial says of itself in its study, beside its parameters and values: the names of its user attributes.
+"""The record of a trial in its study: the names of its user attributes.
 
 Processes that share a study know of each other's trials by these alone, and studies of earlier versions have them.
 """

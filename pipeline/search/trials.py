@@ -1,8 +1,8 @@
-"""The trials of a search, each as a task that a worker process can take.
+"""One trial of a search, as a task for a worker process.
 
 Joins `study` (what to try next) with `experiment` (how a training is tracked). Whatever dies, and whenever, every
-trial is finished once: under the study's lock it is counted, begun, and says whose it is; its result is kept in the
-study before its MLflow run is closed, and the run is closed before the study is told.
+trial is finished once: under the study's lock it is counted, started, and marked with its owner; its result is stored
+in the study before its MLflow run is closed, and the run is closed before the study is told.
 """
 
 from __future__ import annotations

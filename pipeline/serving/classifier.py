@@ -1,7 +1,7 @@
-"""The classifier as its users meet it: encoded photos, paths or pixels in, a table of labels and probabilities out.
+"""The classifier: encoded photos, paths or pixels in, a table of labels and probabilities out.
 
-Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the forms in
-which photos may arrive. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
+Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the accepted
+input forms. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by MLflow's scoring server
 
 @dataclass(frozen=True)
 class About:
-    """What a saved classifier must remember besides its network."""
+    """The metadata of a saved classifier: all that it needs besides its network."""
 
     class_names: tuple[str, ...]
     image_size: int
@@ -162,7 +162,7 @@ class Classifier:
 
 
 def photos_of(model_input: object) -> Iterator[object]:
-    """Yield the single photos of whatever a caller may pass as one photo or many.
+    """Yield the photos of an input, which may be one photo or many.
 
     That is: bytes, text, a path; a list or an array of those; pixels (height, width, 3) or (n, height, width, 3);
     a mapping or a DataFrame with a column ``image``, or with one column of any name.

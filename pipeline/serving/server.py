@@ -1,8 +1,8 @@
 """MLflow's scoring server for one model, with limits that ``mlflow models serve`` does not have.
 
-``mlflow models serve`` starts uvicorn on an app of its own, and neither takes a middleware from outside: nothing can
-bound the size of a request there. Here the same app gets Starlette's own `RequestBodyLimitMiddleware`, and uvicorn a
-limit to the requests that it handles at once. The rest (routes, formats, answers) is MLflow's.
+``mlflow models serve`` starts uvicorn on its own app, and takes no middleware: nothing can limit the size of a request.
+Here the same app gets Starlette's `RequestBodyLimitMiddleware`, and uvicorn a limit on concurrent requests. Routes,
+formats and answers are MLflow's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run_server(config: ServeConfig) -> None:
 def limited_app(model_folder: Path, max_body_bytes: int) -> FastAPI:
     """Return MLflow's scoring app for a logged model on disk, which answers 413 to a larger request.
 
-    What MLflow's own app would answer with status 500, though the request is at fault, gets one of 400 to 499, too.
+    Faulty requests that MLflow's own app answers with status 500 get one of 400 to 499.
 
     Raises:
         DamagedModel: the model, which runs code of its own, does not load.

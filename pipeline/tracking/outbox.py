@@ -1,12 +1,11 @@
 """The outbox: what is logged while MLflow's server is away waits on disk, in order, and is sent once.
 
-MLflow tries again for some minutes, and can log in the background; both hold what they have in memory, and lose it with
-the process. A queue in a database (persist-queue) would hold the small part of it: most is files, such as the model.
+MLflow retries for minutes, and can log in the background; both keep the data in memory, and lose it with the process. A
+queue in a database (persist-queue) would hold the small part: most of it is files, such as the model.
 
-An entry of ``mlruns/unsent/RUN/`` is ``NUMBER.json`` and, where files belong to it, a folder ``NUMBER``. What is sent
-may be sent again without harm, as when a process dies between the sending and the removal: metrics carry the time at
-which they were measured, by which MLflow knows them again, files and tags replace themselves, and a run that has its
-model gets no second one.
+An entry of ``mlruns/unsent/RUN/`` is ``NUMBER.json`` and, where files belong to it, a folder ``NUMBER``. Sending
+twice does no harm, as when a process dies between sending and removal: MLflow recognises metrics by the time at which
+they were measured, files and tags replace themselves, and a run that has its model gets no second one.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pipeline.files import atomic_file
 from pipeline.tracking.model import log_model
 from pipeline.tracking.store import ERRORS, UNSENT, answers, is_local, retries
 
-RETRIES = 3  # about twelve seconds; then the training goes on, and what it has to say waits
+RETRIES = 3  # about twelve seconds; then the training continues, and what it logs waits
 
 
 def _send_metrics(run_id: str, values: dict[str, Any], folder: Path) -> None:

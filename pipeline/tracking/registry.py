@@ -2,9 +2,9 @@
 
 ``challenger`` is the newest candidate, ``champion`` the best proven model, ``previous`` the champion before it.
 
-The registry sets an alias without asking what it was, so whoever changes one holds a lock of this machine, and looks
-before and after. Two machines that promote within the same milliseconds are told so by the look after, in which one of
-them finds the other's version; see docs/reliability.md.
+The registry has no compare-and-swap for aliases, so a change holds a lock of this machine, and reads the alias before
+and after. If two machines promote within the same milliseconds, one of them finds the other's version in the second
+reading; see docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def mark_dead_runs() -> int:
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
     gone = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
-    # Asked a second time: a process may have closed its run, and ended, between the first time and the look at it.
+    # Read again: a process may have closed its run, and exited, between the first reading and the check.
     dead = [run_id for run_id in gone if MlflowClient().get_run(run_id).info.status == "RUNNING"]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
@@ -65,7 +65,7 @@ def mark_dead_runs() -> int:
 def end_children(parent: str) -> None:
     """Send what waits, and mark the open runs of other hosts below a run as KILLED.
 
-    Only once all of the work below it is done: nothing is known of those processes.
+    Call it only when all work below the run is done: nothing is known of those processes.
     """
     outbox.send_all()
     below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
@@ -94,7 +94,7 @@ def run(
     Args:
         stage: what the run is: preprocess, train, tune, trial, confirm, audit, evaluate, ablate or main.
         name: what tells it from its neighbours in the UI's list.
-        config: logged as params, but for those that ``mlflow run`` has logged before.
+        config: logged as params, except for those that ``mlflow run`` has logged already.
         tags: further tags.
         parent: id of the run to nest under, where that is not open in this process.
         training: what identifies the training; where its run was stopped, that goes on, but with ``resume=never``.
@@ -141,7 +141,9 @@ def _end_after_error(error: BaseException) -> None:
     """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file."""
     try:
         if isinstance(error, KeyboardInterrupt):
-            mlflow.set_tag(STOPPED, "true")  # its status may become FAILED: `mlflow run` says so of whatever is stopped
+            mlflow.set_tag(
+                STOPPED, "true"
+            )  # its status may become FAILED: `mlflow run` sets that on whatever is stopped
             mlflow.end_run("KILLED")
             with contextlib.suppress(*ERRORS):  # this run is closed already
                 mark_dead_runs()  # a process below it may have been stopped before it could close its run
