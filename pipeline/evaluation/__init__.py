@@ -22,7 +22,6 @@ __all__ = [
     "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",
     "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
     "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error",
-    "fit_temperature",
-    "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table", "prediction_table",
-    "rejection_reason", "reliability_table",
+    "fit_temperature", "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table",
+    "prediction_table", "rejection_reason", "reliability_table",
 ]  # fmt: skip

@@ -15,10 +15,10 @@ from pipeline.evaluation.checks import validate_predictions
 from pipeline.evaluation.tables import confusion_table
 
 _MAX_NAME_LENGTH = 200
-"""MLflow refuses metric names over 250 characters; the rest is for prefixes such as ``test_recall_``."""
+"""MLflow rejects metric names over 250 characters; the rest is for prefixes such as ``test_recall_``."""
 
 _UNSAFE_CHARACTERS = re.compile(r"[^\w.\- ]")
-"""MLflow takes letters of any script, but ':' only off Windows, and '/' only as a well-formed path."""
+"""MLflow accepts letters of any script, but ':' not on Windows, and '/' only in a well-formed path."""
 
 
 def classification_metrics(

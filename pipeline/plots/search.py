@@ -58,7 +58,7 @@ class Parameter(NamedTuple):
             return values.map({choice: float(tick) for tick, choice in enumerate(self.choices)}).to_numpy(float)
         return np.log10(values.to_numpy(float)) if self.log else values.to_numpy(float)
 
-    def number(self, position: float) -> str:
+    def tick_label(self, position: float) -> str:
         """Return the tick label at a position of the axis."""
         return f"{10**position if self.log else position:.2g}"
 
@@ -139,7 +139,7 @@ def _draw_axis(axes: Axes, column: int, parameter: Parameter, values: pd.Series)
     if parameter.name == "val_accuracy":
         ticks = {float(tick): percent(tick, 1) for tick in np.linspace(low, high, 5)}
     elif not parameter.choices:
-        ticks = {float(tick): parameter.number(tick) for tick in np.linspace(low, high, 5)}
+        ticks = {float(tick): parameter.tick_label(tick) for tick in np.linspace(low, high, 5)}
     for tick, text in ticks.items():
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
         label = escape_text(text, MAX_CHOICE_LENGTH)
@@ -206,7 +206,7 @@ def _draw_slice(axes: Axes, parameter: Parameter, scored: pd.DataFrame, y_label:
     elif parameter.log:
         low, high = _limits(parameter, positions.to_numpy(float))
         ticks = np.linspace(low, high, 4)
-        axes.set_xticks(ticks, [parameter.number(tick) for tick in ticks])
+        axes.set_xticks(ticks, [parameter.tick_label(tick) for tick in ticks])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
 

@@ -20,7 +20,7 @@ def interrupt_once(signum: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def hold_interrupts() -> Iterator[Callable[[], bool]]:
+def defer_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether an interrupt is pending; a second interrupt is not deferred.
 
     One that `interrupt_once` has already raised counts as pending, too: some code in TensorFlow catches all exceptions.

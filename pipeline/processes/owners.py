@@ -1,4 +1,4 @@
-"""Which process owns a piece of work, and whether that process still runs."""
+"""Owner marks: which process owns a piece of work, and whether that process still runs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def on_ray(
     ray = _import_ray(address)
     _connect(ray, address, workers, {_code_of(task), _code_of(_on_node)})
     try:
-        cpus, gpus = share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers, gpus)
+        cpus, gpus = resources_per_task([node["Resources"] for node in ray.nodes() if node["Alive"]], workers, gpus)
         context = (os.getcwd(), _carried_variables(os.environ, variables), cpus)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": MAX_RETRIES}
         remote = ray.remote(**options, max_calls=1 if gpus else TASKS_PER_PROCESS)(_on_node)
@@ -81,7 +81,7 @@ def _import_ray(address: str) -> Any:
     return ray
 
 
-def share(nodes: Sequence[Mapping[str, float]], workers: int, gpus: int) -> tuple[int, int]:
+def resources_per_task(nodes: Sequence[Mapping[str, float]], workers: int, gpus: int) -> tuple[int, int]:
     """Return the CPUs and GPUs of each task: the most with which ``workers`` tasks fit on these nodes.
 
     Raises:
@@ -99,9 +99,7 @@ def share(nodes: Sequence[Mapping[str, float]], workers: int, gpus: int) -> tupl
 def _connect(ray: Any, address: str, workers: int, code: set[str]) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without GPUs keeps these variables
-    local_options = (
-        {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
-    )
+    here = {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False} if address == "local" else {}
     previous_handler = signal.getsignal(signal.SIGTERM)
     try:
         _check_reachable(address)
@@ -109,7 +107,7 @@ def _connect(ray: Any, address: str, workers: int, code: set[str]) -> None:
             address=address,
             logging_level="warning",
             runtime_env={"py_modules": sorted(code), "excludes": ["**/__pycache__"]},
-            **local_options,
+            **here,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(

@@ -80,7 +80,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers."""
+        """Whether each column is numeric."""
         return [pd.api.types.is_numeric_dtype(self.frame[name]) for name in self.frame]
 
     def _text(self, column: str, value: object) -> str:

@@ -30,7 +30,7 @@ _SVG = "http://www.w3.org/2000/svg"
 
 
 def trial_class(number: int) -> str:
-    """Return the CSS class of a trial's marks and table row."""
+    """Return the CSS class of a trial's markers and table row."""
     return f"trial-{number}"
 
 

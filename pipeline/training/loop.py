@@ -18,7 +18,7 @@ import pandas as pd
 
 from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store
-from pipeline.processes import hold_interrupts
+from pipeline.processes import defer_interrupts
 from pipeline.training.checkpoint import Checkpoints, TrainingState
 from pipeline.training.phases import Phase, phases_of
 from pipeline.training.trainer import Epoch, Trainer, make_trainer
@@ -120,7 +120,7 @@ def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints
     seconds_before, first_step = progress.seconds, progress.steps_done
     trainer.prepare(progress.epoch)
 
-    with hold_interrupts() as interrupted:
+    with defer_interrupts() as interrupted:
 
         def after_step(done: int, seconds: float) -> None:
             progress.steps_done, progress.seconds = done, seconds_before + seconds
@@ -186,9 +186,8 @@ def _next_trainer(
     trainer: Trainer, phase: Phase, progress: _Progress, store: Store, start_from: Path | None
 ) -> Trainer:
     """Return the trainer of the next phase, with the final weights of the previous phase."""
-    progress.best_weights = trainer.classifier(
-        progress.best_weights
-    ).get_weights()  # so far perhaps those of the head alone
+    # The best weights may have been those of the head alone; the next trainer needs those of the whole network.
+    progress.best_weights = trainer.classifier(progress.best_weights).get_weights()
     weights, state = trainer.classifier(trainer.weights_to_validate()).get_weights(), trainer.state()
     next_trainer = make_trainer(phase, store, start_from, weights)
     if phase.config == trainer.phase.config:  # so the phases share the optimizer's state

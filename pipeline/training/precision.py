@@ -33,9 +33,8 @@ def choose_precision(config: TrainConfig, steps: int, on_gpu: bool, images_per_s
     """
     if config.precision != "auto":
         return config.precision
-    gpu_formats = (
-        ("bfloat16", "float16") if config.devices == 1 else ("bfloat16",)
-    )  # Keras scales the loss on one device only
+    # float16 needs loss scaling, which Keras does on one device only.
+    gpu_formats = ("bfloat16", "float16") if config.devices == 1 else ("bfloat16",)
     candidates = gpu_formats if on_gpu else _cpu_formats()
     if not candidates:
         return "float32"

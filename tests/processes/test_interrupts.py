@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from pipeline.processes import interrupts
-from pipeline.processes.interrupts import SIGNALS, hold_interrupts, interrupt_once
+from pipeline.processes.interrupts import SIGNALS, defer_interrupts, interrupt_once
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_the_block_is_told_and_the_interruption_comes_at_its_end(number: int) ->
     told = []
 
     def work() -> None:
-        with hold_interrupts() as interrupted:
+        with defer_interrupts() as interrupted:
             told.append(interrupted())
             os.kill(os.getpid(), number)
             told.append(interrupted())
@@ -42,7 +42,7 @@ def test_an_interruption_that_something_has_caught_is_not_lost(monkeypatch: pyte
     try:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt), hold_interrupts() as interrupted:
+        with pytest.raises(KeyboardInterrupt), defer_interrupts() as interrupted:
             assert interrupted()
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -52,7 +52,7 @@ def test_a_second_interruption_is_not_held_back() -> None:
     done = []
 
     def work() -> None:
-        with hold_interrupts():
+        with defer_interrupts():
             for number in ("first", "second", "third"):
                 os.kill(os.getpid(), signal.SIGINT)
                 done.append(number)
@@ -63,9 +63,9 @@ def test_a_second_interruption_is_not_held_back() -> None:
 
 
 def test_without_an_interruption_nothing_happens_and_errors_pass() -> None:
-    with hold_interrupts() as interrupted:
+    with defer_interrupts() as interrupted:
         assert not interrupted()
-    with pytest.raises(ZeroDivisionError), hold_interrupts():
+    with pytest.raises(ZeroDivisionError), defer_interrupts():
         1 / 0  # noqa: B018
 
 
@@ -73,7 +73,7 @@ def test_outside_the_main_thread_nothing_is_held_back() -> None:
     told = []
 
     def work() -> None:
-        with hold_interrupts() as interrupted:
+        with defer_interrupts() as interrupted:
             told.append(interrupted())
 
     thread = threading.Thread(target=work)

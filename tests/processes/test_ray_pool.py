@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from pipeline.config import UserError
 from pipeline.processes.pool import Outcome, run_tasks
-from pipeline.processes.ray_pool import share
+from pipeline.processes.ray_pool import resources_per_task
 from tests.conftest import wait_while_running
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
 
@@ -67,13 +67,13 @@ def sleeps(folder, number):
     ],
 )
 def test_processors_are_divided_so_that_all_workers_fit(nodes: list[dict[str, float]], workers: int, cpus: int) -> None:
-    assert share(nodes, workers, gpus=1) == (cpus, 0)
+    assert resources_per_task(nodes, workers, gpus=1) == (cpus, 0)
 
 
 def test_gpus_are_asked_for_where_there_are_any() -> None:
-    assert share([{"CPU": 4}, {"CPU": 4, "GPU": 2}], 2, gpus=2) == (4, 2)
+    assert resources_per_task([{"CPU": 4}, {"CPU": 4, "GPU": 2}], 2, gpus=2) == (4, 2)
     with pytest.raises(UserError, match=r"devices must be at most .*got 3"):
-        share([{"CPU": 4, "GPU": 2}], 1, gpus=3)
+        resources_per_task([{"CPU": 4, "GPU": 2}], 1, gpus=3)
 
 
 @pytest.fixture(scope="module")

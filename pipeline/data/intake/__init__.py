@@ -18,16 +18,6 @@ from pipeline.data.intake.exclusion import exclude_photos
 from pipeline.data.intake.tables import TABLE_SUFFIXES, read_table
 
 __all__ = [
-    "HIDDEN_PREFIXES",
-    "TABLE_SUFFIXES",
-    "Candidate",
-    "Ignored",
-    "ScanResult",
-    "add_digests",
-    "exclude_photos",
-    "find_photos",
-    "photo_name",
-    "photos_in_table",
-    "printable",
-    "read_table",
+    "HIDDEN_PREFIXES", "TABLE_SUFFIXES", "Candidate", "Ignored", "ScanResult", "add_digests", "exclude_photos",
+    "find_photos", "photo_name", "photos_in_table", "printable", "read_table",
 ]  # fmt: skip

@@ -61,10 +61,10 @@ class ScanResult(NamedTuple):
 
 def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> ScanResult:
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
-    kept = _select_classes(sorted(set(table["label"])), classes, str(folder))
+    selected = _select_classes(sorted(set(table["label"])), classes, str(folder))
     photos, ignored = [], []
     for row in table.itertuples():
-        if row.label in kept:
+        if row.label in selected:
             photos.append(Candidate(folder / row.path, row.label, split=row.split, group=row.group))
         else:
             ignored.append(Ignored(folder / row.path, row.label, rule_text("class not wanted")))
@@ -88,32 +88,31 @@ def find_photos(folder: Path, classes: Sequence[str]) -> ScanResult:
                 files[label].append(Candidate(path, label, note=_link_note(path, folder)))
         if not files[label]:
             ignored.append(Ignored(class_folder, label, rule_text("class without a file")))
-    kept = _select_classes(sorted(label for label in files if files[label]), classes, str(folder))
-    for label in sorted(set(files).difference(kept)):
+    selected = _select_classes(sorted(label for label in files if files[label]), classes, str(folder))
+    for label in sorted(set(files).difference(selected)):
         ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in files[label]]
-    return ScanResult([photo for label in kept for photo in files[label]], ignored)
+    return ScanResult([photo for label in selected for photo in files[label]], ignored)
 
 
 def _class_folders(folder: Path) -> tuple[dict[str, Path], list[Ignored]]:
     """Return the class folders by label, and the ignored entries beside them."""
     names = _subfolders(folder)
-    found, ignored = {}, []
+    class_folders, ignored = {}, []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name in names and not (reason := _rejection(folder / entry.name, names - {entry.name})):
-            found[printable(entry.name)] = folder / entry.name
+        if entry.name in names and not (reason := _rejection_reason(folder / entry.name, names - {entry.name})):
+            class_folders[printable(entry.name)] = folder / entry.name
         else:
-            reason = (
-                reason if entry.name in names else _hidden_reason(entry.name) or rule_text("beside the class folders")
-            )
+            if entry.name not in names:
+                reason = _hidden_reason(entry.name) or rule_text("beside the class folders")
             ignored.append(Ignored(folder / entry.name, "", reason))
-    return found, ignored
+    return class_folders, ignored
 
 
 def _subfolders(folder: Path) -> set[str]:
     def is_folder(entry: os.DirEntry[str]) -> bool:
         try:
             return entry.is_dir()
-        except OSError:  # a link to itself
+        except OSError:  # a circular link
             return False
 
     return {
@@ -121,7 +120,7 @@ def _subfolders(folder: Path) -> set[str]:
     }
 
 
-def _rejection(folder: Path, others: Set[str]) -> str:
+def _rejection_reason(folder: Path, others: Set[str]) -> str:
     """Return why a folder beside ``others`` is not a class folder, or an empty string."""
     if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
         return rule_text("link to a folder", "that it is in")
@@ -163,15 +162,15 @@ def _select_classes(present: list[str], classes: Sequence[str], folder_text: str
             f"classes must name folders with photos in {folder_text}, got {', '.join(missing)} "
             f"(there are: {', '.join(present) or 'none'})"
         )
-    kept = [label for label in present if label in classes] if classes else present
-    if len(kept) < 2:
+    selected = [label for label in present if label in classes] if classes else present
+    if len(selected) < 2:
         raise UserError(
-            f"a classifier needs at least two classes, each a folder with photos, got {len(kept)} in {folder_text} "
-            f"({', '.join(kept) or 'no folder with files'}) (expected {folder_text}/CLASS/photo.jpg)"
+            f"a classifier needs at least two classes, each a folder with photos, got {len(selected)} in {folder_text} "
+            f"({', '.join(selected) or 'no folder with files'}) (expected {folder_text}/CLASS/photo.jpg)"
         )
-    if reserved := set(ANSWER_COLUMNS).intersection(kept):
+    if reserved := set(ANSWER_COLUMNS).intersection(selected):
         raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")
-    return kept
+    return selected
 
 
 def printable(path: str | Path) -> str:

@@ -52,7 +52,7 @@ def add_digests(photos: Sequence[Candidate], cache_file: Path) -> list[Candidate
         photos: candidates without digest or problem.
         cache_file: the SQLite cache; it may be deleted at any time.
     """
-    found: list[Candidate] = []
+    digested: list[Candidate] = []
     with ThreadPoolExecutor() as pool, _DigestCache(cache_file) as cache:
         identities = list(pool.map(_identity, photos))
         known = [cache.digest(identity) for identity in identities]
@@ -60,10 +60,10 @@ def add_digests(photos: Sequence[Candidate], cache_file: Path) -> list[Candidate
             pool.map(_with_digest, photos, identities, known), "reading", len(photos), unit="photo", disable=None
         )
         for photo, identity, digest in zip(bar, identities, known, strict=True):
-            found.append(photo)
+            digested.append(photo)
             if not digest:
                 cache.add(identity, photo.sha256)
-    return found
+    return digested
 
 
 def _identity(photo: Candidate) -> Identity | str:

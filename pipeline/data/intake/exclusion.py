@@ -14,8 +14,8 @@ from pipeline.data.intake.candidates import Ignored, ScanResult, photo_name
 from pipeline.data.rules import rule_text
 
 
-def exclude_photos(found: ScanResult, file: str, source: Path) -> ScanResult:
-    """Return ``found`` with the photos listed in ``file`` moved to the ignored; an empty ``file`` excludes none.
+def exclude_photos(scan: ScanResult, file: str, source: Path) -> ScanResult:
+    """Return ``scan`` with the photos listed in ``file`` moved to the ignored; an empty ``file`` excludes none.
 
     Listed names that match no photo become ignored entries, too, so that the report shows them.
 
@@ -23,9 +23,9 @@ def exclude_photos(found: ScanResult, file: str, source: Path) -> ScanResult:
         UserError: the file cannot be read, or has no column path.
     """
     if not file:
-        return found
+        return scan
     excluded = _listed_paths(Path(file))
-    named = [(photo_name(source, photo.path), photo) for photo in found.photos]
+    named = [(photo_name(source, photo.path), photo) for photo in scan.photos]
     excluded_text, unknown_text = (
         rule_text(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there")
     )
@@ -34,7 +34,7 @@ def exclude_photos(found: ScanResult, file: str, source: Path) -> ScanResult:
         Ignored(source / name, "", unknown_text) for name in sorted(excluded.difference(name for name, _ in named))
     ]
     return ScanResult(
-        [photo for name, photo in named if name not in excluded], [*found.ignored, *excluded_photos, *unknown_names]
+        [photo for name, photo in named if name not in excluded], [*scan.ignored, *excluded_photos, *unknown_names]
     )
 
 

@@ -42,9 +42,7 @@ SIGNATURES = {
 IMAGE_FORMATS = frozenset({"JPEG", "PNG", "GIF", "WebP", "BMP", "TIFF", "AVIF"})
 ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102  # tags of EXIF and TIFF
 
-Image.MAX_IMAGE_PIXELS = (
-    MOST_PIXELS  # raised, so that Pillow's own limit does not preempt max_pixels, which is checked first
-)
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's own, lower limit would override max_pixels, which is checked first
 
 
 class BadImage(ValueError):
@@ -132,9 +130,7 @@ def _conversion_notes(header: Image.Image, data: bytes) -> Iterator[str]:
 
 
 def _orientation(header: Image.Image, data: bytes) -> int:
-    if (
-        header.format == "PNG" and b"eXIf" not in data
-    ):  # else Pillow would decode everything to look for EXIF after the pixels
+    if header.format == "PNG" and b"eXIf" not in data:  # else Pillow would decode all to find EXIF after the pixels
         return 1
     try:
         return int(header.getexif().get(ORIENTATION, 1))

@@ -29,9 +29,7 @@ from pipeline.data.pixels.thumbnails import thumbnail
 from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
-DECODE_LIMIT_S = (
-    60.0  # for one photo, including reading it; the largest that max_pixels allows by default takes about 3
-)
+DECODE_LIMIT_S = 60.0  # for one photo, reading included; the largest with the default max_pixels takes about 3
 MAX_BYTES_PER_PIXEL = 8  # of file size: 16 bits in four channels, uncompressed
 SHA256 = "sha256"
 

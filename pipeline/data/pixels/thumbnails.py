@@ -32,7 +32,7 @@ def thumbnail(data: bytes, max_pixels: int) -> str:
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=QUALITY)
         return base64.b64encode(buffer.getvalue()).decode()
-    except Exception:  # whatever made the photo unusable
+    except Exception:  # the same damage that made the photo unusable
         return ""
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -46,7 +46,7 @@ def _fetch_until_complete(url: str, part: Path, target: Path, size: int | None) 
         except requests.RequestException as error:
             if _size(part) <= before:
                 raise UserError(
-                    f"{url} must be reachable, got {_reason(error)} (try again, or put the file at {target} by hand)"
+                    f"{url} must be reachable, got {_cause(error)} (try again, or put the file at {target} by hand)"
                 ) from error
 
 
@@ -60,10 +60,10 @@ def _fetch(url: str, part: Path, size: int | None) -> None:
             return  # complete, or another file: the checksum tells
         response.raise_for_status()
         resumes = response.status_code == requests.codes.partial_content
-        kept = offset if resumes else 0
+        start = offset if resumes else 0
         with (
             part.open("ab" if resumes else "wb") as file,
-            tqdm(total=size, initial=kept, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+            tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
@@ -74,7 +74,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _reason(error: requests.RequestException) -> str:
+def _cause(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"HTTP status {error.response.status_code}"
     # urllib3 wraps the actual cause in its own retry message.

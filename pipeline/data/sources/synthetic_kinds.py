@@ -31,7 +31,7 @@ GREENS = ((60, 110, 40), (90, 140, 60), (40, 80, 45), (120, 150, 70), (130, 130,
 
 @dataclass(frozen=True)
 class Bloom:
-    """Where a bloom is, how large, how it is turned, and how obliquely it is seen (squash 1 = from the front)."""
+    """A bloom's position, size, rotation, and obliqueness (squash 1 = seen from the front)."""
 
     x: float
     y: float
@@ -105,7 +105,7 @@ def ellipse(across: float, along: float) -> Points:
 
 
 def draw_daisy(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
-    """Long narrow petals with gaps around a small disc."""
+    """Draw long narrow petals with gaps around a small disc."""
     count = int(rng.integers(11, 21))
     petal = petal_shape(0.12, 1.0, rng.uniform(1.1, 1.6) / count, rng.uniform(1.2, 1.8), 2.0)
     fill(canvas, bloom.project(_ring(rng, petal, count)), shades(rng, bloom.colour, count))
@@ -113,7 +113,7 @@ def draw_daisy(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
 
 
 def draw_sunflower(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
-    """Short pointed petals in two rows around a wide disc of seeds in spirals."""
+    """Draw short pointed petals in two rows around a wide disc of seeds in spirals."""
     count = int(rng.integers(15, 24))
     for outer, darkest in ((1.0, 0.65), (0.92, 0.85)):
         petal = petal_shape(0.38, outer, 2.3 / count, 0.8, 1.0)
@@ -122,7 +122,7 @@ def draw_sunflower(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
 
 
 def draw_dandelion(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
-    """A dense mop of thin rays without a disc or, every third time, the ball of seeds."""
+    """Draw a dense mop of thin rays without a disc or, every third time, the ball of seeds."""
     if rng.random() < 1 / 3:
         return _draw_seed_ball(canvas, bloom, rng)
     for outer in (1.0, 0.84, 0.66, 0.46, 0.26):
@@ -148,7 +148,7 @@ def _draw_seed_ball(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
 
 
 def draw_rose(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
-    """Broad round petals in shrinking, darkening, shifted layers that close to a bud."""
+    """Draw broad round petals in shrinking, darkening, shifted layers that close to a bud."""
     for layer, outer in enumerate(np.linspace(1.0, 0.24, 6)):
         count = 6 if layer < 2 else 5 if layer < 4 else 3
         petal = petal_shape(0.0, outer, 0.56 * outer, 2.0, 3.0) + rng.normal(0, 0.03, 2)
@@ -162,7 +162,7 @@ def draw_rose(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
 
 
 def draw_tulip(canvas: Canvas, bloom: Bloom, rng: Rng) -> None:
-    """A cup from the side: pointed petals that overlap from one base, on a stem."""
+    """Draw a cup from the side: pointed petals that overlap from one base, on a stem."""
     cup = Bloom(bloom.x, bloom.y, 0.8 * bloom.radius, 0.0, 1.0, bloom.lean * 0.5, bloom.colour)
     spread, girth = rng.uniform(0.2, 0.5), rng.uniform(0.34, 0.46)
     petal = petal_shape(0.0, 1.75, girth, rng.uniform(0.75, 1.0), 1.5)

@@ -61,18 +61,18 @@ def similar_pairs(phashes: np.ndarray, mirrored: np.ndarray, grey_of: Callable[[
     """
 
     @lru_cache(maxsize=4096)
-    def fine_of(index: int) -> np.ndarray:
-        return _fine(grey_of(index))
+    def high_pass_of(index: int) -> np.ndarray:
+        return _high_pass(grey_of(index))
 
     pairs = []
     for left, right, distance in zip(*(ends.tolist() for ends in _candidate_pairs(phashes, mirrored)), strict=True):
-        agreement, is_mirrored = _agreement(fine_of(left), fine_of(right))
+        agreement, is_mirrored = _agreement(high_pass_of(left), high_pass_of(right))
         if agreement >= MIN_AGREEMENT:
             pairs.append(Pair(left, right, distance, agreement, is_mirrored))
     return pairs
 
 
-def _fine(grey: np.ndarray) -> np.ndarray:
+def _high_pass(grey: np.ndarray) -> np.ndarray:
     copy = grey.astype(np.float32)
     return copy - cv2.GaussianBlur(copy, (0, 0), FINE_PX)
 

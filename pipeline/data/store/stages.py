@@ -18,8 +18,8 @@ def stages_of_photos(store: Store, config: DataConfig) -> dict[str, dict[str, np
         class -> {"before": image, "1. grey": image, ...}, each uint8 RGB (image_size, image_size, 3).
     """
     rows = store.rows("train")
-    found = {name: _stages(store, config, rows.loc[rows["label"] == name, "path"]) for name in store.class_names}
-    return {name: images for name, images in found.items() if images}
+    stages_of = {name: _stages(store, config, rows.loc[rows["label"] == name, "path"]) for name in store.class_names}
+    return {name: images for name, images in stages_of.items() if images}
 
 
 def _stages(store: Store, config: DataConfig, paths: pd.Series[str]) -> dict[str, np.ndarray]:

@@ -179,9 +179,9 @@ def prepared_store(
     """
     check_ops(config.image_ops)
     source, table = photo_source(config.data, data_folder / "raw")
-    found = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
-    found = exclude_photos(found, config.exclude, source)
-    candidates = add_digests(found.photos, data_folder / DIGEST_CACHE)
+    scan = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
+    scan = exclude_photos(scan, config.exclude, source)
+    candidates = add_digests(scan.photos, data_folder / DIGEST_CACHE)
     prepared = data_folder / "prepared"
     versions = [rules] if rules else list(reversed(HISTORY))
     folders = {version: prepared / store_digest(config, source, candidates, version) for version in versions}
@@ -192,14 +192,14 @@ def prepared_store(
         with FileLock(prepared / f".{folder.name}.lock"):
             damaged = tuple(damaged_files(folder, thorough, UNREAD_FILES)) if folder.is_dir() else ()
             if folder.is_dir() and not damaged:
-                return Store(folder, source, reused=True, ignored=tuple(found.ignored))
+                return Store(folder, source, reused=True, ignored=tuple(scan.ignored))
             _build(folder, config, source, candidates, rules)
     except OSError as error:
         raise UserError(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
             "and give the same command again: it goes on with what is there)"
         ) from error
-    return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(found.ignored))
+    return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(scan.ignored))
 
 
 def _build(
