@@ -110,6 +110,7 @@ def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
     for name, plot in plots.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore", UserWarning)  # such as of too few trials for an importance
             try:
                 figure = plot()
             except (RuntimeError, ValueError):  # too few complete trials
