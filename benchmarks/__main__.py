@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=names)
     parser.add_argument("--data", default="synthetic", help="synthetic, or a folder of class folders")
-    parser.add_argument("--quick", action="store_true", help="the smallest case, with few repetitions")
+    parser.add_argument("--quick", action="store_true", help="one case, or the smallest, with few repetitions")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for JSON and pictures")
     arguments = parser.parse_args()
     print(machine(), flush=True)

@@ -47,7 +47,7 @@ print(json.dumps([time.perf_counter() - start, store.reused]))
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure at each size, then the second run, then memory; ``quick`` the first size, with few rounds."""
+    """Measure at each size, then the second run, then memory; ``quick`` the first size in few rounds, no memory."""
     source = photo_source(data, DATA_FOLDER / "raw").folder.absolute()
     photos = [str(path) for path in sorted(source.glob("*/*.jpg"))]
     tables = []
@@ -58,9 +58,10 @@ def run(data: str, quick: bool) -> pd.DataFrame:
                 "cv2.imdecode + cv2.resize": partial(_bare_loop, photos, size),
             }
             case = f"{len(photos)} photos to {size} px, {os.cpu_count()} processes"
-            tables.append(in_turns(case, "photos per second", contenders, 3 if quick else ROUNDS))
+            tables.append(in_turns(case, "photos per second", contenders, 2 if quick else ROUNDS))
     tables.append(_second_run(source, len(photos), 1 if quick else ROUNDS))
-    tables.append(_memory(1 if quick else 3))
+    if not quick:
+        tables.append(_memory(3))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -7,6 +7,7 @@ and every training has fewer steps than compiling the update needs to pay, so th
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import statistics
@@ -28,6 +29,7 @@ PHOTOS_PER_CLASS = 100
 EVERY_S = 0.05
 RUNS = 3
 SMALL = ["--image_size=64", "--epochs=2", "--batch_size=64", "--precision=bfloat16"]
+NARROW = ["--width=0.1"]  # its weights take less than the photos would
 COMMANDS = {
     "preprocess": ["preprocess", "--image_size=224"],
     "train": ["train", *SMALL],
@@ -36,11 +38,16 @@ COMMANDS = {
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure every command at every scale; ``quick`` two at two, once. ``data`` is not used: photos are drawn."""
+    """Measure every command at every scale; ``quick`` two at two, once, with a narrow network.
+
+    ``data`` is not used: photos are drawn.
+    """
     scales = (SCALES[0], SCALES[2]) if quick else SCALES
+    commands = {name: COMMANDS[name] for name in ("preprocess", "train")} if quick else COMMANDS
     rows = []
-    for name, command in list(COMMANDS.items())[: 2 if quick else None]:
-        peaks = {scale: [peak_megabytes(command, scale) for _ in range(1 if quick else RUNS)] for scale in scales}
+    for name, command in commands.items():
+        words = [*command, *(NARROW if quick and name == "train" else [])]
+        peaks = {scale: [peak_megabytes(words, scale) for _ in range(1 if quick else RUNS)] for scale in scales}
         smallest = statistics.median(peaks[1])
         for scale, runs in peaks.items():
             peak = (statistics.median(runs), min(runs), max(runs))
@@ -58,9 +65,8 @@ def peak_megabytes(command: list[str], scale: int) -> float:
 def sampled_megabytes(command: list[str], scale: int) -> list[float]:
     """Run a command of the pipeline on drawn photos; return what its processes have allocated, every `EVERY_S`."""
     with tempfile.TemporaryDirectory() as folder:
-        write_synthetic(Path(folder, "photos"), PHOTOS_PER_CLASS * scale)
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *command, "--data=photos"],
+            [sys.executable, "-m", "pipeline", *command, f"--data={_photos(scale)}"],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
@@ -72,6 +78,19 @@ def sampled_megabytes(command: list[str], scale: int) -> list[float]:
         if process.returncode:
             raise RuntimeError(f"{command} ended with exit code {process.returncode}")
         return samples
+
+
+@functools.cache
+def _drawn() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()  # which goes when this process ends
+
+
+@functools.cache
+def _photos(scale: int) -> Path:
+    """Draw the photos of a scale, once for all commands and runs."""
+    folder = Path(_drawn().name, f"photos{scale}")
+    write_synthetic(folder, PHOTOS_PER_CLASS * scale)
+    return folder
 
 
 def _allocated_megabytes(pid: int) -> float:

@@ -29,6 +29,7 @@ from benchmarks.measure import compared
 from pipeline import tracking
 from pipeline.config import TrainConfig, TuneConfig
 from pipeline.config.text import config_text
+from pipeline.data.sources import write_synthetic
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import training_run as experiment
 from pipeline.processes import run_tasks
@@ -40,11 +41,12 @@ from pipeline.training import Epoch, FitResult
 FINISHED = (10, 100, 500)
 TRIALS = 5  # that are measured, after one that is not
 EPOCHS = 16
+PHOTOS_PER_CLASS_QUICK = 20
 TRIAL_S = 60  # of a trial to which the overhead is compared
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure at every size; ``quick`` two trials at the first. The photos are drawn; ``data`` is not used."""
+    """Measure at every size; ``quick`` one trial at the first, of few photos. All are drawn; ``data`` is not used."""
     preload("pipeline.search.preload")
     seconds = {
         f"{finished} finished trials": _overheads(finished, quick) for finished in FINISHED[: 1 if quick else None]
@@ -55,9 +57,12 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 
 def _overheads(finished: int, quick: bool) -> list[float]:
-    measured = 2 if quick else TRIALS
-    config = TuneConfig(data="synthetic", epochs=EPOCHS, n_trials=finished + measured + 1, pruner="none")
+    measured = 1 if quick else TRIALS
     with tempfile.TemporaryDirectory() as folder, _inside(folder):
+        if quick:
+            write_synthetic(Path("photos"), PHOTOS_PER_CLASS_QUICK)
+        data = "photos" if quick else "synthetic"
+        config = TuneConfig(data=data, epochs=EPOCHS, n_trials=finished + measured + 1, pruner="none")
         tracking.connect()
         store = prepared_store(config.data_config())
         with tracking.run("tune", "parent", config) as parent:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import mlflow
@@ -34,6 +37,15 @@ COPIED = ("MLproject", "conda.yaml", "requirements.txt", "pipeline")
 CLASSES = ("blue", "green", "red")  # in the order of OpenCV's channels
 PHOTOS_PER_CLASS = 10
 TIMEOUT_S = 500
+SHARED = dict.fromkeys(("test_main_job.py", "test_web_pages.py"), "tuned_project")  # file -> with what it runs
+ALONE = ("test_outages.py", "test_stopped_runs.py", "test_benchmarks.py")  # files whose tests share nothing
+LONGEST_FIRST = (
+    ("tests/system/test_main_job.py", "tests/system/test_web_pages.py"),
+    ("tests/system", "tests/test_benchmarks.py", "tests/processes/test_ray_pool.py"),
+    ("tests/models", "tests/training", "tests/serving", "tests/commands", "tests/promotion"),
+)
+
+TINY = ("--image_size=32", "--batch_size=8", "--width=0.01", "--precision=float32")  # trains in a moment
 
 RunIn = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +61,28 @@ class Tuned(NamedTuple):
     @property
     def client(self) -> MlflowClient:
         return MlflowClient(tracking_uri=self.uri)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest, so that at the end no process waits long for another."""
+
+    def place(item: pytest.Item) -> int:
+        return next((place for place, names in enumerate(LONGEST_FIRST) if item.nodeid.startswith(names)), 9)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep together in one process what shares fixtures that take long: a file, or files of `SHARED`; not `ALONE`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith(ALONE) else SHARED.get(Path(file).name, file)
+
+    return Scheduler(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +123,30 @@ def real_photos() -> Path:
 def run_in() -> RunIn:
     """Return a function that runs a command in a folder and checks how it ends."""
     return _run_in
+
+
+@contextmanager
+def paused(process: subprocess.Popen[str], database: Path) -> Iterator[None]:
+    """Hold a process still, alive, at a moment at which it is not using the database."""
+
+    def is_free() -> bool:
+        with contextlib.closing(sqlite3.connect(database, timeout=0)) as opened:
+            try:
+                opened.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                return False
+            return True
+
+    process.send_signal(signal.SIGSTOP)
+    while not is_free():
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGSTOP)
+    assert process.poll() is None, process.communicate()
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
@@ -135,7 +193,7 @@ def _project_copy(folder: Path) -> Path:
     folder.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, folder / name)  # with what Python has compiled of it
         else:
             shutil.copy(ROOT / name, folder / name)
     for name in ("data", "mlruns"):
@@ -144,9 +202,11 @@ def _project_copy(folder: Path) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project in which nothing has been run yet."""
-    return _project_copy(tmp_path / "project")
+def project(tmp_path: Path, _empty_store: Path) -> Path:
+    """A copy of the project in which nothing has been run yet; its tracking database is there, and empty."""
+    folder = _project_copy(tmp_path / "project")
+    _copy_store(_empty_store, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +218,7 @@ def tune_flags(photo_folder: Path) -> dict[str, object]:
         "epochs": 2,
         "image_size": 32,
         "variants": "resnet18",
+        "width": 0.25,
         "confirm_top_k": 1,
         "batch_size": 8,
     }
@@ -181,14 +242,18 @@ def _empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def _copy_store(store: Path, folder: Path) -> Path:
+    """Copy a tracking database into the folder, where its runs are to keep their files, too."""
+    file = Path(shutil.copy(store, folder / "mlflow.db"))
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (str(folder / "mlruns" / "0"),))
+    return file
+
+
 @pytest.fixture
 def tracking_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_store: Path) -> Iterator[MlflowClient]:
     """A tracking store of the test's own in its own working directory; no run stays open after it."""
-    file = tmp_path / "mlflow.db"
-    shutil.copy(_empty_store, file)
-    with sqlite3.connect(file) as database:
-        database.execute("UPDATE experiments SET artifact_location = ?", (str(tmp_path / "mlruns" / "0"),))
-    database.close()
+    file = _copy_store(_empty_store, tmp_path)
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)

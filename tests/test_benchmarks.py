@@ -89,7 +89,6 @@ def test_checking_photos_costs_little_and_finding_them_again_less(run_in: RunIn,
     )
     rows = {row["contender"]: row for row in json.loads((tmp_path / "intake.json").read_text())["rows"]}
     assert rows["cv2.imdecode + cv2.resize"]["ratio"] > 0.4  # of 600 small photos; the processes' start counts
-    assert rows["2000 photos"]["ratio"] <= 1.15
     assert rows["finding and checking them"]["median"] < rows["the whole command"]["median"]
 
 

@@ -32,7 +32,7 @@ import numpy as np
 images = np.load(Path(sys.argv[1], "images.npy"))
 for file in sorted(Path(sys.argv[1]).glob("*.keras")):
     model = keras.models.load_model(file, compile=False, safe_mode=True)
-    np.save(file.with_suffix(".npy"), model.predict_on_batch(images))
+    np.save(file.with_suffix(".npy"), model(images, training=False))
 print("keras_hub" in sys.modules)
 """
 
@@ -43,6 +43,10 @@ def _config(**changes: object) -> TrainConfig:
 
 def _images(count: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def _outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(model(inputs, training=False))
 
 
 def _backbone_weights(model: keras.Model) -> list[np.ndarray]:
@@ -105,7 +109,7 @@ def test_a_plain_network_is_the_residual_one_without_additions_and_projections(v
         for one, other in zip(layer.get_weights(), starts.get(layer.name, []), strict=True):
             np.testing.assert_array_equal(one, other)
     assert (residual.name, plain.name) == (variant, f"{variant}_plain")
-    assert not np.allclose(residual.predict_on_batch(_images()), plain.predict_on_batch(_images()))
+    assert not np.allclose(_outputs(residual, _images()), _outputs(plain, _images()))
 
 
 def test_a_plain_network_computes_what_is_left() -> None:
@@ -118,7 +122,7 @@ def test_a_plain_network_computes_what_is_left() -> None:
     y = x
     for name in ("1_conv", "1_bn", "1_relu", "2_conv", "2_bn", "out"):
         y = plain.get_layer(f"stack0_block0_{name}")(y)
-    np.testing.assert_allclose(block.predict_on_batch(x), y, atol=1e-5)
+    np.testing.assert_allclose(_outputs(block, x), y, atol=1e-5)
 
 
 @pytest.mark.parametrize(("width", "filters"), [(0.5, [32, 32, 64, 128, 256]), (1.25, [80, 80, 160, 320, 640])])
@@ -150,7 +154,7 @@ def test_a_changed_structure_trains_fast_is_saved_and_loads(changes: dict[str, o
     assert _same(fast.get_weights(), slow.get_weights())
     slow.save(tmp_path / "model.keras")
     loaded = load_classifier(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict_on_batch(_images()), fast.predict_on_batch(_images()), atol=1e-4)
+    np.testing.assert_allclose(_outputs(loaded, _images()), _outputs(fast, _images()), atol=1e-4)
     continued = build_classifier(config, 3, start_from=loaded)
     assert _same(_backbone_weights(continued), _backbone_weights(slow))
     with pytest.raises(UserError, match="must fit the variant"):
@@ -201,7 +205,7 @@ def test_a_saved_network_loads_in_safe_mode_without_keras_hub(tmp_path: Path, ru
     expected = {}
     for variant in ("resnet18", "resnet18_v2", "resnet18_vd"):
         model = build_classifier(_config(variant=variant, head_units=8, dropout=0.5), classes=3)
-        expected[variant] = model.predict_on_batch(_images())
+        expected[variant] = _outputs(model, _images())
         model.save(tmp_path / f"{variant}.keras")
     done = run_in(tmp_path, sys.executable, "-c", LOAD_IN_A_PROCESS, tmp_path)
     assert done.stdout.split() == ["False"]
@@ -263,7 +267,7 @@ def test_a_saved_classifier_is_a_start(tmp_path: Path) -> None:
     saved = load_classifier(tmp_path / "saved.keras")
     same_head = build_classifier(_config(seed=2, head_units=4), classes=3, start_from=saved)
     assert _same(same_head.get_weights(), saved.get_weights())
-    np.testing.assert_allclose(same_head.predict_on_batch(_images()), saved.predict_on_batch(_images()), atol=1e-6)
+    np.testing.assert_allclose(_outputs(same_head, _images()), _outputs(saved, _images()), atol=1e-6)
 
     more_classes = build_classifier(_config(seed=2, head_units=4), classes=5, start_from=saved)
     for layer, same in (("backbone", True), ("hidden", True), ("logits", False)):

@@ -54,6 +54,7 @@ print(json.dumps(trainer.judge(2, 1.0)[0].val_accuracy))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_photos_larger_than_the_limit_of_memory_are_trained_on(
     photo_folder: Path, tmp_path: Path, run_in: RunIn

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
 
 TRIALS = 4
+CHANGES = {"n_trials": TRIALS, "confirm_top_k": 0, "width": 0.01, "precision": "float32"}
 
 
 def _with_password(url: str) -> str:
@@ -30,7 +31,7 @@ def test_two_searches_at_once_share_the_trials_and_keep_the_password(
     study_url, runs_url, port = postgres.new_database("study"), postgres.new_database("runs"), free_port()
     environment |= {"PGPASSWORD": PASSWORD, "STUDY_PASSWORD": PASSWORD}
     environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
-    flags = [f"--{name}={value}" for name, value in (tune_flags | {"n_trials": TRIALS, "confirm_top_k": 0}).items()]
+    flags = [f"--{name}={value}" for name, value in (tune_flags | CHANGES).items()]
     command = [sys.executable, "-m", "pipeline", "tune", *flags, f"--storage={_with_password(study_url)}"]
     with mlflow_server(project, port, environment, runs_url):
         searches = [

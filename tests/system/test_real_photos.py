@@ -39,6 +39,7 @@ def test_every_photo_is_prepared_or_named(real_photos: Path, data_root: Path) ->
     assert prepared_store(config, data_root).reused
 
 
+@pytest.mark.slow
 def test_a_short_training_beats_chance(real_photos: Path, data_root: Path) -> None:
     config = TrainConfig(data=str(real_photos), classes=("daisy", "roses"), image_size=64, epochs=2)
     store = prepared_store(config, data_root)

@@ -15,16 +15,17 @@ from mlflow.entities import Run
 
 from pipeline import tracking
 from pipeline.config import TrainConfig
-from tests.conftest import RunIn, wait_while_running
+from tests.conftest import TINY, RunIn, paused, wait_while_running
 
 PIPELINE = (sys.executable, "-m", "pipeline")
-EPOCHS = 15
+EPOCHS = 40  # of a tiny network: enough to be caught at
+TRIALS = 2
 PER_EPOCH = ("train_loss", "val_accuracy", "learning_rate", "images_per_second")
 
 
 @pytest.fixture
 def flags(photo_folder: Path) -> list[str]:
-    return [f"--data={photo_folder}", "--image_size=32", f"--epochs={EPOCHS}", "--batch_size=8", "--augment=light"]
+    return [f"--data={photo_folder}", f"--epochs={EPOCHS}", "--augment=light", *TINY]
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def _stage(client: MlflowClient, stage: str) -> list[Run]:
     return [run for run in client.search_runs(["0"]) if run.data.tags.get("stage") == stage]
 
 
-def _epochs_logged(client: MlflowClient, project: Path, stage: str = "train") -> int:
-    if not (project / "mlflow.db").exists():
-        return 0
+def _epochs_logged(client: MlflowClient, stage: str = "train") -> int:
     running = [run for run in _stage(client, stage) if run.info.status == "RUNNING"]
     return max((len(client.get_metric_history(run.info.run_id, "val_accuracy")) for run in running), default=0)
 
@@ -75,7 +74,7 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
     status: str,
 ) -> None:
     stopped = _start(project, environment, "train", *flags)
-    wait_while_running(lambda: _epochs_logged(client, project) >= 3, stopped)
+    wait_while_running(lambda: _epochs_logged(client) >= 3, stopped)
     stopped.send_signal(getattr(signal, number))
     stopped.communicate(timeout=60)
     assert stopped.returncode == code
@@ -117,7 +116,7 @@ def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
     parameters = [word for flag in flags for word in ("-P", flag.removeprefix("--"))]
     command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local", *parameters)
     first = _start_command(project, environment, *command)
-    wait_while_running(lambda: _epochs_logged(client, project) >= 2, first)
+    wait_while_running(lambda: _epochs_logged(client) >= 2, first)
     os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
     first.communicate(timeout=60)
     (run,) = _stage(client, "train")
@@ -135,8 +134,9 @@ def test_the_same_training_runs_once_at_a_time(
     project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn
 ) -> None:
     first = _start(project, environment, "train", *flags)
-    wait_while_running(lambda: _epochs_logged(client, project) >= 1, first)
-    refused = run_in(project, *PIPELINE, "train", *flags, exit_code=2)
+    wait_while_running(lambda: _epochs_logged(client) >= 1, first)
+    with paused(first, project / "mlflow.db"):
+        refused = run_in(project, *PIPELINE, "train", *flags, exit_code=2)
     assert len(refused.stderr.splitlines()) == 1
     assert "another process at the same one" in refused.stderr
     first.communicate(timeout=200)
@@ -149,9 +149,9 @@ def test_the_same_training_runs_once_at_a_time(
 def test_a_search_that_was_killed_ends_with_its_trials(
     project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn, whom: str
 ) -> None:
-    search = ["tune", *flags, "--n_trials=3", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
+    search = ["tune", *flags, f"--n_trials={TRIALS}", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
     stopped = _start(project, environment, *search)
-    wait_while_running(lambda: _epochs_logged(client, project, "trial") >= 2, stopped)
+    wait_while_running(lambda: _epochs_logged(client, "trial") >= 2, stopped)
     if whom == "all":
         stopped.kill()
         stopped.communicate(timeout=60)
@@ -164,12 +164,12 @@ def test_a_search_that_was_killed_ends_with_its_trials(
         assert stopped.returncode == 0
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{project / 'mlruns/optuna.db'}")
     states = [trial.state.name for trial in study.trials]
-    assert sorted(states) == ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL"]
+    assert sorted(states) == [*["COMPLETE"] * TRIALS, "FAIL"]
     retried = [trial for trial in study.trials if "retry_of" in trial.user_attrs]
     assert [trial.params for trial in retried] == [trial.params for trial in study.trials if trial.state.name == "FAIL"]
     runs = client.search_runs(["0"])
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(_stage(client, "trial")) == 3
+    assert len(_stage(client, "trial")) == TRIALS
     (parent,) = _stage(client, "tune")
     assert {run.data.tags["mlflow.parentRunId"] for run in _stage(client, "trial")} == {parent.info.run_id}
     for run in _stage(client, "trial"):
