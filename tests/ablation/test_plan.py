@@ -22,7 +22,7 @@ from pipeline.commands import ablate
 from pipeline.config import AblateConfig, UserError
 from pipeline.data.store.store import Store
 from pipeline.processes.pool import Outcome
-from tests.conftest import RunIn, wait_while_running
+from tests.conftest import TINY, RunIn, wait_while_running
 from tests.system.test_stopped_runs import _start
 
 PIPELINE = (sys.executable, "-m", "pipeline")
@@ -129,7 +129,7 @@ def test_factors_that_mean_nothing_are_the_users_mistake(factors: str, named: li
 
 @pytest.fixture
 def flags(photo_folder: Path) -> list[str]:
-    brief = ["--image_size=32", "--epochs=1", "--warmup_epochs=0", "--batch_size=8", "--width=0.25", "--seeds=1"]
+    brief = [*TINY, "--epochs=1", "--warmup_epochs=0", "--seeds=1"]
     return [f"--data={photo_folder}", *brief, f"--factors={FACTORS}"]
 
 

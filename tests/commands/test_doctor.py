@@ -19,7 +19,7 @@ from pipeline.commands import doctor
 from pipeline.config import TrainConfig
 from pipeline.data.store.store import prepared_store
 from pipeline.experiment.training_run import CHECKPOINTS
-from tests.conftest import RunIn
+from tests.conftest import TINY, RunIn
 
 PIPELINE = (sys.executable, "-m", "pipeline")
 
@@ -106,10 +106,11 @@ def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_command_is_marked(
     project: Path, photo_folder: Path, run_in: RunIn, environment: dict[str, str]
 ) -> None:
-    flags = [f"--data={photo_folder}", "--image_size=32", "--epochs=200", "--batch_size=8"]
+    flags = [f"--data={photo_folder}", "--epochs=2000", *TINY]
     training = subprocess.Popen([*PIPELINE, "train", *flags], cwd=project, env=environment, stdout=subprocess.PIPE)
     assert training.stdout is not None
     end = time.monotonic() + 120

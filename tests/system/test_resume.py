@@ -18,7 +18,7 @@ from pipeline.config import TrainConfig
 from pipeline.data.store.store import prepared_store
 
 ROOT = Path(__file__).parents[2]
-KILLS = 30
+KILLS, KILLS_IN_PHASES = 30, 10
 
 # Imports once, then forks a process per life, because importing TensorFlow takes longer than training a tiny network.
 # For every line that comes in, the moments and signals of a sequence of kills, it answers with how the training ended.
@@ -118,7 +118,7 @@ def _random_kills(rng: random.Random, signals: Sequence[str]) -> Kills:
     return [(rng.uniform(0, 1.3), rng.choice(signals)) for _ in range(rng.randint(1, 8))]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(photo_folder: Path) -> TrainConfig:
     """Everything random and everything that remembers is switched on."""
     return TrainConfig(
@@ -127,53 +127,59 @@ def config(photo_folder: Path) -> TrainConfig:
     )  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes", [{}, {"head_epochs": 1, "mixup": 0.0, "epochs": 4, "start_size": 32, "image_size": 64}], ids=str
-)
-def test_killed_at_random_moments_a_training_ends_the_same(
-    config: TrainConfig, tmp_path: Path, changes: dict[str, object]
-) -> None:
-    changed = TrainConfig(**config.model_dump() | changes)
-    rng, killed, least = random.Random(0), 0, 10 if changes else KILLS
-    with _lives(changed, tmp_path, "small") as (uninterrupted, live):
-        while killed < least:
-            kills = _random_kills(rng, ["SIGKILL"])
-            count, digest = live(kills)
-            assert digest == uninterrupted, kills
-            killed += count
+@pytest.fixture(scope="module")
+def lives(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Live]]:
+    """What `_lives` lends for the config as it is, to all tests that kill such trainings."""
+    with _lives(config, tmp_path_factory.mktemp("lives"), "small") as lent:
+        yield lent
+
+
+def _kill_at_random_moments(lives: tuple[str, Live], least: int) -> None:
+    """Kill trainings until so many kills have hit one; each must end as the uninterrupted training did."""
+    (uninterrupted, live), rng, killed = lives, random.Random(0), 0
+    while killed < least:
+        kills = _random_kills(rng, ["SIGKILL"])
+        count, digest = live(kills)
+        assert digest == uninterrupted, kills
+        killed += count
 
 
 @pytest.mark.slow
-def test_interrupted_again_and_again_it_ends_the_same(config: TrainConfig, tmp_path: Path) -> None:
-    rng = random.Random(0)
-    with _lives(config, tmp_path, "small") as (uninterrupted, live):
-        for _ in range(3):
-            kills = _random_kills(rng, ["SIGINT", "SIGTERM", "SIGKILL"])
-            assert live(kills)[1] == uninterrupted, kills
+def test_killed_at_random_moments_a_training_ends_the_same(lives: tuple[str, Live]) -> None:
+    _kill_at_random_moments(lives, KILLS)
 
 
 @pytest.mark.slow
-def test_any_sequence_of_kills_gives_the_same_end(config: TrainConfig, tmp_path: Path) -> None:
+def test_killed_at_random_moments_a_training_in_phases_ends_the_same(config: TrainConfig, tmp_path: Path) -> None:
+    changes = {"head_epochs": 1, "mixup": 0.0, "epochs": 4, "start_size": 32, "image_size": 64}
+    with _lives(TrainConfig(**config.model_dump() | changes), tmp_path, "small") as lives:
+        _kill_at_random_moments(lives, KILLS_IN_PHASES)
+
+
+@pytest.mark.slow
+def test_interrupted_again_and_again_it_ends_the_same(lives: tuple[str, Live]) -> None:
+    (uninterrupted, live), rng = lives, random.Random(0)
+    for _ in range(3):
+        kills = _random_kills(rng, ["SIGINT", "SIGTERM", "SIGKILL"])
+        assert live(kills)[1] == uninterrupted, kills
+
+
+@pytest.mark.slow
+def test_any_sequence_of_kills_gives_the_same_end(lives: tuple[str, Live]) -> None:
+    uninterrupted, live = lives
     moments = st.tuples(st.floats(0, 1.2), st.sampled_from(["SIGKILL", "SIGTERM"]))
-    with _lives(config, tmp_path, "small") as (uninterrupted, live):
 
-        @given(st.lists(moments, max_size=4))
-        @settings(max_examples=8, deadline=None, database=None)
-        def check(kills: Kills) -> None:
-            assert live(kills)[1] == uninterrupted
+    @given(st.lists(moments, max_size=4))
+    @settings(max_examples=8, deadline=None, database=None)
+    def check(kills: Kills) -> None:
+        assert live(kills)[1] == uninterrupted
 
-        check()
+    check()
 
 
 @pytest.mark.slow
 @pytest.mark.photos
 def test_a_real_training_ends_the_same(real_photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(data=str(real_photos), classes="daisy,roses", epochs=2, dropout=0.2, ema=0.99)
-    rng, killed = random.Random(0), 0
-    with _lives(config, tmp_path, "real") as (uninterrupted, live):
-        while killed < 6:
-            kills = _random_kills(rng, ["SIGKILL"])
-            count, digest = live(kills)
-            assert digest == uninterrupted, kills
-            killed += count
+    with _lives(config, tmp_path, "real") as lives:
+        _kill_at_random_moments(lives, 6)
