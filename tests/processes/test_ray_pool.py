@@ -19,7 +19,9 @@ from pipeline.processes.ray_pool import resources_per_task
 from tests.conftest import wait_while_running
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
 
-# What the workers run; see tests/test_workers.py.
+TRIALS, EPOCHS = 3, 40
+
+# What the workers run; see tests/processes/test_pool.py.
 TASKS = """
 import os, signal, time
 from pathlib import Path
@@ -162,7 +164,8 @@ def test_a_search_that_loses_a_node_ends_with_its_trials(
     tracking_uri = f"http://127.0.0.1:{port}"
     environment |= {"PGPASSWORD": PASSWORD, "MLFLOW_TRACKING_URI": tracking_uri}
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    flags = tune_flags | {"n_trials": 4, "epochs": 15, "pruner": "none", "confirm_top_k": 0, "workers": 2}
+    flags = tune_flags | {"n_trials": TRIALS, "epochs": EPOCHS, "pruner": "none", "confirm_top_k": 0, "workers": 2}
+    flags |= {"width": 0.01, "precision": "float32"}
     flags |= {"storage": study_url, "ray_address": cluster.address}
     command = [sys.executable, "-m", "pipeline", "tune", *(f"--{name}={value}" for name, value in flags.items())]
     client = MlflowClient(tracking_uri)
@@ -183,8 +186,8 @@ def test_a_search_that_loses_a_node_ends_with_its_trials(
         steps = {run.info.run_id: client.get_metric_history(run.info.run_id, "val_accuracy") for run in of_trials}
     study = optuna.load_study(study_name=None, storage=study_url)
     states = sorted(trial.state.name for trial in study.trials)
-    assert states == ["COMPLETE"] * 4 + ["FAIL"], printed
+    assert states == ["COMPLETE"] * TRIALS + ["FAIL"], printed
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert len(of_trials) == 4, "a trial that was taken up again goes on in its run"
+    assert len(of_trials) == TRIALS, "a trial that was taken up again goes on in its run"
     assert "retry_of" in {tag for run in of_trials for tag in run.data.tags}
-    assert all([metric.step for metric in history] == list(range(1, 16)) for history in steps.values())
+    assert all([metric.step for metric in history] == list(range(1, EPOCHS + 1)) for history in steps.values())

@@ -1,4 +1,4 @@
-"""Runs searches that are killed, for tests/test_killed_searches.py: imports once, then forks a process per search.
+"""Runs searches that are killed, for `test_killed_searches`: imports once, then forks a process per search.
 
 For every line that comes in, the flags of a search and the kills while it runs, it answers with how the search ended.
 The trials are forks of one process that has imported this module; they train a net of one block.

@@ -50,7 +50,7 @@ try:
 except MemoryError:
     print("the photos do not fit")
 trainer.train(2, trainer.steps - 200)
-print(json.dumps(trainer.judge(2, 1.0)[0].val_accuracy))
+print(json.dumps(trainer.validate(2, 1.0)[0].val_accuracy))
 """
 
 
