@@ -57,7 +57,8 @@ def site(tuned_project: Tuned, run_in: RunIn, environment_of_a_user: dict[str, s
 
 @pytest.fixture(scope="module")
 def environment_of_a_user(tuned_project: Tuned) -> dict[str, str]:
-    return os.environ | {"MLFLOW_TRACKING_URI": tuned_project.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # 8 processes more
+    return os.environ | {"MLFLOW_TRACKING_URI": tuned_project.uri} | settings
 
 
 @contextmanager

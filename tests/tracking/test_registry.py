@@ -16,9 +16,10 @@ from pipeline.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, ChampionC
 NAME = "flower-classifier"
 MODEL_CODE = """
 import mlflow
+import pandas as pd
 
 class Nothing(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
         return model_input
 
 mlflow.models.set_model(Nothing())
