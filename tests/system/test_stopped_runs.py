@@ -15,17 +15,18 @@ from mlflow.entities import Run
 
 from pipeline import tracking
 from pipeline.config import TrainConfig
-from tests.conftest import TINY, RunIn, paused, wait_while_running
+from tests.conftest import RunIn, paused, wait_while_running
 
 PIPELINE = (sys.executable, "-m", "pipeline")
-EPOCHS = 40  # of a tiny network: enough to be caught at
+EPOCHS = 15
 TRIALS = 2
 PER_EPOCH = ("train_loss", "val_accuracy", "learning_rate", "images_per_second")
 
 
 @pytest.fixture
 def flags(photo_folder: Path) -> list[str]:
-    return [f"--data={photo_folder}", f"--epochs={EPOCHS}", "--augment=light", *TINY]
+    """Of a network that trains for most of an epoch, so that an interrupt meets it there."""
+    return [f"--data={photo_folder}", "--image_size=32", f"--epochs={EPOCHS}", "--batch_size=8", "--augment=light"]
 
 
 @pytest.fixture
