@@ -180,6 +180,6 @@ def test_any_sequence_of_kills_gives_the_same_end(lives: tuple[str, Live]) -> No
 @pytest.mark.slow
 @pytest.mark.photos
 def test_a_real_training_ends_the_same(real_photos: Path, tmp_path: Path) -> None:
-    config = TrainConfig(data=str(real_photos), classes="daisy,roses", epochs=2, dropout=0.2, ema=0.99)
+    config = TrainConfig(data=str(real_photos), classes="daisy,roses", epochs=2, dropout=0.2, ema=0.99, width=0.25)
     with _lives(config, tmp_path, "real") as lives:
         _kill_at_random_moments(lives, 6)
