@@ -27,7 +27,7 @@ class RuleVersions(NamedTuple):
     splits: int = 1
 
     @classmethod
-    def of(cls, remembered: Mapping[str, int]) -> RuleVersions:
+    def from_record(cls, remembered: Mapping[str, int]) -> RuleVersions:
         """Return the versions that a store or a model recorded; a missing one is version 1.
 
         Raises:

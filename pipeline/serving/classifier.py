@@ -52,7 +52,7 @@ class About:
     @property
     def rule_versions(self) -> RuleVersions:
         """The versions of the rules by which its photos became pixels, groups and splits."""
-        return RuleVersions.of(self.rules)
+        return RuleVersions.from_record(self.rules)
 
 
 def save_classifier(folder: Path, model: keras.Model, about: About) -> None:

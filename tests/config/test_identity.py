@@ -83,5 +83,5 @@ def test_later_rules_make_another_store_and_the_first_ones_the_same() -> None:
     first = _store_digest(config)
     others = [RuleVersions(pixels=2), RuleVersions(grouping=2), RuleVersions(splits=2)]
     assert len({first, *(_store_digest(config, rules) for rules in others)}) == 4
-    assert RuleVersions.of({}) == RuleVersions()
-    assert RuleVersions.of(NEWEST.changed) == NEWEST
+    assert RuleVersions.from_record({}) == RuleVersions()
+    assert RuleVersions.from_record(NEWEST.changed) == NEWEST

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pipeline.models.backend import load_backend
 from pipeline.serving.classifier import MAX_PHOTOS, About, save_classifier
 from pipeline.tracking import registry
 from tests.conftest import ROOT, wait_while_running
+from tests.servers import free_port
 
 CLASSES = ("blue", "green", "red")
 MAX_BODY_MB = 8
@@ -50,12 +50,6 @@ class Server(NamedTuple):
             pytest.skip("no /proc to read a process's peak memory from")
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) * 1024
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _register_small_model(folder: Path, empty_store: Path) -> str:
@@ -83,7 +77,7 @@ def _register_small_model(folder: Path, empty_store: Path) -> str:
 def server(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("served")
     uri = _register_small_model(folder, _empty_store)
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "pipeline", "serve", f"--port={port}", f"--max_body_mb={MAX_BODY_MB}"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     environment |= {"PYTHONPATH": str(ROOT)}

@@ -13,7 +13,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from pipeline.config import TrainConfig, TuneConfig
 from pipeline.config.text import config_text
 from pipeline.evaluation import PICTURES, TABLES
 from pipeline.experiment import label_suspects
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from tests.conftest import RunIn, Tuned
@@ -354,9 +354,7 @@ def test_predict_writes_a_row_per_photo(evaluated: Evaluated, jobs: Jobs) -> Non
 @pytest.fixture
 def server(tuned_project: Tuned, jobs: Jobs, tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
     """Address of a scoring server for the champion."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment |= {"MLFLOW_TRACKING_URI": tuned_project.uri}
     command = [
         "mlflow",

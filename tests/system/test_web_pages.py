@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.conftest import wait_while_running
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -63,9 +63,7 @@ def environment_of_a_user(tuned_project: Tuned) -> dict[str, str]:
 
 @contextmanager
 def _server(folder: Path, environment: dict[str, str], health: str, *module: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", *module, f"--port={port}"]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, text=True, start_new_session=True,

@@ -104,7 +104,7 @@ class Store:
     @cached_property
     def rule_versions(self) -> RuleVersions:
         """The versions of the rules it was prepared by."""
-        return RuleVersions.of(self._description.get("rules", {}))
+        return RuleVersions.from_record(self._description.get("rules", {}))
 
     @cached_property
     def _description(self) -> dict[str, Any]:
