@@ -7,11 +7,9 @@ import importlib
 import os
 import pkgutil
 import shutil
-import signal
 import sqlite3
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 import pipeline.commands
 from pipeline.config import UserError, first_line
@@ -38,10 +36,12 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("interrupted: everything logged so far is kept", file=sys.stderr)
-        return KILLED
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        from pipeline.processes import is_interrupt
+
+        if is_interrupt(error):
+            print("interrupted: everything logged so far is kept", file=sys.stderr)
+            return KILLED
         if not _is_of_the_disk(error):
             raise
         print(
@@ -61,9 +61,11 @@ def _run(arguments: Sequence[str]) -> int:
     if name not in names:
         raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
-    signal.signal(signal.SIGTERM, _interrupt)
-    command = importlib.import_module(f"pipeline.commands.{name}")
-    command.run(parse_flags(command.CONFIG, name, flags))
+    from pipeline.processes import SIGNALS, raise_interrupts
+
+    with raise_interrupts(*SIGNALS):
+        command = importlib.import_module(f"pipeline.commands.{name}")
+        command.run(parse_flags(command.CONFIG, name, flags))
     return 0
 
 
@@ -85,10 +87,6 @@ def _usage(names: Sequence[str]) -> str:
         config = importlib.import_module(f"pipeline.commands.{name}").CONFIG
         lines.append(f"  {name:<12} {config.__doc__}")
     return "\n".join([*lines, "", "python -m pipeline COMMAND --help lists a command's flags."])
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,10 +1,21 @@
-"""Processes: pools that run tasks in parallel here or on Ray, owners of work, and deferred interrupts.
+"""Processes: pools that run tasks in parallel here or on Ray, owners of work, and interrupts.
 
 Does not own the tasks, nor the recovery of tasks whose process died (`search.recovery`).
 """
 
-from pipeline.processes.interrupts import defer_interrupts
+from pipeline.processes.interrupts import SIGNALS, defer_interrupts, is_interrupt, raise_interrupts
 from pipeline.processes.owners import is_gone, is_here, owner_mark
 from pipeline.processes.pool import Outcome, preload, run_tasks
 
-__all__ = ["Outcome", "defer_interrupts", "is_gone", "is_here", "owner_mark", "preload", "run_tasks"]
+__all__ = [
+    "SIGNALS",
+    "Outcome",
+    "defer_interrupts",
+    "is_gone",
+    "is_here",
+    "is_interrupt",
+    "owner_mark",
+    "preload",
+    "raise_interrupts",
+    "run_tasks",
+]

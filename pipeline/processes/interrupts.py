@@ -1,29 +1,75 @@
-"""Defers Ctrl-C and SIGTERM until the work has reached a point where it can be saved."""
+"""Raises Ctrl-C and SIGTERM surely, once, and where the work can be saved."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
+
+from pipeline.config import UserError
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_raised: list[int] = []  # signals that `interrupt_once` has raised in this process
+AGAIN_AFTER_S = 0.05
+_arrived: list[int] = []  # the signals that have come since `raise_interrupts`
 
 
-def interrupt_once(signum: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt: a signal handler. Ignore the signal from then on, so as not to interrupt the cleanup."""
-    signal.signal(signum, signal.SIG_IGN)
-    _raised.append(signum)
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[None]:
+    """Raise KeyboardInterrupt in the block on each of the signals, but for those that the process ignores.
+
+    Where Python drops it, because it was raised in a callback of the garbage collector, it is raised again.
+
+    Args:
+        signals: which.
+        once: ignore a signal after its first time, so as not to interrupt the cleanup.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if once:
+            signal.signal(signum, signal.SIG_IGN)
+        _arrived.append(signum)
+        raise KeyboardInterrupt
+
+    def raise_dropped(dropped: UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt) or not _arrived:
+            previous_hook(dropped)
+            return
+        signal.signal(_arrived[-1], interrupt)
+        # Not at once: this is still inside the callback.
+        threading.Timer(AGAIN_AFTER_S, os.kill, (os.getpid(), _arrived[-1])).start()
+
+    _arrived.clear()
+    previous_hook, sys.unraisablehook = sys.unraisablehook, raise_dropped
+    previous_handlers = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        if previous_handlers[number] != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous_hook
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether the error is an interrupt, or what a library that catches all exceptions has made of one."""
+    return isinstance(error, KeyboardInterrupt) or (bool(_arrived) and not isinstance(error, UserError))
 
 
 @contextlib.contextmanager
 def defer_interrupts() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether an interrupt is pending; a second interrupt is not deferred.
 
-    One that `interrupt_once` has already raised counts as pending, too: some code in TensorFlow catches all exceptions.
+    One that has already been raised counts as pending, too: some code in TensorFlow catches all exceptions.
 
     The block polls the function and stops in its own way; an interrupt still pending at its end is raised as
     KeyboardInterrupt. Outside the main thread, where Python receives no signals, nothing is deferred.
@@ -42,9 +88,9 @@ def defer_interrupts() -> Iterator[Callable[[], bool]]:
     for number in SIGNALS:
         signal.signal(number, record)
     try:
-        yield lambda: bool(pending or _raised)
+        yield lambda: bool(pending or _arrived)
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-    if pending or _raised:
+    if pending or _arrived:
         raise KeyboardInterrupt

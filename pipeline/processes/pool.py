@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from pipeline.config import first_line
-from pipeline.processes.interrupts import interrupt_once
+from pipeline.processes.interrupts import is_interrupt, raise_interrupts
 from pipeline.processes.ray_pool import SHUTDOWN_TIMEOUT_S, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
 
 USES_FORK = sys.platform == "linux"  # elsewhere the system's own libraries do not survive a fork
@@ -170,10 +170,10 @@ def _start_process(threads: int, environment: dict[str, str]) -> None:
 
 def _interruptible(task: Callable[..., object], job: tuple[object, ...]) -> object:
     """Run the task so that on SIGTERM it can clean up."""
-    previous_handler = signal.signal(signal.SIGTERM, interrupt_once)
-    try:
-        return task(*job)
-    except KeyboardInterrupt:
-        os._exit(128 + signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, previous_handler)
+    with raise_interrupts(signal.SIGTERM, once=True):
+        try:
+            return task(*job)
+        except BaseException as error:
+            if not is_interrupt(error):
+                raise
+            os._exit(128 + signal.SIGTERM)

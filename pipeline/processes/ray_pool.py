@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import UserError, first_line
+from pipeline.processes.interrupts import raise_interrupts
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 MAX_RETRIES = 3
@@ -147,7 +148,8 @@ def _on_node(folder: str, variables: Mapping[str, str], cpus: int, task_and_job:
     os.environ.update({name: str(cpus) for name in THREAD_VARIABLES} | {"TQDM_DISABLE": "1"} | dict(variables))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray interrupts a task by SIGINT
     task, job = pickle.loads(task_and_job)
-    return task(*job)
+    with raise_interrupts(signal.SIGINT):
+        return task(*job)
 
 
 def _interrupt(ray: Any, running: list[Any]) -> None:

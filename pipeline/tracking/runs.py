@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from pipeline.config import Config, first_line, without_passwords
 from pipeline.config.text import config_text
-from pipeline.processes import is_gone, is_here, owner_mark
+from pipeline.processes import is_gone, is_here, is_interrupt, owner_mark
 from pipeline.tracking import outbox
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
@@ -118,6 +118,8 @@ def run(
         raise
     except BaseException as error:
         _end_after_error(error)
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         raise
 
 
@@ -140,7 +142,7 @@ def _finish(run_id: str) -> None:
 def _end_after_error(error: BaseException) -> None:
     """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file."""
     try:
-        if isinstance(error, KeyboardInterrupt):
+        if is_interrupt(error):
             mlflow.set_tag(
                 STOPPED, "true"
             )  # its status may become FAILED: `mlflow run` sets that on whatever is stopped

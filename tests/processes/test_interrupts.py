@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+import weakref
 
 import pytest
 
-from pipeline.processes import interrupts
-from pipeline.processes.interrupts import SIGNALS, defer_interrupts, interrupt_once
+from pipeline.config import UserError
+from pipeline.processes import SIGNALS, defer_interrupts, is_interrupt, raise_interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +38,45 @@ def test_the_block_is_told_and_the_interruption_comes_at_its_end(number: int) ->
     assert told == [False, True]
 
 
-def test_an_interruption_that_something_has_caught_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interrupts, "_raised", [])
-    before = signal.signal(signal.SIGTERM, interrupt_once)
-    try:
+def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_interruption_that_something_has_caught_is_not_lost() -> None:
+    with raise_interrupts(signal.SIGTERM, once=True):
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+            _interrupt()
+        _interrupt()  # which is ignored from then on
         with pytest.raises(KeyboardInterrupt), defer_interrupts() as interrupted:
             assert interrupted()
+        assert is_interrupt(RuntimeError("what a library has made of it"))
+        assert not is_interrupt(UserError("what the user can mend"))
+    with raise_interrupts(signal.SIGTERM):
+        assert not is_interrupt(RuntimeError("of another command"))
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_an_interruption_in_a_callback_of_the_garbage_collector_comes_after_it(once: bool) -> None:
+    class Photo:
+        pass
+
+    def work() -> None:
+        photo = Photo()
+        callback = weakref.ref(photo, lambda _: _interrupt())
+        with raise_interrupts(signal.SIGTERM, once=once):
+            del photo
+            assert callback() is None
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with raise_interrupts(*SIGNALS):
+            _interrupt()
     finally:
         signal.signal(signal.SIGTERM, before)
 
