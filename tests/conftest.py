@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -24,6 +23,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline.models.variants import VARIANTS
+from tests.forks import Forked, Forks, forks_in
+from tests.small_net import small_variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,9 @@ LONGEST_FIRST = (
 
 TINY = ("--image_size=32", "--batch_size=8", "--width=0.01", "--precision=float32")  # trains in a moment
 
+PIPELINE = (sys.executable, "-m", "pipeline")
 RunIn = Callable[..., subprocess.CompletedProcess[str]]
+Process = subprocess.Popen[str] | Forked
 
 
 class Tuned(NamedTuple):
@@ -125,8 +128,30 @@ def run_in() -> RunIn:
     return _run_in
 
 
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """A process that starts commands as forks of itself; with `SMALL_NET` in their environment, for a small net."""
+    with forks_in(tmp_path_factory.mktemp("forks")) as lent:
+        yield lent
+
+
+@pytest.fixture(scope="session")
+def fork_in(forks: Forks) -> RunIn:
+    """Return a function that runs a command of the project in a folder, like `run_in`, but as a fork."""
+
+    def run(
+        folder: Path, *words: object, exit_code: int | None = 0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        process = forks.start(folder, _environment() | variables, *words)
+        done = subprocess.CompletedProcess(list(words), 0, *process.communicate(TIMEOUT_S))
+        done.returncode = process.poll()
+        return _checked(done, exit_code)
+
+    return run
+
+
 @contextmanager
-def paused(process: subprocess.Popen[str], database: Path) -> Iterator[None]:
+def paused(process: Process, database: Path) -> Iterator[None]:
     """Hold a process still, alive, at a moment at which it is not using the database."""
 
     def is_free() -> bool:
@@ -149,7 +174,7 @@ def paused(process: subprocess.Popen[str], database: Path) -> Iterator[None]:
         process.send_signal(signal.SIGCONT)
 
 
-def wait_while_running(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_while_running(condition: Callable[[], object], process: Process, seconds: float = 300) -> None:
     """Wait for the condition, which must come true while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
@@ -175,9 +200,14 @@ def _run_in(
         text=True,
         timeout=TIMEOUT_S,
     )
+    return _checked(done, exit_code)
+
+
+def _checked(done: subprocess.CompletedProcess[str], exit_code: int | None) -> subprocess.CompletedProcess[str]:
     if exit_code is not None and done.returncode != exit_code:
-        print(f"$ {' '.join(map(str, command))}\n{done.stdout}\n--- stderr ---\n{done.stderr}")
-        pytest.fail(f"exit code must be {exit_code}, got {done.returncode} from {' '.join(map(str, command))[:200]}")
+        command = " ".join(map(str, done.args))
+        print(f"$ {command}\n{done.stdout}\n--- stderr ---\n{done.stderr}")
+        pytest.fail(f"exit code must be {exit_code}, got {done.returncode} from {command[:200]}")
     return done
 
 
@@ -266,11 +296,7 @@ def tracking_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_store
 @pytest.fixture
 def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make ``resnet18`` a net of one block in one stage, which goes the same way in a tenth of the time."""
-    arguments = VARIANTS["resnet18"].backbone_arguments()
-    lists = {name: value[:1] for name, value in arguments.items() if isinstance(value, list)}
-    one_block = arguments | lists | {"stackwise_num_blocks": [1]}
-    stage = SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)
-    monkeypatch.setitem(VARIANTS, "resnet18", stage)
+    monkeypatch.setitem(VARIANTS, "resnet18", small_variant())
 
 
 @pytest.fixture(scope="session")
