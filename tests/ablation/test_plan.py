@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import re
 import sqlite3
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from pipeline.config import AblateConfig, UserError
 from pipeline.data.store.store import Store
 from pipeline.processes.pool import Outcome
 from tests.conftest import TINY, RunIn, wait_while_running
-from tests.system.test_stopped_runs import _start
+from tests.forks import Forks
+from tests.small_net import SMALL
 
-PIPELINE = (sys.executable, "-m", "pipeline")
 FACTORS = "skip_connections=false;image_ops=grey+opening:3;learning_rate=1e30"
 
 
@@ -161,14 +160,14 @@ def _artifact(project: Path, run: Run, name: str) -> Path:
 
 @pytest.mark.slow
 def test_an_ablation_that_is_killed_goes_on(
-    project: Path, environment: dict[str, str], run_in: RunIn, flags: list[str]
+    project: Path, environment: dict[str, str], forks: Forks, fork_in: RunIn, flags: list[str]
 ) -> None:
-    killed = _start(project, environment, "ablate", *flags)
+    killed = forks.start(project, environment | SMALL, "ablate", *flags)
     wait_while_running(lambda: _finished(project) >= 1, killed)
     killed.kill()
     killed.communicate(timeout=60)
     before = _finished(project)
-    done = run_in(project, *PIPELINE, "ablate", *flags)
+    done = fork_in(project, "ablate", *flags, **SMALL)
     said = re.search(r"(\d) of 4 trainings are finished", done.stdout)
     assert said
     assert 1 <= before <= int(said[1]) < 4

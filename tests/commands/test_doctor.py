@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +15,9 @@ from pipeline.commands import doctor
 from pipeline.config import TrainConfig
 from pipeline.data.store.store import prepared_store
 from pipeline.experiment.training_run import CHECKPOINTS
-from tests.conftest import TINY, RunIn
-
-PIPELINE = (sys.executable, "-m", "pipeline")
+from tests.conftest import PIPELINE, TINY, RunIn, wait_while_running
+from tests.forks import Forks
+from tests.small_net import SMALL
 
 
 @pytest.fixture
@@ -108,18 +104,16 @@ def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> Non
 
 @pytest.mark.slow
 def test_a_killed_command_is_marked(
-    project: Path, photo_folder: Path, run_in: RunIn, environment: dict[str, str]
+    project: Path, photo_folder: Path, environment: dict[str, str], forks: Forks, fork_in: RunIn
 ) -> None:
     flags = [f"--data={photo_folder}", "--epochs=2000", *TINY]
-    training = subprocess.Popen([*PIPELINE, "train", *flags], cwd=project, env=environment, stdout=subprocess.PIPE)
-    assert training.stdout is not None
-    end = time.monotonic() + 120
-    while b"epoch" not in training.stdout.readline():
-        assert time.monotonic() < end
-    training.send_signal(signal.SIGKILL)
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    training = forks.start(project, environment | SMALL, "train", *flags)
+    wait_while_running(lambda: [run for run in client.search_runs(["0"]) if run.data.metrics], training)
+    training.kill()
     training.communicate()
-    assert "marked 1 as KILLED" in run_in(project, *PIPELINE, "doctor").stdout
-    assert "marked" not in run_in(project, *PIPELINE, "doctor").stdout
+    assert "marked 1 as KILLED" in fork_in(project, "doctor").stdout
+    assert "marked" not in fork_in(project, "doctor").stdout
 
 
 @pytest.mark.parametrize("package", ["optuna", "cv2", "mlflow"])

@@ -1,7 +1,7 @@
 """The main job end to end, started as a user starts it: what a search leaves, and what every other command does.
 
-Commands run in copies of the project, as processes; only those that must fail before any training run in this process,
-where they cost no start.
+The search and those commands that start in a way of their own run as processes, others as forks; those that must fail
+before any training run in this process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,12 +33,13 @@ from pipeline.config import TrainConfig, TuneConfig
 from pipeline.config.text import config_text
 from pipeline.evaluation import PICTURES, TABLES
 from pipeline.experiment import label_suspects
+from tests.conftest import PIPELINE
 from tests.servers import free_port
+from tests.small_net import SMALL
 
 if TYPE_CHECKING:
     from tests.conftest import RunIn, Tuned
 
-PIPELINE = (sys.executable, "-m", "pipeline")
 CLASSES = ["blue", "green", "red"]
 CHALLENGER, CHAMPION = "models:/flower-classifier@challenger", "models:/flower-classifier@champion"
 EPOCHS = {"trial": 2, "confirm": 5}  # a confirmation is two and a half times as long
@@ -228,15 +228,16 @@ def test_the_winner_is_the_challenger(tuned_project: Tuned) -> None:
 
 @pytest.fixture(scope="module")
 def jobs(
-    tuned_project: Tuned,
+    evaluated_project: Tuned,
     tune_flags: dict[str, object],
     photo_folder: Path,
     run_in: RunIn,
+    fork_in: RunIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Jobs:
-    """Every other command as a process of its own, two at a time, on the store that the search left."""
-    folder, scratch = tuned_project.folder, tmp_path_factory.mktemp("jobs")
-    photo = photo_folder / _test_photos(tuned_project)["path"].iloc[0]
+    """Every other command, on the store that the search and the evaluation left."""
+    folder, scratch = evaluated_project.folder, tmp_path_factory.mktemp("jobs")
+    photo = photo_folder / _test_photos(evaluated_project)["path"].iloc[0]
     pd.to_pickle(cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB), scratch / "pixels.pkl")
     (scratch / "bad.jpg").write_bytes(b"<html>")
     shutil.copy(photo, scratch / "good.jpg")
@@ -244,23 +245,15 @@ def jobs(
     tiny, same = brief | {"width": 0.01, "precision": "float32"}, brief | {"width": tune_flags["width"]}
     padded = {"data": photo_folder, "image_size": 64, "resize": "pad"}
     photos = {"photos": f"{scratch}/*.jpg,{photo}", "output": scratch / "table.csv", "model_uri": CHAMPION}
-
-    def run(*command: object, **how: Any) -> str:
-        return run_in(folder, *command, **how).stdout
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        evaluate = pool.submit(run, "mlflow", "run", ".", "-e", "evaluate", "--env-manager", "local")
-        ablate = pool.submit(run, *PIPELINE, "ablate", *_flags(**tiny, factors="optimizer=sgd", seeds=1))
-        train = pool.submit(run, *PIPELINE, "train", *_flags(**same, classes="blue,red", weights=CHALLENGER))
-        first = pool.submit(run, *PIPELINE, "preprocess", *_flags(**padded))
-        printed = {"evaluate": evaluate.result()}
-        load = pool.submit(run, sys.executable, "-c", READ_IN_A_PROCESS, CHAMPION, photo, scratch / "pixels.pkl")
-        predict = pool.submit(run, *PIPELINE, "predict", *_flags(**photos))
-        printed |= {"first": first.result()}
-        second = pool.submit(run, *PIPELINE, "preprocess", *_flags(**padded))
-    for name, job in {"ablate": ablate, "train": train, "load": load, "predict": predict, "second": second}.items():
-        printed[name] = job.result()
-    return Jobs(printed, photo, scratch)
+    done = {
+        "ablate": fork_in(folder, "ablate", *_flags(**tiny, factors="optimizer=sgd", seeds=1), **SMALL),
+        "train": fork_in(folder, "train", *_flags(**same, classes="blue,red", weights=CHALLENGER)),
+        "first": fork_in(folder, "preprocess", *_flags(**padded)),
+        "second": fork_in(folder, "preprocess", *_flags(**padded)),
+        "predict": fork_in(folder, "predict", *_flags(**photos)),
+        "load": run_in(folder, sys.executable, "-c", READ_IN_A_PROCESS, CHAMPION, photo, scratch / "pixels.pkl"),
+    }
+    return Jobs({name: command.stdout for name, command in done.items()}, photo, scratch)
 
 
 def _test_photos(project: Tuned) -> pd.DataFrame:
@@ -270,10 +263,9 @@ def _test_photos(project: Tuned) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def evaluated(tuned_project: Tuned, jobs: Jobs) -> Evaluated:
-    runs = _stage(tuned_project.client.search_runs(["0"]), "evaluate")
-    (run,) = [run for run in runs if run.info.status == "FINISHED"]
-    return Evaluated(run, _table(tuned_project.client, run, "predictions.csv"))
+def evaluated(evaluated_project: Tuned) -> Evaluated:
+    (run,) = _stage(evaluated_project.runs, "evaluate")
+    return Evaluated(run, _table(evaluated_project.client, run, "predictions.csv"))
 
 
 def test_evaluate_reports_on_the_test_split(tuned_project: Tuned, evaluated: Evaluated) -> None:
@@ -320,9 +312,9 @@ def test_evaluate_reads_test_photos_only(tuned_project: Tuned, evaluated: Evalua
     assert evaluated.predictions[["path", "label"]].equals(photos[["path", "label"]])
 
 
-def test_the_first_evaluation_makes_the_champion(tuned_project: Tuned, jobs: Jobs) -> None:
-    assert "flower-classifier version 1 is now champion" in jobs.printed["evaluate"]
-    assert str(tuned_project.client.get_model_version_by_alias("flower-classifier", "champion").version) == "1"
+def test_the_first_evaluation_makes_the_champion(evaluated_project: Tuned) -> None:
+    assert "flower-classifier version 1 is now champion" in evaluated_project.printed
+    assert str(evaluated_project.client.get_model_version_by_alias("flower-classifier", "champion").version) == "1"
 
 
 def test_a_process_that_knows_only_mlflow_gets_the_same_answers(
@@ -352,10 +344,10 @@ def test_predict_writes_a_row_per_photo(evaluated: Evaluated, jobs: Jobs) -> Non
 
 
 @pytest.fixture
-def server(tuned_project: Tuned, jobs: Jobs, tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+def server(evaluated_project: Tuned, tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
     """Address of a scoring server for the champion."""
     port = free_port()
-    environment |= {"MLFLOW_TRACKING_URI": tuned_project.uri}
+    environment |= {"MLFLOW_TRACKING_URI": evaluated_project.uri}
     command = [
         "mlflow",
         "models",
@@ -465,10 +457,10 @@ def test_preprocess_finds_what_it_prepared(tuned_project: Tuned, jobs: Jobs) -> 
 
 
 def test_the_same_search_again_adds_no_trial(
-    tuned_project: Tuned, jobs: Jobs, tune_flags: dict[str, object], run_in: RunIn
+    tuned_project: Tuned, jobs: Jobs, tune_flags: dict[str, object], fork_in: RunIn
 ) -> None:
     known = tuned_project.client.search_runs(["0"])
-    done = run_in(tuned_project.folder, *PIPELINE, "tune", *_flags(**tune_flags))
+    done = fork_in(tuned_project.folder, "tune", *_flags(**tune_flags))
     assert "2 of 2 trials are finished" in done.stdout
     added = _new_runs(tuned_project, known)
     assert [run.data.tags["stage"] for run in added] == ["tune"]  # what was confirmed is not confirmed again
@@ -601,8 +593,8 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
 
 
 @pytest.mark.slow
-def test_main_prepares_searches_and_evaluates(project: Path, run_in: RunIn, tune_flags: dict[str, object]) -> None:
-    run_in(project, *PIPELINE, "main", *_flags(**tune_flags))
+def test_main_prepares_searches_and_evaluates(project: Path, fork_in: RunIn, tune_flags: dict[str, object]) -> None:
+    fork_in(project, "main", *_flags(**tune_flags))
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     runs = client.search_runs(["0"])
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -616,8 +608,8 @@ def test_main_prepares_searches_and_evaluates(project: Path, run_in: RunIn, tune
 
 
 @pytest.mark.slow
-def test_two_workers_share_a_search(project: Path, run_in: RunIn, tune_flags: dict[str, object]) -> None:
-    run_in(project, *PIPELINE, "tune", *_flags(**tune_flags | {"workers": 2, "n_trials": 3, "confirm_top_k": 0}))
+def test_two_workers_share_a_search(project: Path, fork_in: RunIn, tune_flags: dict[str, object]) -> None:
+    fork_in(project, "tune", *_flags(**tune_flags | {"workers": 2, "n_trials": 3, "confirm_top_k": 0}), **SMALL)
     runs = MlflowClient(f"sqlite:///{project / 'mlflow.db'}").search_runs(["0"])
     assert len(_stage(runs, "trial")) == 3
     assert {run.info.status for run in runs} == {"FINISHED"}

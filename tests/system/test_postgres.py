@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
 import pytest
 from mlflow import MlflowClient
 
+from tests.forks import Forks
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
+from tests.small_net import SMALL
 
 TRIALS = 4
 CHANGES = {"n_trials": TRIALS, "confirm_top_k": 0, "width": 0.01, "precision": "float32"}
@@ -27,21 +27,17 @@ def test_two_searches_at_once_share_the_trials_and_keep_the_password(
     tune_flags: dict[str, object],
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
+    forks: Forks,
 ) -> None:
     study_url, runs_url, port = postgres.new_database("study"), postgres.new_database("runs"), free_port()
-    environment |= {"PGPASSWORD": PASSWORD, "STUDY_PASSWORD": PASSWORD}
+    environment |= {"PGPASSWORD": PASSWORD, "STUDY_PASSWORD": PASSWORD} | SMALL
     environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
     flags = [f"--{name}={value}" for name, value in (tune_flags | CHANGES).items()]
-    command = [sys.executable, "-m", "pipeline", "tune", *flags, f"--storage={_with_password(study_url)}"]
+    search = ["tune", *flags, f"--storage={_with_password(study_url)}"]
     with mlflow_server(project, port, environment, runs_url):
-        searches = [
-            subprocess.Popen(
-                command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-            for _ in range(2)
-        ]
-        printed = [search.communicate(timeout=540)[0] for search in searches]
-        assert [search.returncode for search in searches] == [0, 0], printed
+        searches = [forks.start(project, environment, *search) for _ in range(2)]
+        printed = ["".join(command.communicate(timeout=540)) for command in searches]
+        assert [command.returncode for command in searches] == [0, 0], printed
         client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
         runs = client.search_runs(["0"])
         configs = [Path(client.download_artifacts(run.info.run_id, "config.json")).read_text() for run in runs]

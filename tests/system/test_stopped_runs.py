@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -16,8 +15,8 @@ from mlflow.entities import Run
 from pipeline import tracking
 from pipeline.config import TrainConfig
 from tests.conftest import RunIn, paused, wait_while_running
+from tests.forks import Forks
 
-PIPELINE = (sys.executable, "-m", "pipeline")
 EPOCHS = 15
 TRIALS = 2
 PER_EPOCH = ("train_loss", "val_accuracy", "learning_rate", "images_per_second")
@@ -43,22 +42,6 @@ def _epochs_logged(client: MlflowClient, stage: str = "train") -> int:
     return max((len(client.get_metric_history(run.info.run_id, "val_accuracy")) for run in running), default=0)
 
 
-def _start(project: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    return _start_command(project, environment, *PIPELINE, *words)
-
-
-def _start_command(project: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        words,
-        cwd=project,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "status"),
@@ -69,19 +52,20 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
     client: MlflowClient,
     flags: list[str],
     environment: dict[str, str],
-    run_in: RunIn,
+    forks: Forks,
+    fork_in: RunIn,
     number: str,
     code: int,
     status: str,
 ) -> None:
-    stopped = _start(project, environment, "train", *flags)
+    stopped = forks.start(project, environment, "train", *flags)
     wait_while_running(lambda: _epochs_logged(client) >= 3, stopped)
     stopped.send_signal(getattr(signal, number))
     stopped.communicate(timeout=60)
     assert stopped.returncode == code
     (run,) = _stage(client, "train")
     assert run.info.status == status
-    done = run_in(project, *PIPELINE, "train", *flags)
+    done = fork_in(project, "train", *flags)
     assert ("going on in epoch" in done.stdout) == (number == "SIGTERM")  # it had not run long enough to be saved
     (again,) = _stage(client, "train")
     assert again.info.run_id == run.info.run_id
@@ -116,7 +100,8 @@ def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
 ) -> None:
     parameters = [word for flag in flags for word in ("-P", flag.removeprefix("--"))]
     command = ("mlflow", "run", ".", "-e", "train", "--env-manager", "local", *parameters)
-    first = _start_command(project, environment, *command)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    first = subprocess.Popen(command, cwd=project, env=environment, text=True, start_new_session=True, **pipes)
     wait_while_running(lambda: _epochs_logged(client) >= 2, first)
     os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C does
     first.communicate(timeout=60)
@@ -132,12 +117,12 @@ def test_mlflow_run_goes_on_in_the_run_that_was_stopped(
 
 @pytest.mark.slow
 def test_the_same_training_runs_once_at_a_time(
-    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn
+    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], forks: Forks, fork_in: RunIn
 ) -> None:
-    first = _start(project, environment, "train", *flags)
+    first = forks.start(project, environment, "train", *flags)
     wait_while_running(lambda: _epochs_logged(client) >= 1, first)
     with paused(first, project / "mlflow.db"):
-        refused = run_in(project, *PIPELINE, "train", *flags, exit_code=2)
+        refused = fork_in(project, "train", *flags, exit_code=2)
     assert len(refused.stderr.splitlines()) == 1
     assert "another process at the same one" in refused.stderr
     first.communicate(timeout=200)
@@ -148,15 +133,21 @@ def test_the_same_training_runs_once_at_a_time(
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["all", "worker"])
 def test_a_search_that_was_killed_ends_with_its_trials(
-    project: Path, client: MlflowClient, flags: list[str], environment: dict[str, str], run_in: RunIn, whom: str
+    project: Path,
+    client: MlflowClient,
+    flags: list[str],
+    environment: dict[str, str],
+    forks: Forks,
+    fork_in: RunIn,
+    whom: str,
 ) -> None:
     search = ["tune", *flags, f"--n_trials={TRIALS}", "--variants=resnet18", "--confirm_top_k=0", "--pruner=none"]
-    stopped = _start(project, environment, *search)
+    stopped = forks.start(project, environment, *search)
     wait_while_running(lambda: _epochs_logged(client, "trial") >= 2, stopped)
     if whom == "all":
         stopped.kill()
         stopped.communicate(timeout=60)
-        run_in(project, *PIPELINE, *search)
+        fork_in(project, *search)
     else:
         (trial,) = [run for run in _stage(client, "trial") if run.info.status == "RUNNING"]
         _, pid, _ = trial.data.tags["process"].split()

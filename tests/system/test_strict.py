@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -26,15 +25,15 @@ def photos(photo_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_files_that_cannot_be_used_are_counted_logged_and_with_strict_an_error(
-    project: Path, photos: Path, run_in: RunIn
+    project: Path, photos: Path, fork_in: RunIn
 ) -> None:
-    preprocess = (sys.executable, "-m", "pipeline", "preprocess", f"--data={photos}", "--image_size=32")
+    preprocess = ("preprocess", f"--data={photos}", "--image_size=32")
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    lax = run_in(project, *preprocess)
+    lax = fork_in(project, *preprocess)
     assert "  quarantined: 1 (not an image)" in lax.stdout
     assert "  quarantined: 1 (empty file)" in lax.stdout
     assert "  ignored: 1 (left by a system)" in lax.stdout
-    strict = run_in(project, *preprocess, "--strict=true", exit_code=2)
+    strict = fork_in(project, *preprocess, "--strict=true", exit_code=2)
     (line,) = strict.stderr.strip().splitlines()[-1:]
     assert line.startswith("error: strict=true")
     assert "got 2 in" in line
@@ -49,19 +48,19 @@ def test_files_that_cannot_be_used_are_counted_logged_and_with_strict_an_error(
     assert table["outcome"].value_counts().to_dict() == {"accepted": 30, "quarantined": 2, "ignored": 1}
     for path in table.loc[table["outcome"] == "quarantined", "path"]:
         (photos / path).unlink()
-    assert "found prepared" not in run_in(project, *preprocess, "--strict=true").stdout
-    train = (sys.executable, "-m", "pipeline", "train", f"--data={photos}", "--image_size=32", "--epochs=1")
+    assert "found prepared" not in fork_in(project, *preprocess, "--strict=true").stdout
+    train = ("train", f"--data={photos}", "--image_size=32", "--epochs=1")
     (photos / "red" / "empty.jpg").touch()
-    assert "epoch" not in run_in(project, *train, "--strict=true", "--warmup_epochs=0", exit_code=2).stdout
+    assert "epoch" not in fork_in(project, *train, "--strict=true", "--warmup_epochs=0", exit_code=2).stdout
 
 
-def test_preprocess_finds_bit_rot_and_says_where(project: Path, photos: Path, run_in: RunIn) -> None:
-    preprocess = (sys.executable, "-m", "pipeline", "preprocess", f"--data={photos}", "--image_size=32")
-    run_in(project, *preprocess)
+def test_preprocess_finds_bit_rot_and_says_where(project: Path, photos: Path, fork_in: RunIn) -> None:
+    preprocess = ("preprocess", f"--data={photos}", "--image_size=32")
+    fork_in(project, *preprocess)
     (train,) = (project / "data" / "prepared").glob("*/train.npy")
     content = bytearray(train.read_bytes())
     content[len(content) // 2] ^= 4
     train.write_bytes(content)
-    printed = run_in(project, *preprocess).stdout
+    printed = fork_in(project, *preprocess).stdout
     assert "were damaged (train.npy): made again" in printed
-    assert "found prepared" in run_in(project, *preprocess).stdout
+    assert "found prepared" in fork_in(project, *preprocess).stdout

@@ -35,7 +35,6 @@ from tests.conftest import FIXTURES
 if TYPE_CHECKING:
     from tests.conftest import RunIn
 
-PIPELINE = (sys.executable, "-m", "pipeline")
 FLAGS = [
     "--data=photos",
     "--image_size=32",
@@ -70,10 +69,12 @@ def _client(project: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{project}/mlflow.db")
 
 
-def test_a_registered_model_answers_the_same_and_is_still_champion(earlier_project: Path, run_in: RunIn) -> None:
+def test_a_registered_model_answers_the_same_and_is_still_champion(
+    earlier_project: Path, fork_in: RunIn, run_in: RunIn
+) -> None:
     expected = pd.read_csv(earlier_project / "predictions.csv")
     champion = "models:/flower-classifier@champion"
-    run_in(earlier_project, *PIPELINE, "predict", "--photos=photos", f"--model_uri={champion}", "--output=again.csv")
+    fork_in(earlier_project, "predict", "--photos=photos", f"--model_uri={champion}", "--output=again.csv")
     again = pd.read_csv(earlier_project / "again.csv")
     assert again["path"].tolist() == expected["path"].tolist()
     np.testing.assert_allclose(again[CLASSES], expected[CLASSES], atol=1e-6)
@@ -84,7 +85,7 @@ def test_a_registered_model_answers_the_same_and_is_still_champion(earlier_proje
     for before in ("", "import pipeline.serving\n"):  # in a process that knows MLflow alone, and beside today's code
         run_in(earlier_project, sys.executable, "-c", before + code)
         np.testing.assert_allclose(pd.read_csv(earlier_project / "loaded.csv")[CLASSES], expected[CLASSES], atol=1e-6)
-    printed = run_in(earlier_project, *PIPELINE, "evaluate", f"--model_uri={champion}", "--corruption_photos=0").stdout
+    printed = fork_in(earlier_project, "evaluate", f"--model_uri={champion}", "--corruption_photos=0").stdout
     assert (
         f"found prepared: 30 photos of 3 classes (22 train, 4 validation, 4 test) in data/prepared/{DIGEST}" in printed
     )
@@ -95,10 +96,10 @@ def test_a_registered_model_answers_the_same_and_is_still_champion(earlier_proje
     any(not version(name).startswith(made) for name, made in MADE_WITH.items()),
     reason="a training resumes exactly with the versions of TensorFlow, Keras and NumPy that it began with",
 )
-def test_a_stopped_training_goes_on_in_its_run(earlier_project: Path, run_in: RunIn) -> None:
+def test_a_stopped_training_goes_on_in_its_run(earlier_project: Path, fork_in: RunIn) -> None:
     client = _client(earlier_project)
     (stopped,) = client.search_runs(["0"], "tags.stage = 'train' and tags.stopped = 'true'")
-    printed = run_in(earlier_project, *PIPELINE, "train", *FLAGS, "--epochs=12", "--seed=7").stdout
+    printed = fork_in(earlier_project, "train", *FLAGS, "--epochs=12", "--seed=7").stdout
     assert "going on in epoch 5, after 1 of 2 steps" in printed
     assert client.get_run(stopped.info.run_id).info.status == "FINISHED"
     accuracies = client.get_metric_history(stopped.info.run_id, "val_accuracy")
@@ -106,11 +107,11 @@ def test_a_stopped_training_goes_on_in_its_run(earlier_project: Path, run_in: Ru
     assert len(client.search_runs(["0"], "tags.stage = 'train'")) == 2
 
 
-def test_a_killed_search_ends_with_its_trials(earlier_project: Path, run_in: RunIn) -> None:
+def test_a_killed_search_ends_with_its_trials(earlier_project: Path, fork_in: RunIn) -> None:
     storage = optuna.storages.RDBStorage(f"sqlite:///{earlier_project}/mlruns/optuna.db")
     (before,) = optuna.get_all_study_summaries(storage)
     search = ("--variants=resnet18", "--n_trials=3", "--confirm_epochs_factor=1", "--confirm_top_k=1")
-    printed = run_in(earlier_project, *PIPELINE, "tune", *FLAGS, "--epochs=2", *search).stdout
+    printed = fork_in(earlier_project, "tune", *FLAGS, "--epochs=2", *search).stdout
     assert f"study {before.study_name}: 1 of 3 trials are finished" in printed
     states = [trial.state.name for trial in optuna.load_study(study_name=before.study_name, storage=storage).trials]
     assert states.count("COMPLETE") + states.count("PRUNED") == 3

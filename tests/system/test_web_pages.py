@@ -24,7 +24,7 @@ from tests.servers import free_port
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-    from tests.conftest import RunIn, Tuned
+    from tests.conftest import Tuned
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 if not CHROMIUM or not importlib.util.find_spec("playwright") or not importlib.util.find_spec("streamlit"):
@@ -42,17 +42,13 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def site(tuned_project: Tuned, run_in: RunIn, environment_of_a_user: dict[str, str]) -> Iterator[Site]:
-    folder, python = tuned_project.folder, (sys.executable, "-m")
-    if "champion" not in tuned_project.client.get_registered_model("flower-classifier").aliases:
-        run_in(folder, *python, "pipeline", "evaluate")
-    uri = tuned_project.uri
-    ui = ("mlflow", "ui", "--backend-store-uri", uri, "--workers", "1")
+def site(evaluated_project: Tuned, environment_of_a_user: dict[str, str]) -> Iterator[Site]:
+    folder, ui = evaluated_project.folder, ("mlflow", "ui", "--backend-store-uri", evaluated_project.uri, "--workers=1")
     with (
         _server(folder, environment_of_a_user, "health", *ui) as ui_address,
         _server(folder, environment_of_a_user, "_stcore/health", "pipeline", "demo") as demo_address,
     ):
-        yield Site(tuned_project, ui_address, demo_address)
+        yield Site(evaluated_project, ui_address, demo_address)
 
 
 @pytest.fixture(scope="module")
