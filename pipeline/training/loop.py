@@ -107,29 +107,32 @@ def fit(
     while not (stopped or progress.epoch > config.epochs or out_of_patience()):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
-        _train_epoch(trainer, progress, checkpoints)
-        images_per_second = trainer.images(trainer.steps) / progress.seconds
-        epoch, probabilities = trainer.validate(progress.epoch, images_per_second)
+        trainer.prepare(progress.epoch)
+        with defer_interrupts() as interrupted:
+            _train_epoch(trainer, progress, checkpoints, interrupted)
+            images_per_second = trainer.images(trainer.steps) / progress.seconds
+            epoch, probabilities = trainer.validate(progress.epoch, images_per_second)
+            stopped = bool(on_epoch(epoch))
+            if interrupted() and checkpoints:
+                _save(trainer, progress, checkpoints)  # as it was before the validation, which will be done again
         progress.add(epoch, trainer.twin.get_weights(), probabilities)
-        stopped = bool(on_epoch(epoch))
     return progress.result(trainer)
 
 
-def _train_epoch(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints | None) -> None:
+def _train_epoch(
+    trainer: Trainer, progress: _Progress, checkpoints: Checkpoints | None, interrupted: Callable[[], bool]
+) -> None:
     """Train the rest of the epoch; save a checkpoint when one is due, and before an interruption takes effect."""
-    seconds_before, first_step = progress.seconds, progress.steps_done
-    trainer.prepare(progress.epoch)
+    seconds_before = progress.seconds
 
-    with defer_interrupts() as interrupted:
+    def after_step(done: int, seconds: float) -> None:
+        progress.steps_done, progress.seconds = done, seconds_before + seconds
+        if checkpoints and (interrupted() or checkpoints.due()):
+            _save(trainer, progress, checkpoints)
+        if interrupted():
+            raise KeyboardInterrupt
 
-        def after_step(done: int, seconds: float) -> None:
-            progress.steps_done, progress.seconds = done, seconds_before + seconds
-            if checkpoints and (interrupted() or checkpoints.due()):
-                _save(trainer, progress, checkpoints)
-            if interrupted():
-                raise KeyboardInterrupt
-
-        trainer.train(progress.epoch, first_step, after_step)
+    trainer.train(progress.epoch, progress.steps_done, after_step)
 
 
 def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> None:

@@ -14,18 +14,23 @@ from mlflow.entities import Run
 
 from pipeline import tracking
 from pipeline.config import TrainConfig
-from tests.conftest import RunIn, paused, wait_while_running
+from tests.conftest import TINY, RunIn, paused, wait_while_running
 from tests.forks import Forks
+from tests.small_net import SMALL
 
-EPOCHS = 15
+EPOCHS = 40  # of a small network: enough to be caught at
 TRIALS = 2
 PER_EPOCH = ("train_loss", "val_accuracy", "learning_rate", "images_per_second")
 
 
 @pytest.fixture
 def flags(photo_folder: Path) -> list[str]:
-    """Of a network that trains for most of an epoch, so that an interrupt meets it there."""
-    return [f"--data={photo_folder}", "--image_size=32", f"--epochs={EPOCHS}", "--batch_size=8", "--augment=light"]
+    return [f"--data={photo_folder}", f"--epochs={EPOCHS}", "--augment=light", *TINY]
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return environment | SMALL
 
 
 @pytest.fixture
@@ -65,7 +70,7 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
     assert stopped.returncode == code
     (run,) = _stage(client, "train")
     assert run.info.status == status
-    done = fork_in(project, "train", *flags)
+    done = fork_in(project, "train", *flags, **SMALL)
     assert ("going on in epoch" in done.stdout) == (number == "SIGTERM")  # it had not run long enough to be saved
     (again,) = _stage(client, "train")
     assert again.info.run_id == run.info.run_id
@@ -122,7 +127,7 @@ def test_the_same_training_runs_once_at_a_time(
     first = forks.start(project, environment, "train", *flags)
     wait_while_running(lambda: _epochs_logged(client) >= 1, first)
     with paused(first, project / "mlflow.db"):
-        refused = fork_in(project, "train", *flags, exit_code=2)
+        refused = fork_in(project, "train", *flags, exit_code=2, **SMALL)
     assert len(refused.stderr.splitlines()) == 1
     assert "another process at the same one" in refused.stderr
     first.communicate(timeout=200)
@@ -147,7 +152,7 @@ def test_a_search_that_was_killed_ends_with_its_trials(
     if whom == "all":
         stopped.kill()
         stopped.communicate(timeout=60)
-        fork_in(project, *search)
+        fork_in(project, *search, **SMALL)
     else:
         (trial,) = [run for run in _stage(client, "trial") if run.info.status == "RUNNING"]
         _, pid, _ = trial.data.tags["process"].split()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.config import OptimizerName, TrainConfig
@@ -16,7 +18,9 @@ from pipeline.data.pixels.decode import decode, prepare
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
 from pipeline.models.builder import build_classifier
+from pipeline.processes import raise_interrupts
 from pipeline.training.batches import TrainingBatches
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.trainer import Diverged, Epoch
@@ -65,6 +69,27 @@ def _fit(config: TrainConfig, data_root: Path) -> FitResult:
 
 def _losses(result: FitResult) -> list[float]:
     return result.history["train_loss"].tolist()
+
+
+def test_an_interrupt_between_two_epochs_loses_nothing(
+    base: TrainConfig, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, checkpoints = _changed(base, epochs=3, ema=0.9), Checkpoints(tmp_path, {})
+    store, told = prepared_store(config, data_root), []
+
+    def interrupt(epoch: Epoch) -> None:
+        told.append(epoch.epoch)
+        if epoch.epoch == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), raise_interrupts(signal.SIGTERM):
+        fit(config, store, interrupt, checkpoints=checkpoints)
+    assert told == [1, 2]
+    went_on, uninterrupted = fit(config, store, checkpoints=checkpoints), fit(config, store)
+    assert "going on in epoch 2, after 3 of 3 steps" in capsys.readouterr().out
+    timed = ["images_per_second"]
+    pd.testing.assert_frame_equal(went_on.history.drop(columns=timed), uninterrupted.history.drop(columns=timed))
+    np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
 
 
 def test_the_best_epoch_comes_back(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
