@@ -14,29 +14,20 @@ import random
 import signal
 import sys
 import time
-import traceback
 from multiprocessing import forkserver
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import psutil
 
 import pipeline.search.preload  # noqa: F401
-from pipeline.__main__ import main
 from pipeline.data.store import DRAFT_SUFFIX
 from pipeline.models.variants import VARIANTS
-from pipeline.search import tune
+from tests.forks import run_forked
+from tests.small_net import small_variant
 
 FUSES = Path("fuses.json")  # the points at which a worker kills itself, one after the other
-
-
-def use_a_small_net() -> None:
-    arguments = VARIANTS["resnet18"].backbone_arguments()
-    one_block = {name: value[:1] if isinstance(value, list) else value for name, value in arguments.items()}
-    one_block["stackwise_num_blocks"] = [1]
-    VARIANTS["resnet18"] = SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)  # type: ignore
 
 
 def die_if_due(point: str) -> None:
@@ -80,23 +71,9 @@ def refuse_to_read_the_test_split() -> None:
 
 
 def start(folder: str, variables: dict[str, str], command: str, flags: list[str]) -> int:
-    child = os.fork()
-    if child:
+    if child := os.fork():
         return child
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore  # it runs, though not as a child of this one
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
-    os.environ.update(variables)
-    with open("printed.txt", "a") as printed:
-        os.dup2(printed.fileno(), 1)
-        os.dup2(printed.fileno(), 2)
-    try:
-        code = main([command, *flags])
-    except Exception:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
+    os._exit(run_forked([command, *flags], folder, dict(os.environ) | variables, [f"{folder}/printed.txt"] * 2))
 
 
 def kill(search: int, whom: str, rng: random.Random) -> bool:
@@ -130,7 +107,7 @@ def live(kills: list[tuple[float, str]], seed: int, **what: Any) -> dict[str, in
     return {"code": os.waitstatus_to_exitcode(os.waitpid(search, 0)[1]), "killed": killed}
 
 
-use_a_small_net()
+VARIANTS["resnet18"] = small_variant()
 lay_fuses()
 refuse_to_read_the_test_split()
 
@@ -138,7 +115,6 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the workers print is no answer
     multiprocessing.set_forkserver_preload(["tests.system.searches_to_kill"])
-    tune.preload = lambda *modules: None  # type: ignore[assignment]
     forkserver.ensure_running()
     for line in sys.stdin:
         print(json.dumps(live(**json.loads(line))), file=answers, flush=True)

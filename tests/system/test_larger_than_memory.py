@@ -24,8 +24,11 @@ from pipeline.config import TrainConfig
 from pipeline.data.store import prepared_store
 from pipeline.training.phases import phases_of
 from pipeline.training.trainer import make_trainer
+from pipeline.models.variants import VARIANTS
+from tests.small_net import small_variant
 
 MIB = 2**20
+VARIANTS["resnet18"] = small_variant()
 config = TrainConfig.model_validate_json(sys.argv[1])
 store = prepared_store(config, Path(sys.argv[2]))
 side, count = config.image_size, 6 * 2**30 // (config.image_size**2 * 3)

@@ -25,7 +25,6 @@ KILLS, KILLS_IN_PHASES = 30, 10
 LIVES = """
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
-from types import SimpleNamespace
 
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
@@ -33,16 +32,14 @@ from pipeline.data.store import prepared_store
 from pipeline.models.variants import VARIANTS
 from pipeline.training import step
 from pipeline.training import fit
+from tests.small_net import small_variant
 import keras_hub
 
 step.WORTH_COMPILING_STEPS = 1  # as in any longer training
 config = TrainConfig.model_validate_json(sys.argv[1])
 root, small = Path(sys.argv[2]), sys.argv[3] == "small"
 if small:
-    arguments = VARIANTS["resnet18"].backbone_arguments()
-    one_block = {name: value[:1] if isinstance(value, list) else value for name, value in arguments.items()}
-    one_block["stackwise_num_blocks"] = [1]
-    VARIANTS["resnet18"] = SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)
+    VARIANTS["resnet18"] = small_variant()
 
 
 def live(name):

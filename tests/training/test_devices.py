@@ -29,7 +29,10 @@ from pipeline.config import TrainConfig
 from pipeline.training.batches import TrainingBatches
 from pipeline.data.store import prepared_store
 from pipeline.training import fit
+from pipeline.models.variants import VARIANTS
+from tests.small_net import small_variant
 
+VARIANTS["resnet18"] = small_variant()
 config, root = TrainConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 store = prepared_store(config, root)
 
