@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -54,33 +55,44 @@ def postgres_server(folder: Path) -> Iterator[Postgres]:
 
 
 @contextmanager
-def mlflow_server(
-    folder: Path, port: int, environment: dict[str, str], backend: str = ""
+def running_server(
+    command: list[str], folder: Path, environment: Mapping[str, str], health: str, stop: int = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[str]]:
+    """Run a server, once its address ``health`` answers, until the block ends, which stops it and its processes."""
+    with (folder / f"server-{urlsplit(health).port}.log").open("a+") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True, text=True
+        )
+
+        def answers() -> bool:
+            try:
+                return requests.get(health, timeout=5).ok
+            except requests.RequestException:
+                return False
+
+        try:
+            wait_while_running(answers, process)
+            yield process
+        except AssertionError:
+            log.seek(0)
+            print(log.read())
+            raise
+        finally:
+            os.killpg(process.pid, stop)
+            process.wait(30)
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int, environment: Mapping[str, str], backend: str = "") -> Iterator[None]:
     """Run ``mlflow server`` until the block ends, which kills it; without ``backend`` on a file in the folder."""
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", backend or f"sqlite:///{folder / 'server.db'}",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
-    environment = environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else seven more processes
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, text=True,
-    )  # fmt: skip
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok
-        except requests.RequestException:
-            return False
-
-    try:
-        wait_while_running(answers, process)
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    settings = {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else seven more processes
+    with running_server(command, folder, settings, f"http://127.0.0.1:{port}/health", signal.SIGKILL):
+        yield
 
 
 def free_port() -> int:

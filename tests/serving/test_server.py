@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ from pipeline import tracking
 from pipeline.models.backend import load_backend
 from pipeline.serving.classifier import MAX_PHOTOS, About, save_classifier
 from pipeline.tracking import registry
-from tests.conftest import ROOT, wait_while_running
-from tests.servers import free_port
+from tests.conftest import ROOT
+from tests.servers import free_port, running_server
 
 CLASSES = ("blue", "green", "red")
 MAX_BODY_MB = 8
@@ -81,22 +80,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, _empty_store: Path) -> Iter
     command = [sys.executable, "-m", "pipeline", "serve", f"--port={port}", f"--max_body_mb={MAX_BODY_MB}"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     environment |= {"PYTHONPATH": str(ROOT)}
-    log = (folder / "log").open("w")
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    try:
-        wait_while_running(answers, process)
+    with running_server(command, folder, environment, f"http://127.0.0.1:{port}/ping") as process:
         yield Server(port, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        log.close()
 
 
 @pytest.fixture(autouse=True)

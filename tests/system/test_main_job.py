@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,7 +31,7 @@ from pipeline.config.text import config_text
 from pipeline.evaluation import PICTURES, TABLES
 from pipeline.experiment import label_suspects
 from tests.conftest import PIPELINE
-from tests.servers import free_port
+from tests.servers import free_port, running_server
 from tests.small_net import SMALL
 
 if TYPE_CHECKING:
@@ -348,39 +345,9 @@ def server(evaluated_project: Tuned, tmp_path: Path, environment: dict[str, str]
     """Address of a scoring server for the champion."""
     port = free_port()
     environment |= {"MLFLOW_TRACKING_URI": evaluated_project.uri}
-    command = [
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        CHAMPION,
-        "--env-manager",
-        "local",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    log = (tmp_path / "server.log").open("w+")
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/ping", process, log.name)
+    command = ["mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local", f"--port={port}"]
+    with running_server(command, tmp_path, environment, f"http://127.0.0.1:{port}/ping"):
         yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        log.close()
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: str) -> None:
-    for _ in range(600):
-        assert process.poll() is None, Path(log).read_text()
-        try:
-            if requests.get(address, timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    pytest.fail(Path(log).read_text())
 
 
 def test_the_server_answers_like_the_library(server: str, evaluated: Evaluated, photo_folder: Path) -> None:

@@ -6,11 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.conftest import wait_while_running
-from tests.servers import free_port
+from tests.servers import free_port, running_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -60,25 +55,9 @@ def environment_of_a_user(tuned_project: Tuned) -> dict[str, str]:
 @contextmanager
 def _server(folder: Path, environment: dict[str, str], health: str, *module: str) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", *module, f"--port={port}"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return bool(urllib.request.urlopen(f"{address}/{health}", timeout=5))
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            return False
-
-    try:
-        wait_while_running(answers, process)
+    command, address = [sys.executable, "-m", *module, f"--port={port}"], f"http://127.0.0.1:{port}"
+    with running_server(command, folder, environment, f"{address}/{health}"):
         yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
