@@ -47,7 +47,8 @@ def compiled_step(
     compiled = config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS
     replica_step = _replica_step(network, optimizer, config, compiled)
 
-    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]  # XLA halves the speed of convolutions on a CPU
+    # XLA halves the speed of convolutions on a CPU; AutoGraph takes a second to look for Python's own loops.
+    @tf.function(jit_compile=False, autograph=False)  # type: ignore[untyped-decorator]
     def step(images: tf.Tensor, targets: tf.Tensor) -> None:
         metrics = strategy.run(replica_step, (images, targets))
         totals.assign_add(strategy.reduce("mean", metrics, axis=None))
@@ -74,7 +75,7 @@ def _replica_step(
         optimizer.apply(list(gradients), weights)
 
     if compiled:
-        update = tf.function(update, jit_compile=True)  # one pass over memory instead of twenty
+        update = tf.function(update, jit_compile=True, autograph=False)  # one pass over memory instead of twenty
 
     def step(images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
