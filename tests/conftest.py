@@ -46,6 +46,7 @@ LONGEST_FIRST = (
     ("tests/models", "tests/training", "tests/serving", "tests/commands", "tests/promotion"),
 )
 
+SLOW_FIXTURES = {"evaluated_project"}
 TINY = ("--image_size=32", "--batch_size=8", "--width=0.01", "--precision=float32")  # trains in a moment
 
 PIPELINE = (sys.executable, "-m", "pipeline")
@@ -66,8 +67,12 @@ class Tuned(NamedTuple):
         return MlflowClient(tracking_uri=self.uri)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that take longest, so that at the end no process waits long for another."""
+    """Mark what needs slow fixtures. Begin with what takes longest, so that no process waits long for the last one."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
     def place(item: pytest.Item) -> int:
         return next((place for place, names in enumerate(LONGEST_FIRST) if item.nodeid.startswith(names)), 9)

@@ -116,6 +116,7 @@ def test_a_killed_command_is_marked(
     assert "marked" not in fork_in(project, "doctor").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["optuna", "cv2", "mlflow"])
 def test_a_package_that_is_missing_is_a_finding(run_in: RunIn, project: Path, tmp_path: Path, package: str) -> None:
     (tmp_path / "broken").mkdir()
@@ -125,6 +126,7 @@ def test_a_package_that_is_missing_is_a_finding(run_in: RunIn, project: Path, tm
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_wrong_ends_with_exit_code_2(run_in: RunIn, project: Path) -> None:
     done = run_in(project, *PIPELINE, "doctor", exit_code=2, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert "wrong     runs" in done.stdout

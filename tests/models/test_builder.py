@@ -200,6 +200,7 @@ def test_the_seed_decides_the_weights() -> None:
     assert not _same(one, other)
 
 
+@pytest.mark.slow
 def test_a_saved_network_loads_in_safe_mode_without_keras_hub(tmp_path: Path, run_in: RunIn) -> None:
     np.save(tmp_path / "images.npy", _images())
     expected = {}

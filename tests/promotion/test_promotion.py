@@ -236,6 +236,7 @@ def test_one_flipped_byte_is_refused_everywhere(
         parity.served_probabilities(damaged.uri, photos.files[:1], CLASSES, tracking.environment())
 
 
+@pytest.mark.slow
 def test_a_fresh_process_must_agree_with_the_evaluation(
     tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
 ) -> None:

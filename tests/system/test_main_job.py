@@ -534,6 +534,7 @@ def test_a_failing_process_prints_one_line_and_ends_with_2(tuned_project: Tuned,
     assert run.info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: RunIn) -> None:
     """Through the shell that ``mlflow run`` starts, in every way in which a value could leave its quotes."""
     known = tuned_project.client.search_runs(["0"])
@@ -561,7 +562,7 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
 
 @pytest.mark.slow
 def test_main_prepares_searches_and_evaluates(project: Path, fork_in: RunIn, tune_flags: dict[str, object]) -> None:
-    fork_in(project, "main", *_flags(**tune_flags))
+    fork_in(project, "main", *_flags(**tune_flags), **SMALL)
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     runs = client.search_runs(["0"])
     assert {run.info.status for run in runs} == {"FINISHED"}

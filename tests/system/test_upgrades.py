@@ -48,6 +48,8 @@ MADE_WITH = {"tensorflow": "2.21.", "keras": "3.15.", "numpy": "2.4."}
 DIGEST = "2ffa80b257d6e5964c8179c92ca556125fc53aa15b164a9c3a38c57f25f7f542"
 CLASSES = ["blue", "green", "red"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def earlier_project(project: Path) -> Path:

@@ -225,6 +225,7 @@ def test_the_test_split_is_not_read(base: TrainConfig, data_root: Path, monkeypa
     assert read == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_two_processes_get_the_same_numbers(
     full_net: TrainConfig, data_root: Path, environment: dict[str, str]
 ) -> None:
