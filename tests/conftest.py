@@ -135,7 +135,7 @@ def run_in() -> RunIn:
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """A process that starts commands as forks of itself; with `SMALL_NET` in their environment, for a small net."""
+    """A process that starts commands as forks of itself; with `SMALL` in their environment they train a small net."""
     with forks_in(tmp_path_factory.mktemp("forks")) as lent:
         yield lent
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN_AFTER_S = 0.05
+AGAIN_AFTER_S = 0.05  # when the callback is over
 _arrived: list[int] = []  # the signals that have come since `raise_interrupts`
 
 
@@ -43,9 +43,10 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[N
             previous_hook(dropped)
             return
         signal.signal(_arrived[-1], interrupt)
-        # Not at once: this is still inside the callback.
-        threading.Timer(AGAIN_AFTER_S, os.kill, (os.getpid(), _arrived[-1])).start()
+        timers.append(threading.Timer(AGAIN_AFTER_S, os.kill, (os.getpid(), _arrived[-1])))
+        timers[-1].start()
 
+    timers: list[threading.Timer] = []
     _arrived.clear()
     previous_hook, sys.unraisablehook = sys.unraisablehook, raise_dropped
     previous_handlers = {number: signal.getsignal(number) for number in signals}
@@ -56,6 +57,8 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[N
         yield
     finally:
         sys.unraisablehook = previous_hook
+        for timer in timers:
+            timer.cancel()
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 

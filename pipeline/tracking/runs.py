@@ -143,9 +143,7 @@ def _end_after_error(error: BaseException) -> None:
     """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file."""
     try:
         if is_interrupt(error):
-            mlflow.set_tag(
-                STOPPED, "true"
-            )  # its status may become FAILED: `mlflow run` sets that on whatever is stopped
+            mlflow.set_tag(STOPPED, "true")  # `mlflow run` will set the status FAILED on whatever is stopped
             mlflow.end_run("KILLED")
             with contextlib.suppress(*ERRORS):  # this run is closed already
                 mark_dead_runs()  # a process below it may have been stopped before it could close its run
