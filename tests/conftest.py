@@ -49,6 +49,9 @@ LONGEST_FIRST = (
 SLOW_FIXTURES = {"evaluated_project"}
 TINY = ("--image_size=32", "--batch_size=8", "--width=0.01", "--precision=float32")  # trains in a moment
 
+EVERY_VARIANT = [  # the deeper ones are made of the same blocks and take most of the time
+    pytest.param(name, marks=() if name.startswith(("resnet18", "resnet50")) else pytest.mark.slow) for name in VARIANTS
+]
 PIPELINE = (sys.executable, "-m", "pipeline")
 RunIn = Callable[..., subprocess.CompletedProcess[str]]
 Process = subprocess.Popen[str] | Forked

@@ -13,6 +13,7 @@ from pipeline.config import TrainConfig, UserError
 from pipeline.models.builder import build_classifier
 from pipeline.models.saved import load_classifier
 from pipeline.models.variants import DEPTHS, VARIANTS
+from tests.conftest import EVERY_VARIANT
 
 if TYPE_CHECKING:
     import keras
@@ -69,7 +70,7 @@ def preset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndar
     return folder, backbone.get_weights()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EVERY_VARIANT)
 def test_every_variant_builds(variant: str) -> None:
     import keras
 

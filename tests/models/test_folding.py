@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.models.builder import build_classifier
-from pipeline.models.variants import VARIANTS
+from tests.conftest import EVERY_VARIANT
 
 if TYPE_CHECKING:
     import keras
@@ -34,17 +34,15 @@ def _assert_same_outputs(left: keras.Model, right: keras.Model, inputs: np.ndarr
     np.testing.assert_allclose(np.asarray(left(inputs, training=False)), wanted, atol=1e-5 * np.abs(wanted).max())
 
 
-# The deeper ones, made of the same blocks, take most of the time.
 CHANGES: list[dict[str, object]] = [{"skip_connections": False}, {"stem": "deep"}, {"width": 0.5}]
 
 
 @pytest.mark.parametrize(
     ("variant", "changes"),
     [
-        pytest.param(variant, {}, marks=() if variant.startswith(("resnet18", "resnet50")) else pytest.mark.slow)
-        for variant in VARIANTS
-    ]
-    + [(variant, changes) for variant in ("resnet18", "resnet18_v2") for changes in CHANGES],
+        *(pytest.param(*variant.values, {}, marks=variant.marks) for variant in EVERY_VARIANT),
+        *((variant, changes) for variant in ("resnet18", "resnet18_v2") for changes in CHANGES),
+    ],
 )
 def test_a_folded_classifier_computes_the_same_in_fewer_layers(variant: str, changes: dict[str, object]) -> None:
     from pipeline.models.folding import fold_batch_norm

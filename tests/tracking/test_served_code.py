@@ -66,6 +66,7 @@ def test_the_copy_has_what_serving_needs_and_nothing_of_training_or_tracking(tmp
     }
 
 
+@pytest.mark.slow
 def test_two_versions_answer_side_by_side_each_by_its_own_code_beside_a_stranger_s_pipeline(
     tracking_store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

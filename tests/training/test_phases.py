@@ -134,6 +134,7 @@ def _stop(config: TrainConfig, store: Store, checkpoints: Checkpoints, epoch: in
             fit(config, store, checkpoints=checkpoints)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"head_epochs": 2}, {"start_size": 32, "ema": 0.9}], ids=str)
 @pytest.mark.parametrize("stopped_in", [2, 3])  # the last epoch of the first phase, the first of the last
 def test_a_stop_in_any_phase_changes_nothing(
