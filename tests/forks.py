@@ -119,15 +119,21 @@ def run_forked(words: list[str], folder: str, environment: dict[str, str], outpu
 
 
 def _serve(answers: TextIO) -> None:
+    """Answer every request for a start with a process id, and every other with an exit code; kill what still runs."""
+    running: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
             if not (answer := os.fork()):
                 os._exit(run_forked(**request["start"]))
+            running.add(answer)
         else:
             ended, status = os.waitpid(request["poll"], os.WNOHANG)
+            running.discard(ended)
             answer = os.waitstatus_to_exitcode(status) if ended else None
         print(json.dumps(answer), file=answers, flush=True)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)  # a test has failed before it could; trials end with their search
 
 
 if __name__ == "__main__":

@@ -5,6 +5,6 @@ import pipeline.promotion
 import pipeline.search.preload
 import pipeline.search.tune  # noqa: F401
 from pipeline.models.variants import VARIANTS
-from tests.small_net import Resnet18WhereNotSmall
+from tests.small_net import SmallWhereAsked
 
-VARIANTS["resnet18"] = Resnet18WhereNotSmall()  # type: ignore[assignment]
+VARIANTS["resnet18"] = SmallWhereAsked()  # type: ignore[assignment]

@@ -20,8 +20,8 @@ def small_variant() -> Any:
     return SimpleNamespace(imagenet_preset="", backbone_arguments=lambda: one_block)
 
 
-class Resnet18WhereNotSmall:
-    """``resnet18``, or the small net in processes whose environment asks for it."""
+class SmallWhereAsked:
+    """The small net in processes whose environment asks for it, and ``resnet18`` in others."""
 
     def __init__(self) -> None:
         self.real, self.small = VARIANTS["resnet18"], small_variant()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import pipeline.__main__ as command_line
+from pipeline.commands import doctor
 from pipeline.config import TuneConfig
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +167,20 @@ def test_another_error_is_shown_as_it_is_whatever_its_words(error: Exception, mo
     monkeypatch.setattr(command_line, "_run", _raising(error))
     with pytest.raises(type(error)):
         command_line.main([])
+
+
+def test_what_a_library_made_of_an_interrupt_ends_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(config: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise RuntimeError("a library's words") from error
+
+    monkeypatch.setattr(doctor, "run", run)
+    assert command_line.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "interrupted: everything logged so far is kept\n"
 
 
 def _raising(error: Exception) -> Callable[..., int]:

@@ -1,4 +1,4 @@
-"""Raises Ctrl-C and SIGTERM surely, once, and where the work can be saved."""
+"""Raises Ctrl-C and SIGTERM as KeyboardInterrupt, reliably, and where the work can be saved."""
 
 from __future__ import annotations
 
@@ -64,8 +64,11 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[N
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Return whether the error is an interrupt, or what a library that catches all exceptions has made of one."""
-    return isinstance(error, KeyboardInterrupt) or (bool(_arrived) and not isinstance(error, UserError))
+    """Return whether the error is an interrupt, or what a library that catches all exceptions has made of one.
+
+    What a user can mend, and what the system refused, such as a write to a full disk, is what it says it is.
+    """
+    return isinstance(error, KeyboardInterrupt) or (bool(_arrived) and not isinstance(error, UserError | OSError))
 
 
 @contextlib.contextmanager

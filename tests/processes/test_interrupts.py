@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -51,6 +52,7 @@ def test_an_interruption_that_something_has_caught_is_not_lost() -> None:
             assert interrupted()
         assert is_interrupt(RuntimeError("what a library has made of it"))
         assert not is_interrupt(UserError("what the user can mend"))
+        assert not is_interrupt(OSError(errno.ENOSPC, "what the system refused, perhaps as the work was being saved"))
     with raise_interrupts(signal.SIGTERM):
         assert not is_interrupt(RuntimeError("of another command"))
 
