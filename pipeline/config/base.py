@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -58,8 +61,21 @@ def with_variables(address: str) -> str:
 
 
 def split_commas(value: Any) -> Any:
-    """Turn a comma list into a tuple; leave anything else as it is."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    """Turn a comma list, quoted as in CSV, into a tuple; leave anything else as it is.
+
+    A name with a comma in it, or one that begins with a quotation mark, is quoted: ``"salt, fine",sugar``.
+    """
+    if not isinstance(value, str):
+        return value
+    rows = csv.reader(io.StringIO(value, newline=""), skipinitialspace=True)
+    return tuple(part.strip() for row in rows for part in row if part.strip())
+
+
+def join_commas(values: Iterable[object]) -> str:
+    """Return the comma list of which `split_commas` makes these values."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(values)  # ends in \r\n, so that names with either are quoted
+    return text.getvalue().removesuffix("\r\n")
 
 
 def empty_is_none(value: Any) -> Any:
@@ -68,7 +84,7 @@ def empty_is_none(value: Any) -> Any:
 
 
 EMPTY_IS_NONE = BeforeValidator(empty_is_none)
-Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma list; empty text is the empty list
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma list as in CSV; empty is the empty list
 
 MAX_PIXELS = 89_478_485  # of a photo, unless max_pixels says otherwise: 0.25 GiB of RGB, Pillow's own first limit
 MOST_PIXELS = 1 << 30  # that max_pixels may allow: OpenCV decodes no more

@@ -26,7 +26,9 @@ class DataConfig(Config):
         description="flower_photos, flower_photos_notebook (split as a published notebook did), synthetic, a folder of "
         "class folders, an archive, a table, or an MLflow artifact.",
     )
-    classes: Names = Field((), description="Classes to keep, as a comma list; empty keeps all.")
+    classes: Names = Field(
+        (), description="Classes to keep, as a comma list (a name with a comma in quotation marks); empty keeps all."
+    )
     exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
     image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")

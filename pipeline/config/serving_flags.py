@@ -48,7 +48,9 @@ class ModelDataConfig(Config):
 class PredictionConfig(Config):
     """Which photos, and where the table goes."""
 
-    photos: Names = Field((), description="Files, folders or globs, as a comma list.")
+    photos: Names = Field(
+        (), description="Files, folders or globs, as a comma list (a name with a comma in quotation marks)."
+    )
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 

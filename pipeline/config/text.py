@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from pipeline.config.base import Config, UserError
+from pipeline.config.base import Config, UserError, join_commas
 
 C = TypeVar("C", bound=Config)
 
@@ -30,7 +30,7 @@ def as_text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return join_commas(value) if isinstance(value, tuple) else str(value)
 
 
 def config_text(config: Config) -> dict[str, str]:

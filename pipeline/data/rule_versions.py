@@ -20,11 +20,13 @@ class RuleVersions(NamedTuple):
         pixels: decoding and shaping (`pixels.decode`).
         grouping: which photos belong together (`splits.grouping`, `splits.duplicates`).
         splits: which split a group goes to (`splits.assignment`).
+        intake: which files and rows are candidates, and what their labels, splits and groups are called (`intake`).
     """
 
     pixels: int = 1
     grouping: int = 1
     splits: int = 1
+    intake: int = 1
 
     @classmethod
     def from_record(cls, remembered: Mapping[str, int]) -> RuleVersions:
@@ -47,5 +49,5 @@ class RuleVersions(NamedTuple):
         return {name: version for name, version in self._asdict().items() if version != 1}
 
 
-HISTORY = (RuleVersions(),)  # versions that were current at the same time, oldest first
+HISTORY = (RuleVersions(), RuleVersions(intake=2))  # versions that were current at the same time, oldest first
 NEWEST = HISTORY[-1]

@@ -44,6 +44,8 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
     store = prepared_store(config, thorough=thorough, rules=rules)
     if store.damaged:
         print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made again", flush=True)
+    for remark in store.remarks:
+        print(remark, flush=True)
     counts = store.class_counts()
     how = "found prepared" if store.reused else "prepared"
     splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())

@@ -50,9 +50,9 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "recipe": st.just(""),
 }
 NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0}
-COMMA_LIST_ITEMS = st.text(
-    st.characters(exclude_characters=",", exclude_categories=["Cs"]), min_size=1, max_size=8
-).filter(lambda item: item == item.strip())
+COMMA_LIST_ITEMS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda item: item == item.strip()
+)
 
 
 def _limits(metadata: Sequence[object]) -> dict[str, Any]:
@@ -129,6 +129,17 @@ def test_config_to_text_and_back_is_the_identity(config_class: type[Config], dat
     assert list(text) == list(fields_of(config_class))
     assert all(isinstance(value, str) for value in text.values())
     _assert_equal(config, make_config(config_class, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ("a", "b")), (' a , "b" ,', ("a", "b")), ('"salt, fine", sugar', ("salt, fine", "sugar")),
+        ('5" nails,6" nails', ('5" nails', '6" nails')), ('"say ""yes""",no', ('say "yes"', "no")), ("", ()),
+    ],
+)  # fmt: skip
+def test_names_with_commas_are_quoted_as_in_csv(text: str, names: tuple[str, ...]) -> None:
+    assert make_config(DataConfig, {"classes": text}).classes == names
 
 
 @every_config

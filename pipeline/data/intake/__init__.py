@@ -4,7 +4,6 @@ Does not own whether a file's bytes are a photo (`pixels`), nor its split (`spli
 """
 
 from pipeline.data.intake.candidates import (
-    HIDDEN_PREFIXES,
     Candidate,
     Ignored,
     ScanResult,
@@ -15,9 +14,11 @@ from pipeline.data.intake.candidates import (
 )
 from pipeline.data.intake.digest_cache import add_digests
 from pipeline.data.intake.exclusion import exclude_photos
+from pipeline.data.intake.layout import class_root
 from pipeline.data.intake.tables import TABLE_SUFFIXES, read_table
 
 __all__ = [
-    "HIDDEN_PREFIXES", "TABLE_SUFFIXES", "Candidate", "Ignored", "ScanResult", "add_digests", "exclude_photos",
+    "TABLE_SUFFIXES", "Candidate", "Ignored", "ScanResult", "add_digests", "class_root",
+    "exclude_photos",
     "find_photos", "photo_name", "photos_in_table", "printable", "read_table",
 ]  # fmt: skip

@@ -7,19 +7,20 @@ Does not own whether the bytes are a photo (`decode`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import UserError
 from pipeline.data.class_columns import ANSWER_COLUMNS
+from pipeline.data.intake.layout import SPLIT_ORDER, TRAIN, Layout, SplitFolder, find_layout, name_key
+from pipeline.data.intake.remarks import confusable_remarks, ignored_folders_remark, nested_remark, splits_remark
+from pipeline.data.intake.side_files import hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import rule_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SYSTEM_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
-HIDDEN_PREFIXES = (".", *SYSTEM_FILES)
 
 
 class Candidate(NamedTuple):
@@ -53,97 +54,137 @@ class Ignored(NamedTuple):
 
 
 class ScanResult(NamedTuple):
-    """All files of a folder or table: candidates in the order of their paths, or of the table, and the ignored ones."""
+    """All files of a folder or table: candidates in the order of their paths, or of the table, and the ignored ones.
+
+    ``remarks`` are lines for the user on how the folder or table was understood.
+    """
 
     photos: list[Candidate]
     ignored: list[Ignored]
+    remarks: tuple[str, ...] = ()
 
 
 def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> ScanResult:
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
-    selected = _select_classes(sorted(set(table["label"])), classes, str(folder))
+    present = sorted(set(table["label"]))
+    selected = _select_classes(present, classes, str(folder))
     photos, ignored = [], []
     for row in table.itertuples():
         if row.label in selected:
             photos.append(Candidate(folder / row.path, row.label, split=row.split, group=row.group))
         else:
             ignored.append(Ignored(folder / row.path, row.label, rule_text("class not wanted")))
-    return ScanResult(photos, ignored)
+    remarks = confusable_remarks(selected)
+    if table["split"].any():
+        remarks = [splits_remark({split: "" for split in SPLIT_ORDER if split in set(table["split"])}), *remarks]
+    return ScanResult(photos, ignored, tuple(remarks))
 
 
-def find_photos(folder: Path, classes: Sequence[str]) -> ScanResult:
+def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.intake) -> ScanResult:
     """Return every file below the class folders, sorted by path, and everything else as ignored.
 
+    Args:
+        folder: holds the class folders, or folders of them that are named after splits.
+        classes: the wanted ones; empty for all.
+        version: version of the intake rules: with 1, folders named after splits are classes, and every file that is
+            not hidden is a candidate.
+
     Raises:
-        UserError: fewer than two classes, a requested class is missing, or a class name is reserved.
+        UserError: fewer than two classes, a requested class is missing, a class name is reserved, or given splits
+            that cannot be taken as such.
     """
-    class_folders, ignored = _class_folders(folder)
+    layout = find_layout(folder) if version > 1 else Layout([SplitFolder(folder)], {})
+    ignored = [Ignored(path, "", reason) for path, reason in layout.ignored.items()]
     files: dict[str, list[Candidate]] = {}
-    for label, class_folder in class_folders.items():
-        files[label] = []
-        for path, reason in _walk(class_folder):
-            if reason:
-                ignored.append(Ignored(path, label, reason))
-            else:
-                files[label].append(Candidate(path, label, note=_link_note(path, folder)))
-        if not files[label]:
-            ignored.append(Ignored(class_folder, label, rule_text("class without a file")))
-    selected = _select_classes(sorted(label for label in files if files[label]), classes, str(folder))
+    class_folders: list[Path] = []
+    for root in layout.roots:
+        found, beside = _class_folders(root.folder, version)
+        ignored += beside
+        class_folders += found.values()
+        for label, class_folder in found.items():
+            photos, passed_over = _files_of(class_folder, label, root, folder, version)
+            files.setdefault(label, []).extend(photos)
+            ignored += passed_over
+    present = sorted(label for label in files if files[label])
+    selected = _select_classes(present, classes, str(folder))
     for label in sorted(set(files).difference(selected)):
         ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in files[label]]
-    return ScanResult([photo for label in selected for photo in files[label]], ignored)
+    photos = [photo for label in selected for photo in files[label]]
+    given = {root.split: root.folder.relative_to(folder).parts[0] for root in layout.roots if root.split}
+    if layout.splits_inside:
+        photos = [
+            photo._replace(split=layout.splits_inside[photo.path.relative_to(folder).parts[1]]) for photo in photos
+        ]
+        given = {split: name for split in SPLIT_ORDER for name, found in layout.splits_inside.items() if found == split}
+    _check_classes_can_be_learned(photos, given, folder)
+    remarks = [
+        *([splits_remark(given)] if given else []),
+        *ignored_folders_remark(layout.ignored),
+        *nested_remark(class_folders),
+        *confusable_remarks(selected),
+    ]
+    return ScanResult(photos, ignored, tuple(remarks) if version > 1 else ())
 
 
-def _class_folders(folder: Path) -> tuple[dict[str, Path], list[Ignored]]:
+def _files_of(
+    class_folder: Path, label: str, root: SplitFolder, folder: Path, version: int
+) -> tuple[list[Candidate], list[Ignored]]:
+    """Return the candidates below one class folder, and what is ignored there."""
+    photos, ignored = [], []
+    for path, reason in _walk(class_folder, version):
+        if reason:
+            ignored.append(Ignored(path, label, reason))
+        else:
+            photos.append(Candidate(path, label, split=root.split, note=_link_note(path, folder)))
+    if not photos:
+        ignored.append(Ignored(class_folder, label, rule_text("class without a file")))
+    return photos, ignored
+
+
+def _class_folders(folder: Path, version: int) -> tuple[dict[str, Path], list[Ignored]]:
     """Return the class folders by label, and the ignored entries beside them."""
-    names = _subfolders(folder)
+    names = _subfolders(folder, version)
     class_folders, ignored = {}, []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name in names and not (reason := _rejection_reason(folder / entry.name, names - {entry.name})):
-            class_folders[printable(entry.name)] = folder / entry.name
+        path = folder / entry.name
+        if entry.name in names:
+            reason = _rejection_reason(path, names - {entry.name}, version)
         else:
-            if entry.name not in names:
-                reason = _hidden_reason(entry.name) or rule_text("beside the class folders")
-            ignored.append(Ignored(folder / entry.name, "", reason))
+            reason = hidden_reason(entry.name, version) or rule_text("beside the class folders")
+        if reason:
+            ignored.append(Ignored(path, "", reason))
+        else:
+            class_folders[printable(entry.name)] = path
+    without = [label for label, path in class_folders.items() if version > 1 and not holds_photos(path)]
+    if len(without) < len(class_folders):
+        ignored += [Ignored(class_folders.pop(label), "", rule_text("folder without a photo")) for label in without]
     return class_folders, ignored
 
 
-def _subfolders(folder: Path) -> set[str]:
-    def is_folder(entry: os.DirEntry[str]) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError:  # a circular link
-            return False
-
-    return {
-        entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(HIDDEN_PREFIXES)
-    }
+def _subfolders(folder: Path, version: int) -> set[str]:
+    return {path.name for path in subfolders(folder, version)}
 
 
-def _rejection_reason(folder: Path, others: Set[str]) -> str:
+def _rejection_reason(folder: Path, others: Set[str], version: int) -> str:
     """Return why a folder beside ``others`` is not a class folder, or an empty string."""
     if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
         return rule_text("link to a folder", "that it is in")
-    inside = _subfolders(folder)
+    inside = _subfolders(folder, version)
     return rule_text("repeats the class folders") if len(inside) > 1 and inside <= others else ""
 
 
-def _hidden_reason(name: str) -> str:
-    if name.startswith(SYSTEM_FILES):
-        return rule_text("left by a system")
-    return rule_text("hidden") if name.startswith(".") else ""
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
+def _walk(folder: Path, version: int) -> Iterator[tuple[Path, str]]:
     """Yield each path below a class folder with the reason to ignore it, empty for a candidate."""
     for parent, folders, names in os.walk(folder):
         for name in sorted(folders):
             path = Path(parent, name)
-            if reason := _hidden_reason(name) or (rule_text("link to a folder") if path.is_symlink() else ""):
+            if reason := hidden_reason(name, version) or (rule_text("link to a folder") if path.is_symlink() else ""):
                 folders.remove(name)
                 yield path, reason
         folders.sort()
-        yield from ((Path(parent, name), _hidden_reason(name)) for name in sorted(names))
+        for name in sorted(names):
+            path = Path(parent, name)
+            yield path, hidden_reason(name, version) or (side_file_reason(path) if version > 1 else "")
 
 
 def _link_note(path: Path, folder: Path) -> str:
@@ -157,12 +198,7 @@ def _link_note(path: Path, folder: Path) -> str:
 
 
 def _select_classes(present: list[str], classes: Sequence[str], folder_text: str) -> list[str]:
-    if missing := [label for label in classes if label not in present]:
-        raise UserError(
-            f"classes must name folders with photos in {folder_text}, got {', '.join(missing)} "
-            f"(there are: {', '.join(present) or 'none'})"
-        )
-    selected = [label for label in present if label in classes] if classes else present
+    selected = sorted({_named_class(name, present, folder_text) for name in classes}) if classes else present
     if len(selected) < 2:
         raise UserError(
             f"a classifier needs at least two classes, each a folder with photos, got {len(selected)} in {folder_text} "
@@ -171,6 +207,31 @@ def _select_classes(present: list[str], classes: Sequence[str], folder_text: str
     if reserved := set(ANSWER_COLUMNS).intersection(selected):
         raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")
     return selected
+
+
+def _named_class(name: str, present: list[str], folder_text: str) -> str:
+    """Return the class that a user calls ``name``, perhaps in another case or Unicode form."""
+    if name in present:
+        return name
+    alike = [label for label in present if name_key(label) == name_key(name)]
+    if len(alike) != 1:
+        raise UserError(
+            f"classes must name folders with photos in {folder_text}, got {name!r} "
+            f"({'which may be any of' if alike else 'there are'}: {', '.join(alike or present) or 'none'})"
+        )
+    return alike[0]
+
+
+def _check_classes_can_be_learned(photos: Sequence[Candidate], given: Mapping[str, str], folder: Path) -> None:
+    """Raise UserError if given splits leave a class without a training photo."""
+    if not given:
+        return
+    labels = {split: {photo.label for photo in photos if photo.split == split} for split in given}
+    if missing := sorted(set().union(*labels.values()) - labels[TRAIN]):
+        raise UserError(
+            f"every class must have photos in {folder / given[TRAIN]}, got none of {', '.join(map(repr, missing))}, "
+            "which other splits have (add or rename the folders, or choose classes=...)"
+        )
 
 
 def printable(path: str | Path) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import UserError, first_line
+from pipeline.config import UserError
 from pipeline.data.intake.candidates import Ignored, ScanResult, photo_name
+from pipeline.data.intake.tables import read_csv, with_plain_names
 from pipeline.data.rules import rule_text
 
 
@@ -33,20 +34,16 @@ def exclude_photos(scan: ScanResult, file: str, source: Path) -> ScanResult:
     unknown_names = [
         Ignored(source / name, "", unknown_text) for name in sorted(excluded.difference(name for name, _ in named))
     ]
-    return ScanResult(
-        [photo for name, photo in named if name not in excluded], [*scan.ignored, *excluded_photos, *unknown_names]
+    return scan._replace(
+        photos=[photo for name, photo in named if name not in excluded],
+        ignored=[*scan.ignored, *excluded_photos, *unknown_names],
     )
 
 
 def _listed_paths(file: Path) -> set[str]:
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"exclude must name a CSV with a column path, got {file}: {first_line(error)}") from error
+    table = with_plain_names(found := read_csv(file, "exclude"))
     if "path" not in table:
         raise UserError(
-            f"exclude must name a CSV with a column path, got {file} with {', '.join(map(str, table.columns))}"
+            f"exclude must name a CSV with a column path, got {file} with {', '.join(map(str, found.columns))}"
         )
     return set(table["path"])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from pipeline.config import UserError, first_line
-from pipeline.data.intake import HIDDEN_PREFIXES, TABLE_SUFFIXES
+from pipeline.data.intake import TABLE_SUFFIXES, class_root
 from pipeline.data.sources import archives
 from pipeline.data.sources.downloads import download
 from pipeline.data.sources.notebook_split import notebook_table
@@ -50,10 +50,10 @@ def photo_source(data: str, raw_dir: Path) -> Source:
             return Source(path) if path.is_dir() else Source(path.parent, path)
         path = _fetch_artifact(data, raw_dir) if ARTIFACT_URI.match(data) else _user_path(data)
         if path.is_dir():
-            return Source(_class_root(path))
+            return Source(class_root(path))
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(path.parent, path)
-        return Source(_class_root(_unpack(path, raw_dir)))
+        return Source(class_root(_unpack(path, raw_dir)))
     except OSError as error:
         raise UserError(
             f"data={data} must be readable, and its place writable, got {error} (check permissions and free space)"
@@ -110,20 +110,6 @@ def _unpack(archive: Path, raw_dir: Path) -> Path:
 
 def _key(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
-
-
-def _class_root(folder: Path) -> Path:
-    """Return the folder of the class folders, below any wrapping folders: the first with two or more entries."""
-    while True:
-        inside = [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN_PREFIXES)]
-        if len(inside) != 1 or not inside[0].is_dir():
-            return folder
-        below = [
-            entry for entry in inside[0].iterdir() if entry.is_dir() and not entry.name.startswith(HIDDEN_PREFIXES)
-        ]
-        if not below:
-            return folder
-        folder = inside[0]
 
 
 def draw_synthetic(raw_dir: Path) -> Path:

@@ -23,6 +23,7 @@ from pipeline.config import DATA_FOLDER, DataConfig, UserError
 from pipeline.data.intake import (
     Candidate,
     Ignored,
+    ScanResult,
     add_digests,
     exclude_photos,
     find_photos,
@@ -31,7 +32,7 @@ from pipeline.data.intake import (
 )
 from pipeline.data.pixels import check_ops
 from pipeline.data.rule_versions import HISTORY, RuleVersions
-from pipeline.data.sources import photo_source
+from pipeline.data.sources import Source, photo_source
 from pipeline.data.splits import SPLITS
 from pipeline.data.store.integrity import damaged_files
 from pipeline.data.store.preparation import store_digest, write_store
@@ -71,6 +72,7 @@ class Store:
     reused: bool
     damaged: tuple[str, ...] = ()  # files of the previous store whose damage caused it to be rebuilt
     ignored: tuple[Ignored, ...] = ()  # files and folders that this call ignored
+    remarks: tuple[str, ...] = ()  # lines for the user on how the folder or table was understood
 
     @property
     def digest(self) -> str:
@@ -178,28 +180,53 @@ def prepared_store(
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
-    source, table = photo_source(config.data, data_folder / "raw")
-    scan = photos_in_table(read_table(table), source, config.classes) if table else find_photos(source, config.classes)
-    scan = exclude_photos(scan, config.exclude, source)
-    candidates = add_digests(scan.photos, data_folder / DIGEST_CACHE)
+    source = photo_source(config.data, data_folder / "raw")
     prepared = data_folder / "prepared"
-    versions = [rules] if rules else list(reversed(HISTORY))
-    folders = {version: prepared / store_digest(config, source, candidates, version) for version in versions}
-    rules = next((version for version, folder in folders.items() if folder.is_dir()), versions[0])
-    folder = folders[rules]
+    rules, scan = _rules_and_photos(config, source, data_folder, [rules] if rules else list(reversed(HISTORY)))
+    folder = prepared / store_digest(config, source.folder, scan.photos, rules)
     try:
         prepared.mkdir(parents=True, exist_ok=True)
         with FileLock(prepared / f".{folder.name}.lock"):
             damaged = tuple(damaged_files(folder, thorough, UNREAD_FILES)) if folder.is_dir() else ()
-            if folder.is_dir() and not damaged:
-                return Store(folder, source, reused=True, ignored=tuple(scan.ignored))
-            _build(folder, config, source, candidates, rules)
+            reused = folder.is_dir() and not damaged
+            if not reused:
+                _build(folder, config, source.folder, scan.photos, rules)
     except OSError as error:
         raise UserError(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
             "and give the same command again: it goes on with what is there)"
         ) from error
-    return Store(folder, source, reused=False, damaged=damaged, ignored=tuple(scan.ignored))
+    return Store(folder, source.folder, reused, damaged, tuple(scan.ignored), scan.remarks)
+
+
+def _rules_and_photos(
+    config: DataConfig, source: Source, data_folder: Path, versions: Sequence[RuleVersions]
+) -> tuple[RuleVersions, ScanResult]:
+    """Return the first versions by which there is a store, or the first, with the photos as these find them."""
+    prepared = data_folder / "prepared"
+    newest = _digested_photos(config, source, data_folder, versions[0].intake)
+    scans = {versions[0].intake: newest}
+    # An earlier version took folders that are named after splits for classes: its store is not what is meant.
+    has_given_splits = not source.table and any(photo.split for photo in newest.photos)
+    for version in versions if prepared.is_dir() and not has_given_splits else versions[:1]:
+        if version.intake not in scans:
+            try:
+                scans[version.intake] = _digested_photos(config, source, data_folder, version.intake)
+            except UserError:  # what an earlier version refused, it has no store of
+                continue
+        digest = store_digest(config, source.folder, scans[version.intake].photos, version)
+        if (prepared / digest).is_dir():
+            return version, scans[version.intake]
+    return versions[0], newest
+
+
+def _digested_photos(config: DataConfig, source: Source, data_folder: Path, version: int) -> ScanResult:
+    if source.table:
+        scan = photos_in_table(read_table(source.table, version), source.folder, config.classes)
+    else:
+        scan = find_photos(source.folder, config.classes, version)
+    scan = exclude_photos(scan, config.exclude, source.folder)
+    return scan._replace(photos=add_digests(scan.photos, data_folder / DIGEST_CACHE))
 
 
 def _build(

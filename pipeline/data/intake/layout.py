@@ -1,0 +1,185 @@
+"""Where the class folders are: below wrapping folders, or in folders that are named after splits.
+
+    photos/CLASS/1.jpg                      class folders
+    set/images/CLASS/1.jpg, set/README      the same, wrapped; what holds no photo is passed over
+    set/train/CLASS/1.jpg, set/val/CLASS…   class folders in given splits, of any case, wrapped each on its own or not
+    set/CLASS/train/1.jpg, set/CLASS/val…   given splits in class folders
+
+Does not own which files of a class folder are photos (`candidates`), nor who checks given splits (`splits`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from pipeline.config import UserError
+from pipeline.data.intake.side_files import hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.rules import rule_text
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLIT_NAMES = {
+    "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION,
+    "dev": VALIDATION, "test": TEST, "testing": TEST,
+}  # fmt: skip
+SPLIT_ORDER = (TRAIN, VALIDATION, TEST)
+EXPECTED = "expected {0}/CLASS/photo.jpg, or {0}/train/CLASS/photo.jpg with val and test beside train"
+
+
+class SplitFolder(NamedTuple):
+    """A folder of class folders, and the split that its name gives them; empty for none."""
+
+    folder: Path
+    split: str = ""
+
+
+class Layout(NamedTuple):
+    """How a folder is laid out.
+
+    Attributes:
+        roots: the folders of class folders.
+        ignored: the folders beside them that are ignored, with the reason.
+        splits_inside: name -> split of the folders in the class folders, if these hold given splits; else empty.
+    """
+
+    roots: list[SplitFolder]
+    ignored: dict[Path, str]
+    splits_inside: Mapping[str, str] = MappingProxyType({})
+
+
+def class_root(folder: Path) -> Path:
+    """Return the folder of the class folders, or of the split folders, below any wrapping folders.
+
+    A folder wraps another if that is the only one in it with photos, and holds folders itself.
+
+    Raises:
+        UserError: split folders that cannot be taken as such (see `find_layout`).
+    """
+    while not given_splits(folder):
+        inside = [path for path in subfolders(folder) if holds_photos(path)]
+        if len(inside) != 1 or not any(map(holds_photos, subfolders(inside[0]))):
+            break
+        folder = inside[0]
+    return folder
+
+
+def find_layout(folder: Path) -> Layout:
+    """Return where the class folders in ``folder`` are, which `class_root` has returned.
+
+    Raises:
+        UserError: some folders are named after splits, and which photos they mean is not clear.
+    """
+    given = given_splits(folder)
+    if not given:
+        _refuse_splits_below(folder)
+        return Layout([SplitFolder(folder)], {}, _splits_inside(folder))
+    ignored = {}
+    for path in subfolders(folder):
+        if not any(root.folder.is_relative_to(path) for root in given):
+            reason = "photos without a class" if split_of(path.name) else "beside the split folders"
+            ignored[path] = rule_text(reason if holds_photos(path) else "folder without a photo")
+    return Layout(given if len(given) > 1 else [SplitFolder(given[0].folder)], ignored)
+
+
+def given_splits(folder: Path) -> list[SplitFolder]:
+    """Return the folders of class folders that are named after splits, training first; none if there are none.
+
+    Raises:
+        UserError: see `find_layout`.
+    """
+    named = [(split_of(path.name), path) for path in subfolders(folder) if split_of(path.name)]
+    if not named:
+        return []
+    roots = [SplitFolder(_unwrapped(path), split) for split, path in named]
+    labels = {root: _labels(root.folder) for root in roots}
+    labelled = [root for root in roots if labels[root]]
+    others = [path for path in subfolders(folder) if not split_of(path.name) and holds_photos(path)]
+    if not labelled:
+        if not others and len(roots) > 1:
+            raise _unclear(folder, [path for _, path in named], "hold photos that are in no class folder")
+        return []  # classes that happen to be called so: buses, cars, trains
+    known = set[str]().union(*(labels[root] for root in labelled if root.split == TRAIN))
+    if not known:
+        found = set[str]().union(*labels.values())
+        if others and not any(_labels(_unwrapped(path)) & found for path in others):
+            return []  # again: test tubes, with folders in them
+        raise _unclear(folder, [root.folder for root in labelled], "would not be for training")
+    given = [root for root in labelled if labels[root] & known]
+    for split in SPLIT_ORDER:
+        same = [root.folder for root in given if root.split == split]
+        if len(same) > 1:
+            raise _unclear(folder, same, f"are named after one split, {split}")
+    if len(named) == 1:
+        if others:
+            raise _unclear(folder, [named[0][1]], f"is named after a split, and {_names(others)} beside it not")
+        return []  # it wraps the class folders
+    return sorted(given, key=lambda root: SPLIT_ORDER.index(root.split))
+
+
+def _refuse_splits_below(folder: Path) -> None:
+    for path in subfolders(folder):
+        inner = _unwrapped(path)
+        named = {split_of(below.name): below for below in subfolders(inner) if _labels(_unwrapped(below))}
+        if TRAIN in named and {VALIDATION, TEST}.intersection(named):
+            names = _names([below for split, below in named.items() if split])
+            raise UserError(
+                f"data={folder} must hold class folders, got {path.name!r}, which holds split folders of its own "
+                f"({names}; try data={inner})"
+            )
+
+
+def _splits_inside(folder: Path) -> dict[str, str]:
+    """Return name -> split of the folders in the class folders, if all their photos are in folders of such names."""
+    splits: dict[str, str] = {}
+    for class_folder in filter(holds_photos, subfolders(folder)):
+        named = {path.name: split_of(path.name) for path in subfolders(class_folder) if holds_photos(path)}
+        if TRAIN not in named.values() or not all(named.values()) or _has_candidates(class_folder):
+            return {}
+        splits |= named
+    return splits if len(set(splits.values())) > 1 else {}
+
+
+def _has_candidates(folder: Path) -> bool:
+    files = (path for path in folder.iterdir() if not path.is_dir())
+    return not all(hidden_reason(path.name) or side_file_reason(path) for path in files)
+
+
+def split_of(name: str) -> str:
+    """Return the split that a folder is named after, as in ``Train``, ``seg_test`` or ``training_set``, or nothing."""
+    found = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Return the folder of the class folders of one split; ``seg_train/seg_train/CLASS`` is not unusual."""
+    while True:
+        inside = subfolders(folder)
+        if len(inside) != 1 or not any(map(holds_photos, subfolders(inside[0]))):
+            return folder
+        folder = inside[0]
+
+
+def _labels(folder: Path) -> set[str]:
+    return {name_key(path.name) for path in subfolders(folder) if holds_photos(path)}
+
+
+def name_key(name: str) -> str:
+    """Return what stays of a class name without case, Unicode form and blanks; equal keys are easily confused."""
+    return "".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return " and ".join(repr(folder.name) for folder in folders[:3]) + (" and others" if len(folders) > 3 else "")
+
+
+def _unclear(folder: Path, paths: Sequence[Path], problem: str) -> UserError:
+    names = _names([folder / path.relative_to(folder).parts[0] for path in paths])
+    return UserError(
+        f"data={folder} must say which photos are for training, got {names}, which {problem} "
+        f"({EXPECTED.format(folder)}; or rename the folder, give the one that is meant as data, or list the photos "
+        "in a table with the columns path, label and split)"
+    )

@@ -1,0 +1,63 @@
+"""Lines that tell a user how a folder or table was understood, where it could have been meant otherwise."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.data.intake.layout import SPLIT_ORDER, name_key
+from pipeline.data.intake.side_files import subfolders
+
+MOST_NAMES = 4  # in a line
+
+
+def splits_remark(given: Mapping[str, str]) -> str:
+    """Return a line on the given splits: split -> its folder's name, or empty if a table gives it."""
+    parts = [f"{split} from {name!r}" if name else split for split, name in given.items()]
+    missing = [split for split in SPLIT_ORDER if split not in given]
+    drawn = f"; {' and '.join(missing)} photos are drawn from the training ones" if missing else ""
+    return f"the splits are as given: {', '.join(parts)}{drawn}"
+
+
+def ignored_folders_remark(ignored: Mapping[Path, str]) -> list[str]:
+    """Return a line on folders of photos beside split folders, none if there are none."""
+    names = ", ".join(f"{path.name!r} ({reason})" for path, reason in ignored.items())
+    return [f"ignored beside the split folders: {names}"] if names else []
+
+
+def nested_remark(class_folders: Sequence[Path]) -> list[str]:
+    """Return a line if all class folders hold the same folders, which may be the classes that are meant."""
+    if len(class_folders) < 2:
+        return []
+    shared = set.intersection(*({path.name for path in subfolders(folder)} for folder in class_folders))
+    if len(shared) < 2:
+        return []
+    outer = _listed(sorted({path.name for path in class_folders}))
+    return [
+        f"warning: the classes are {outer}, and each of these folders holds {_listed(sorted(shared))}: if those are "
+        f"the classes, give one of the outer folders as data (data={class_folders[0]}), or a table"
+    ]
+
+
+def confusable_remarks(labels: Sequence[str]) -> list[str]:
+    """Return a line for each set of class names that differ only in case, Unicode form or blanks."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(name_key(label), []).append(label)
+    return [
+        f"warning: the classes {_told_apart(names)} differ only in case, Unicode form or blanks: if they are one, "
+        "give them one name"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _told_apart(names: Sequence[str]) -> str:
+    """Return quoted names, escaped where they would look the same."""
+    looks = {unicodedata.normalize("NFC", name) for name in names}
+    return " and ".join(map(repr if len(looks) == len(names) else ascii, names))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:MOST_NAMES])) + (", …" if len(names) > MOST_NAMES else "")

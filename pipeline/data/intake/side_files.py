@@ -1,0 +1,103 @@
+"""Names of files and folders that lie among photos and are none: notes on photos, films, and what systems leave behind.
+
+A name alone decides about folders and hidden files. A file that is named like a note or a film is a photo all the same
+if its bytes begin like one: the bytes decide what a file is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.data.rule_versions import NEWEST
+from pipeline.data.rules import rule_text
+
+SYSTEM_NAMES = (
+    "__macosx", "thumbs.db", "ehthumbs", "desktop.ini", "icon\r", "@eadir", "#recycle", "$recycle.bin", "lost+found",
+    "system volume information", "zbthumbnail.info", "picasa.ini", "__pycache__",
+)  # fmt: skip
+SYSTEM_NAMES_1 = ("__MACOSX", "Thumbs.db", "desktop.ini")  # all that version 1 of the intake rules knew
+NOTES = (
+    ".json", ".jsonl", ".aae", ".xmp", ".thm", ".xml", ".txt", ".md", ".csv", ".tsv", ".ini", ".db", ".html", ".url",
+    ".lnk", ".yaml", ".yml", ".cfg", ".log", ".bak", ".tmp", ".part", ".crdownload", ".md5", ".sha1", ".sha256",
+)  # fmt: skip
+FILMS = (
+    ".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".lrv", ".insv",
+    ".wav", ".mp3", ".m4a", ".aac", ".ogg",
+)  # fmt: skip
+PHOTO_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif",
+    ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jxl", ".pbm", ".pgm", ".ppm", ".pnm",
+    ".tga", ".ico", ".psd", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2",
+)  # fmt: skip
+PHOTO_SIGNATURES = (
+    b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"II\x2b\0", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51",
+    b"8BPS", b"\x76\x2f\x31\x01",
+)  # fmt: skip
+PHOTO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"crx ")
+HEAD_BYTES = 16
+MOST_SNIFFED = 20  # files without a photo's suffix that are opened in a folder to learn whether they are photos
+
+
+def hidden_reason(name: str, version: int = NEWEST.intake) -> str:
+    """Return why a file or folder is ignored for its name alone by a version of the rules, or an empty string."""
+    if name.startswith(SYSTEM_NAMES_1) or (version > 1 and name.lower().startswith(SYSTEM_NAMES)):
+        return rule_text("left by a system")
+    return rule_text("hidden") if name.startswith(".") else ""
+
+
+def side_file_reason(path: Path) -> str:
+    """Return why a file is ignored as a note on a photo or a film, or an empty string."""
+    suffix = path.suffix.lower()
+    if suffix not in NOTES and suffix not in FILMS:
+        return ""
+    if _begins_like_a_photo(path):
+        return ""
+    return rule_text("film or sound" if suffix in FILMS else "note beside photos", suffix)
+
+
+def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:
+    """Return the folders in a folder, by name; links to folders too, hidden ones not."""
+
+    def is_folder(entry: os.DirEntry[str]) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError:  # a circular link
+            return False
+
+    with os.scandir(folder) as entries:
+        return sorted(
+            folder / entry.name for entry in entries if is_folder(entry) and not hidden_reason(entry.name, version)
+        )
+
+
+def holds_photos(folder: Path) -> bool:
+    """Return whether any file in a folder or below it is named like a photo, or begins like one."""
+    sniffed = 0
+    for path in _files_below(folder):
+        if path.suffix.lower() in PHOTO_SUFFIXES:
+            return True
+        if sniffed < MOST_SNIFFED:
+            sniffed += 1
+            if _begins_like_a_photo(path):
+                return True
+    return False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not hidden_reason(name))
+        yield from (Path(parent, name) for name in sorted(names) if not hidden_reason(name))
+
+
+def _begins_like_a_photo(path: Path) -> bool:
+    try:
+        if not path.is_file():  # opening a pipe would block for ever
+            return False
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:  # reading it as a photo will say why
+        return False
+    is_container = (head[4:8] == b"ftyp" and head[8:12] in PHOTO_BRANDS) or (head[:4] + head[8:12]) == b"RIFFWEBP"
+    return is_container or head.startswith(PHOTO_SIGNATURES)

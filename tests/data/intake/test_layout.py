@@ -1,0 +1,164 @@
+"""Where the classes are: in given splits of any name, below wrapping folders, beside what is no photo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import UserError
+from pipeline.data.intake.candidates import ScanResult, find_photos
+from pipeline.data.intake.layout import class_root, split_of
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A function that makes files in a folder and returns it."""
+
+    def make(*names: str) -> Path:
+        folder = tmp_path / "set"
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+        return folder
+
+    return make
+
+
+def _splits(scan: ScanResult) -> Counter[tuple[str, str]]:
+    return Counter((photo.label, photo.split) for photo in scan.photos)
+
+
+def _reasons(scan: ScanResult) -> dict[str, str]:
+    return {ignored.path.name: ignored.reason for ignored in scan.ignored}
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("train", "val", "test"), ("Train", "Valid", "Testing"), ("TRAINING", "validation", "Test"),
+        ("train", "dev", "test"), ("seg_train/seg_train", "seg_val", "seg_test/seg_test"),
+        ("training_set", "validation_set", "test_set"), ("train", "val", ""), ("train", "", "test"),
+        ("all/train", "all/val", "all/test"), ("1/2/train", "1/2/val", "1/2/test"),
+    ],
+)  # fmt: skip
+def test_folders_named_after_splits_are_given_splits(make: Make, train: str, validation: str, test: str) -> None:
+    splits = {"train": train, "validation": validation, "test": test}
+    folder = class_root(
+        make(*(f"{name}/{label}/1.jpg" for name in splits.values() if name for label in ("a", "b")), "README.md")
+    )
+    scan = find_photos(folder, ())
+    assert _splits(scan) == {(label, split): 1 for split, name in splits.items() if name for label in ("a", "b")}
+    (remark,) = scan.remarks
+    assert remark.startswith("the splits are as given: train from ")
+    missing = [split for split, name in splits.items() if not name]
+    assert (f"{missing[0]} photos are drawn" in remark) if missing else ("drawn" not in remark)
+
+
+def test_unlabelled_test_photos_and_other_folders_are_named(make: Make) -> None:
+    folder = make(
+        *(f"{split}/{label}/1.jpg" for split in ("train", "valid", "set/train", "set/valid") for label in "ab"),
+        "test/1.jpg", "notes/a.xml",
+    )  # fmt: skip
+    scan = find_photos(class_root(folder), ())
+    assert set(_splits(scan)) == {(label, split) for label in "ab" for split in ("train", "validation")}
+    assert _reasons(scan) == {
+        "test": "photos without a class",
+        "set": "beside the split folders",
+        "notes": "folder without a photo",
+    }
+    assert "'test' (photos without a class)" in scan.remarks[1]
+
+
+def test_training_photos_beside_unlabelled_ones_are_split_as_usual(make: Make) -> None:
+    folder = make("train/a/1.jpg", "train/b/1.jpg", "test1/1.jpg", "test1/2.jpg")
+    scan = find_photos(class_root(folder), ())
+    assert set(_splits(scan)) == {("a", ""), ("b", "")}
+    assert _reasons(scan) == {"test1": "photos without a class"}
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["train/a/1.jpg", "train/b/1.jpg", "more/1.jpg"], ["'train', which is named after a split", "'more'"]),
+        (["train/a/1.jpg", "training/a/1.jpg", "test/a/1.jpg"], ["'train' and 'training'", "one split, train"]),
+        (["train/1.jpg", "test/1.jpg"], ["'test' and 'train'", "in no class folder"]),
+        (["val/a/1.jpg", "test/a/1.jpg"], ["would not be for training"]),
+        (["x/train/a/1.jpg", "x/test/a/1.jpg", "y/a/1.jpg"], ["'x', which holds split folders", "data=", "set/x)"]),
+        (["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg"], ["got none of 'c'", "set/train"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_remedy(make: Make, names: list[str], parts: list[str]) -> None:
+    folder = make(*names)
+    with pytest.raises(UserError) as error:
+        find_photos(class_root(folder), ())
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in parts), error.value
+
+
+def test_given_splits_may_lie_in_the_class_folders(make: Make) -> None:
+    names = [f"{label}/{split}/1.jpg" for label in "ab" for split in ("Train", "val")]
+    scan = find_photos(class_root(make(*names, "b/test/deep/1.jpg", "a/readme.txt")), ())
+    assert _splits(scan) == {(label, split): 1 for label in "ab" for split in ("train", "validation")} | {
+        ("b", "test"): 1
+    }
+    scan = find_photos(make("a/1.jpg"), ())  # a photo in no split: these are mere folders
+    assert {photo.split for photo in scan.photos} == {""}
+
+
+def test_a_class_may_be_called_train(make: Make) -> None:
+    scan = find_photos(class_root(make("bus/1.jpg", "car/1.jpg", "train/1.jpg")), ())
+    assert _splits(scan) == {(label, ""): 1 for label in ("bus", "car", "train")}
+    assert scan.remarks == ()
+
+
+def test_given_splits_were_classes_before(make: Make) -> None:
+    scan = find_photos(make("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg"), (), version=1)
+    assert _splits(scan) == {("train", ""): 2, ("val", ""): 2}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ["README"], ["LICENSE", "about.json", "labels.csv"], ["annotations/1.xml", "annotations/2.xml"],
+        ["Annotation/a/n1", "Annotation/b/n2"], [".git/config", "__MACOSX/images/._a"], ["docs/x/y.md", "main.py"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapped", ["images", "data/images", "a b/c d/e"])
+def test_class_folders_are_found_below_wrapping_folders(make: Make, wrapped: str, beside: list[str]) -> None:
+    folder = make(f"{wrapped}/a/1.jpg", f"{wrapped}/b/1", *beside)
+    (folder / wrapped / "b/1").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))  # a photo without a suffix
+    root = class_root(folder)
+    assert root == folder / wrapped
+    assert set(_splits(find_photos(root, ()))) == {("a", ""), ("b", "")}
+
+
+def test_a_folder_of_notes_is_no_class(make: Make) -> None:
+    scan = find_photos(class_root(make("a/1.jpg", "b/1.heic", "notes/1.txt", "boxes/1.xml", "empty/.keep")), ())
+    assert set(_splits(scan)) == {("a", ""), ("b", "")}
+    assert {name: reason for name, reason in _reasons(scan).items() if name != ".keep"} == dict.fromkeys(
+        ("notes", "boxes", "empty"), "folder without a photo"
+    )
+
+
+def test_classes_that_all_hold_the_same_folders_are_questioned(make: Make) -> None:
+    folder = make(*(f"{camera}/{label}/1.jpg" for camera in ("left", "right") for label in ("good", "bad")))
+    (remark,) = find_photos(class_root(folder), ()).remarks
+    assert "the classes are 'left', 'right'" in remark
+    assert "'bad', 'good'" in remark
+    assert f"data={folder / 'left'}" in remark
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("Train", "train"), ("train1", "train"), ("train-test", ""), ("strain", ""), ("latest", ""), ("device", ""),
+        ("valid_2", "validation"), ("testing", "test"), ("trainers", ""),
+    ],
+)  # fmt: skip
+def test_a_split_is_named_by_a_whole_word(name: str, split: str) -> None:
+    assert split_of(name) == split
