@@ -68,6 +68,15 @@ RULES: dict[str, Rule] = {
 }
 
 
+# Faults of the moment, not of the file: tried again whenever its store is used.
+MOMENTARY = frozenset({"cannot be read", "decoder was killed", "cannot be prepared", "changed on the disk"})
+
+
+def is_momentary(text: str) -> bool:
+    """Return whether a rule text tells of a fault that may be gone at the next try."""
+    return any(rule_of(part) in MOMENTARY for part in text.split(REASON_SEPARATOR))
+
+
 def rule_text(rule: str, detail: object = "") -> str:
     """Return the reason text for a file: a rule of `RULES`, and in brackets the detail of this file."""
     assert rule in RULES

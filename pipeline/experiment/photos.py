@@ -11,16 +11,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 
 from pipeline import plots, tracking
-from pipeline.config import DataConfig, IntakeConfig, PreprocessConfig, UserError, restore_config
+from pipeline.config import DATA_FOLDER, DataConfig, IntakeConfig, PreprocessConfig, UserError, restore_config
 from pipeline.data.rule_versions import RuleVersions
-from pipeline.data.store import Store, prepared_store, report, stages_of_photos
+from pipeline.data.rules import rule_of
+from pipeline.data.store import Store, TooFewPhotos, prepared_store, report, stages_of_photos
 from pipeline.experiment import review
 from pipeline.files import atomic_folder
 from pipeline.serving import About
 
 NOWHERE_ELSE: Mapping[str, str | None] = MappingProxyType({})
+MOST_CLASSES = 25  # that are printed
 SHOWN_SPLITS = ("train", "validation")  # of which pictures are drawn: the test split is for the evaluation alone
 
 
@@ -41,7 +44,13 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
     Raises:
         UserError: with ``strict``, if a photo is quarantined.
     """
-    store = prepared_store(config, thorough=thorough, rules=rules)
+    try:
+        store = prepared_store(config, thorough=thorough, rules=rules)
+    except TooFewPhotos as error:
+        if not isinstance(config, IntakeConfig):
+            raise
+        page = _log_report(report.report_on_refusal(error)) / report.PAGE
+        raise UserError(f"{error}; every file and its reason: {page}") from error
     if store.damaged:
         print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made again", flush=True)
     for remark in store.remarks:
@@ -56,19 +65,38 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
     if found := review.duplicates_line(store):
         print(f"  {found}", flush=True)
     if isinstance(config, IntakeConfig):
-        _log_report(store, config.strict)
+        _print_classes(counts)
+        _refuse_if_strict(store, _log_report(report.report_on(store)), config.strict)
     return store
 
 
-def _log_report(store: Store, strict: bool) -> None:
-    folder = store.folder.parents[1] / "reports" / store.digest[:12]
-    counts = report.write_report(store, folder)
+def _print_classes(counts: pd.DataFrame) -> None:
+    """Print the classes with their photos per split, those with the fewest photos if there are many."""
+    if len(counts) > MOST_CLASSES:
+        fewest = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index[:MOST_CLASSES]]
+        print(f"  the {MOST_CLASSES} smallest of {len(counts)} classes ({', '.join(counts.columns)}):", flush=True)
+    else:
+        fewest = counts
+        print(f"  classes ({', '.join(counts.columns)}):", flush=True)
+    for label, *numbers in fewest.itertuples():
+        print(f"    {label}: {sum(numbers)} ({', '.join(map(str, numbers))})", flush=True)
+
+
+def _log_report(found: report.Report) -> Path:
+    """Write the report, log it, and print the number of files by rule; return its folder."""
+    folder = DATA_FOLDER / "reports" / found.digest[:12]
+    counts = report.write_report(found, folder)
     tracking.log_folder(folder)
     for row in counts.itertuples():
         print(f"  {row.outcome}: {row.files} ({row.rule})", flush=True)
     print(f"  every file: {folder / report.TABLE}, with pictures: {folder / report.PAGE}", flush=True)
+    return folder
+
+
+def _refuse_if_strict(store: Store, folder: Path, strict: bool) -> None:
     if strict and len(store.quarantined):
-        found = ", ".join(f"{row.files} {row.rule}" for row in counts.itertuples() if row.outcome == "quarantined")
+        rules = store.quarantined["reason"].map(rule_of).value_counts()
+        found = ", ".join(f"{count} {rule}" for rule, count in rules.items())
         raise UserError(
             f"strict=true takes a data set only without photos that cannot be used, got {len(store.quarantined)} in "
             f"{store.source}: {found} (see {folder / report.PAGE}; mend or remove them, or set strict=false)"

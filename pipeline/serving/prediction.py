@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pipeline import tracking
 from pipeline.config import PredictConfig, UserError
 from pipeline.data.intake import printable
+from pipeline.files import write_csv
 from pipeline.serving.classifier import Classifier
 from pipeline.tracking import registry
 
@@ -29,7 +30,7 @@ def run_prediction(config: PredictConfig) -> None:
             chunk = paths[start : start + config.predict_batch_size]
             table = classifier.predict(chunk)
             table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
-            table.to_csv(output, mode="w" if start == 0 else "a", header=start == 0, index=False)
+            write_csv(table, output, append=start > 0)
             unusable += int(table["error"].notna().sum())
             bar.update(len(chunk))
     print(f"{len(paths)} photos, {unusable} of them unusable (column error): {output}")

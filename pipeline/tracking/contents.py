@@ -20,6 +20,7 @@ from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
+from pipeline.files import csv_text
 from pipeline.tracking import outbox
 from pipeline.tracking.model import NAME
 
@@ -53,7 +54,7 @@ def save_figure(figure: Figure, file: Path) -> None:
 def log_table(table: pd.DataFrame, file: str) -> None:
     """Store a table of the open run as .csv, or as .json with ``columns``, ``index`` and ``data``."""
     if file.endswith(".csv"):
-        log_text(table.to_csv(index=False), file)
+        log_text(csv_text(table), file)
     else:
         log_text(table.to_json(orient="split", indent=2, double_precision=15), file)  # NaN becomes null
 

@@ -15,7 +15,7 @@ from pipeline.config import UserError
 from pipeline.data.class_columns import ANSWER_COLUMNS
 from pipeline.data.intake.layout import SPLIT_ORDER, TRAIN, Layout, SplitFolder, find_layout, name_key
 from pipeline.data.intake.remarks import confusable_remarks, ignored_folders_remark, nested_remark, splits_remark
-from pipeline.data.intake.side_files import hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.intake.side_files import files_below, hidden_reason, holds_photos, side_file_reason, subfolders
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import rule_text
 
@@ -155,8 +155,8 @@ def _class_folders(folder: Path, version: int) -> tuple[dict[str, Path], list[Ig
             ignored.append(Ignored(path, "", reason))
         else:
             class_folders[printable(entry.name)] = path
-    without = [label for label, path in class_folders.items() if version > 1 and not holds_photos(path)]
-    if len(without) < len(class_folders):
+    without = [label for label, path in class_folders.items() if any(files_below(path)) and not holds_photos(path)]
+    if version > 1 and len(without) < len(class_folders):
         ignored += [Ignored(class_folders.pop(label), "", rule_text("folder without a photo")) for label in without]
     return class_folders, ignored
 

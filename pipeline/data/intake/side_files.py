@@ -75,7 +75,7 @@ def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:
 def holds_photos(folder: Path) -> bool:
     """Return whether any file in a folder or below it is named like a photo, or begins like one."""
     sniffed = 0
-    for path in _files_below(folder):
+    for path in files_below(folder):
         if path.suffix.lower() in PHOTO_SUFFIXES:
             return True
         if sniffed < MOST_SNIFFED:
@@ -85,7 +85,8 @@ def holds_photos(folder: Path) -> bool:
     return False
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it, without hidden ones."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not hidden_reason(name))
         yield from (Path(parent, name) for name in sorted(names) if not hidden_reason(name))

@@ -37,15 +37,21 @@ def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig, 
     Raises:
         OSError: a shard cannot be written.
     """
-    token = uuid4().hex[:8]
     pending = []
-    for number in range(-(-len(photos) // PHOTOS_PER_SHARD)):
-        shard = Shard(folder.absolute(), number, token)
-        if shard.is_complete() and len(shard.records()) == len(_photos_of(shard, photos)):
+    for shard, own in shards_of(folder, photos):
+        if shard.is_complete() and len(shard.records()) == len(own):
             yield shard
         else:
             pending.append(shard)
     yield from _run_processes(pending, photos, config, version)
+
+
+def shards_of(folder: Path, photos: Sequence[Candidate]) -> Iterator[tuple[Shard, list[Candidate]]]:
+    """Yield the shards of the photos, complete or not, each with its photos."""
+    token = uuid4().hex[:8]
+    for number in range(-(-len(photos) // PHOTOS_PER_SHARD)):
+        shard = Shard(folder.absolute(), number, token)
+        yield shard, _photos_of(shard, photos)
 
 
 def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:

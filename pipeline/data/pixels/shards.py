@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,21 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, v
                 pixels_digest.update(photo_bytes)
             records.write(_json_line(record))
         records.write(_json_line({SHA256: pixels_digest.hexdigest()}))
+    pixels_file.replace(shard.pixels_file)
+    records_file.replace(shard.records_file)
+
+
+def write_known_shard(shard: Shard, photos: Iterable[tuple[Record, bytes]]) -> None:
+    """Write a shard of photos that were decoded before: the record of each, and its bytes of `photo_dtype`, if any."""
+    pixels_file = shard.partial_file(shard.pixels_file)
+    records_file = shard.partial_file(shard.records_file)
+    digest = hashlib.new(SHA256)
+    with pixels_file.open("wb") as pixels, records_file.open("w") as records:
+        for record, photo_bytes in photos:
+            pixels.write(photo_bytes)
+            digest.update(photo_bytes)
+            records.write(_json_line(record))
+        records.write(_json_line({SHA256: digest.hexdigest()}))
     pixels_file.replace(shard.pixels_file)
     records_file.replace(shard.records_file)
 

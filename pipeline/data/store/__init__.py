@@ -3,7 +3,11 @@
 Does not own logging (`experiment`), nor batches (`training`).
 """
 
+from pipeline.data.store.kept_photos import DRAFT_SUFFIX
 from pipeline.data.store.stages import stages_of_photos
-from pipeline.data.store.store import DRAFT_SUFFIX, HeldOutPhotos, Store, is_undamaged, prepared_store
+from pipeline.data.store.store import HeldOutPhotos, Store, is_undamaged, prepared_store
+from pipeline.data.store.too_few import TooFewPhotos
 
-__all__ = ["DRAFT_SUFFIX", "HeldOutPhotos", "Store", "is_undamaged", "prepared_store", "stages_of_photos"]
+__all__ = [
+    "DRAFT_SUFFIX", "HeldOutPhotos", "Store", "TooFewPhotos", "is_undamaged", "prepared_store", "stages_of_photos",
+]  # fmt: skip

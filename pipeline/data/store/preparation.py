@@ -9,25 +9,27 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.config import DataConfig, UserError, identifying_flags
+from pipeline.config import DataConfig, identifying_flags
 from pipeline.data.intake import Candidate, photo_name
 from pipeline.data.pixels.shard_processes import write_shards
 from pipeline.data.pixels.shards import Shard, complete_shards
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 from pipeline.data.rule_versions import RuleVersions
-from pipeline.data.rules import REASON_SEPARATOR
+from pipeline.data.rules import REASON_SEPARATOR, is_momentary
 from pipeline.data.splits import SPLITS, group_and_split
 from pipeline.data.store.array_file import ArrayFile
 from pipeline.data.store.integrity import write_checksums
+from pipeline.data.store.kept_photos import CONTENTS, SHARDS
+from pipeline.data.store.too_few import TooFewPhotos
 
 FORMAT = 4  # version of the file format; `rule_versions` versions the content
 QUARANTINE_COLUMNS = ("path", "label", "reason", "thumbnail")
-SHARDS = "shards"  # the draft's folder of shards, until they are joined
 
 
 def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> str:
@@ -61,7 +63,7 @@ def write_store(
     accepted = photos[photos["reason"] == ""].drop(columns="reason").reset_index(drop=True)
     accepted["class_index"] = accepted["label"].map(class_names.index)
     accepted["row"] = accepted.groupby("split").cumcount()
-    _check_every_split_has_every_class(accepted, class_names)
+    _check_every_split_has_every_class(accepted, class_names, quarantined)
     sums = _join_shards(draft, accepted, config.image_size)
     accepted.drop(columns=["shard", "place", "mirrored_phash"]).to_parquet(draft / "manifest.parquet")
     quarantined.to_parquet(draft / "quarantined.parquet")
@@ -69,14 +71,28 @@ def write_store(
     description = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
     description |= {"rules": rules.changed} if rules.changed else {}
     (draft / "store.json").write_text(json.dumps(description, indent=2))
+    (draft / CONTENTS).unlink()
     write_checksums(draft, sums)
+
+
+def can_read_more(
+    store: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
+) -> bool:
+    """Return whether a photo that a fault of the moment kept out of a store has another outcome now."""
+    quarantined = pd.read_parquet(store / "quarantined.parquet", columns=["path", "reason"])
+    names = set(quarantined["path"][[is_momentary(reason) for reason in quarantined["reason"]]])
+    retried = [photo for photo in candidates if not photo.problem and photo_name(source, photo.path) in names]
+    if not retried:
+        return False
+    with TemporaryDirectory(dir=store.parent) as folder:
+        shards = write_shards(Path(folder), retried, config, rules.pixels)
+        return any(not is_momentary(record["reason"]) for shard in shards for record in shard.records())
 
 
 def _decode_all(
     folder: Path, config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write all shards; return the table of usable photos, with their index in their shard, and that of the others."""
-    folder.mkdir(exist_ok=True)
     tables: dict[int, pd.DataFrame] = {}
     with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
         for shard in write_shards(folder, candidates, config, rules.pixels):
@@ -128,10 +144,11 @@ def _join_shards(draft: Path, accepted: pd.DataFrame, image_size: int) -> dict[s
     return sums
 
 
-def _check_every_split_has_every_class(manifest: pd.DataFrame, class_names: Sequence[str]) -> None:
-    for split in SPLITS:
-        if missing := sorted(set(class_names) - set(manifest.loc[manifest["split"] == split, "label"])):
-            raise UserError(
-                f"every class needs a readable photo in every split, got none of {', '.join(missing)} in {split} "
-                "(add photos, raise the split's fraction, or try another split_seed)"
-            )
+def _check_every_split_has_every_class(
+    photos: pd.DataFrame, class_names: Sequence[str], quarantined: pd.DataFrame
+) -> None:
+    counts = photos.groupby(["label", "split"]).size().unstack(fill_value=0)
+    counts = counts.reindex(index=list(class_names), columns=list(SPLITS), fill_value=0)
+    if short := counts.index[(counts == 0).any(axis=1)].tolist():
+        rule = "every class needs a photo that can be used in every split"
+        raise TooFewPhotos(rule, short, photos, quarantined)

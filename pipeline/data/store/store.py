@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from pipeline.config import DATA_FOLDER, DataConfig, UserError
 from pipeline.data.intake import (
@@ -35,11 +34,12 @@ from pipeline.data.rule_versions import HISTORY, RuleVersions
 from pipeline.data.sources import Source, photo_source
 from pipeline.data.splits import SPLITS
 from pipeline.data.store.integrity import damaged_files
-from pipeline.data.store.preparation import store_digest, write_store
+from pipeline.data.store.kept_photos import DRAFT_SUFFIX, SHARDS, describe_draft, lock_of, take_over
+from pipeline.data.store.preparation import can_read_more, store_digest, write_store
+from pipeline.data.store.too_few import TooFewPhotos
 
 HELD_OUT = "test"
 UNREAD_FILES = (f"{HELD_OUT}.npy",)  # not read without need, not even for a checksum
-DRAFT_SUFFIX = ".part"  # of an incomplete store
 DIGEST_CACHE = "photo-digests.sqlite"
 
 
@@ -186,11 +186,16 @@ def prepared_store(
     folder = prepared / store_digest(config, source.folder, scan.photos, rules)
     try:
         prepared.mkdir(parents=True, exist_ok=True)
-        with FileLock(prepared / f".{folder.name}.lock"):
+        with lock_of(folder):
             damaged = tuple(damaged_files(folder, thorough, UNREAD_FILES)) if folder.is_dir() else ()
-            reused = folder.is_dir() and not damaged
+            reused = (
+                folder.is_dir() and not damaged and not can_read_more(folder, config, source.folder, scan.photos, rules)
+            )
             if not reused:
                 _build(folder, config, source.folder, scan.photos, rules)
+    except TooFewPhotos as error:
+        error.source, error.digest, error.ignored = source.folder, folder.name, tuple(scan.ignored)
+        raise
     except OSError as error:
         raise UserError(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
@@ -234,13 +239,16 @@ def _build(
 ) -> None:
     """Write a store to a draft beside its final path, then rename it over any existing store.
 
-    A kill, an interruption or a full disk leaves the draft, and the next call resumes it.
+    A kill, an interruption, a full disk or a class with too few photos leaves the draft, and the next call resumes it
+    or takes over what it holds.
     """
     draft = folder.with_name(folder.name + DRAFT_SUFFIX)
-    draft.mkdir(exist_ok=True)
+    (draft / SHARDS).mkdir(parents=True, exist_ok=True)
     try:
+        take_over(draft, config, candidates, rules)
+        describe_draft(draft, config, candidates, rules)
         write_store(draft, config, source, candidates, rules)
-    except (OSError, KeyboardInterrupt):
+    except (OSError, KeyboardInterrupt, UserError):
         raise
     except BaseException:
         shutil.rmtree(draft)

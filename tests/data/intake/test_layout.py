@@ -140,9 +140,12 @@ def test_class_folders_are_found_below_wrapping_folders(make: Make, wrapped: str
 def test_a_folder_of_notes_is_no_class(make: Make) -> None:
     scan = find_photos(class_root(make("a/1.jpg", "b/1.heic", "notes/1.txt", "boxes/1.xml", "empty/.keep")), ())
     assert set(_splits(scan)) == {("a", ""), ("b", "")}
-    assert {name: reason for name, reason in _reasons(scan).items() if name != ".keep"} == dict.fromkeys(
-        ("notes", "boxes", "empty"), "folder without a photo"
-    )
+    assert _reasons(scan) == {
+        "notes": "folder without a photo",
+        "boxes": "folder without a photo",
+        "empty": "class without a file",
+        ".keep": "hidden",
+    }
 
 
 def test_classes_that_all_hold_the_same_folders_are_questioned(make: Make) -> None:
