@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pipeline import tracking
 from pipeline.config import PredictConfig, UserError
-from pipeline.data.intake import printable
+from pipeline.data.intake import candidate_files, printable
 from pipeline.files import write_csv
 from pipeline.serving.classifier import Classifier
 from pipeline.tracking import registry
@@ -37,7 +37,9 @@ def run_prediction(config: PredictConfig) -> None:
 
 
 def photo_paths(photos: tuple[str, ...]) -> list[Path]:
-    """Return the files that are meant by files, folders (with all below them, hidden files left out) and globs.
+    """Return the files that are meant by files, folders and globs.
+
+    Of a folder these are all below it, without what `preprocess` ignores: hidden files and folders, notes and films.
 
     Raises:
         UserError: an entry is no file, no folder, and a glob without a match.
@@ -47,7 +49,7 @@ def photo_paths(photos: tuple[str, ...]) -> list[Path]:
     found: list[Path] = []
     for entry in photos:
         if os.path.isdir(entry):
-            matches = [path for path in sorted(Path(entry).rglob("*")) if path.is_file() and path.name[0] != "."]
+            matches = candidate_files(Path(entry))
         else:
             matches = [Path(entry)] if os.path.lexists(entry) else [Path(match) for match in sorted(glob.glob(entry))]
         if not matches:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.config import UserError
 from pipeline.data.class_columns import ANSWER_COLUMNS
 from pipeline.data.intake.layout import SPLIT_ORDER, TRAIN, Layout, SplitFolder, find_layout, name_key
-from pipeline.data.intake.remarks import confusable_remarks, ignored_folders_remark, nested_remark, splits_remark
+from pipeline.data.intake.remarks import (
+    confusable_remarks,
+    found_in,
+    ignored_folders_remark,
+    nested_remark,
+    splits_remark,
+)
 from pipeline.data.intake.side_files import files_below, hidden_reason, holds_photos, side_file_reason, subfolders
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import rule_text
@@ -67,7 +73,7 @@ class ScanResult(NamedTuple):
 def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> ScanResult:
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
     present = sorted(set(table["label"]))
-    selected = _select_classes(present, classes, str(folder))
+    selected = _select_classes(present, classes, str(folder), "the classes are those of the column label")
     photos, ignored = [], []
     for row in table.itertuples():
         if row.label in selected:
@@ -106,7 +112,7 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
             files.setdefault(label, []).extend(photos)
             ignored += passed_over
     present = sorted(label for label in files if files[label])
-    selected = _select_classes(present, classes, str(folder))
+    selected = _select_classes(present, classes, str(folder), f"expected {folder}/CLASS/photo.jpg; {found_in(folder)}")
     for label in sorted(set(files).difference(selected)):
         ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in files[label]]
     photos = [photo for label in selected for photo in files[label]]
@@ -197,12 +203,12 @@ def _link_note(path: Path, folder: Path) -> str:
     return "" if inside else rule_text("link out of the folder")
 
 
-def _select_classes(present: list[str], classes: Sequence[str], folder_text: str) -> list[str]:
+def _select_classes(present: list[str], classes: Sequence[str], folder_text: str, about: str) -> list[str]:
     selected = sorted({_named_class(name, present, folder_text) for name in classes}) if classes else present
     if len(selected) < 2:
         raise UserError(
-            f"a classifier needs at least two classes, each a folder with photos, got {len(selected)} in {folder_text} "
-            f"({', '.join(selected) or 'no folder with files'}) (expected {folder_text}/CLASS/photo.jpg)"
+            "a classifier needs at least two classes, each a folder with photos, got "
+            f"{len(selected)} in {folder_text}: {', '.join(map(repr, selected)) or 'no folder with files'} ({about})"
         )
     if reserved := set(ANSWER_COLUMNS).intersection(selected):
         raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")

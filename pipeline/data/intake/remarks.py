@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.data.intake.layout import SPLIT_ORDER, name_key
-from pipeline.data.intake.side_files import subfolders
+from pipeline.data.intake.side_files import PHOTO_SUFFIXES, hidden_reason, subfolders
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".iso")
 MOST_NAMES = 4  # in a line
 
 
@@ -38,6 +39,21 @@ def nested_remark(class_folders: Sequence[Path]) -> list[str]:
         f"warning: the classes are {outer}, and each of these folders holds {_listed(sorted(shared))}: if those are "
         f"the classes, give one of the outer folders as data (data={class_folders[0]}), or a table"
     ]
+
+
+def found_in(folder: Path) -> str:
+    """Return what lies in a folder that has no class folders: photos, archives, other files, folders."""
+    paths = sorted(path for path in folder.iterdir() if not hidden_reason(path.name))
+    folders = [path.name for path in paths if path.is_dir()]
+    photos = [path.name for path in paths if path.suffix.lower() in PHOTO_SUFFIXES]
+    archives = [path.name for path in paths if path.name.lower().endswith(ARCHIVE_SUFFIXES)]
+    others = [path.name for path in paths if path.name not in {*folders, *photos, *archives}]
+    kinds = (
+        (folders, "folders", ""), (photos, "photos that are in no class folder", ""),
+        (archives, "archives", ", to be unpacked first"), (others, "other files", ""),
+    )  # fmt: skip
+    parts = [f"{len(names)} {what} ({_listed(names)}{remedy})" for names, what, remedy in kinds if names]
+    return f"found: {'; '.join(parts)}" if parts else "found: nothing"
 
 
 def confusable_remarks(labels: Sequence[str]) -> list[str]:

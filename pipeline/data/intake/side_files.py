@@ -72,6 +72,11 @@ def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:
         )
 
 
+def candidate_files(folder: Path) -> list[Path]:
+    """Return the files in a folder and below it that may be photos: without hidden ones, notes and films."""
+    return [path for path in files_below(folder) if not side_file_reason(path)]
+
+
 def holds_photos(folder: Path) -> bool:
     """Return whether any file in a folder or below it is named like a photo, or begins like one."""
     sniffed = 0

@@ -74,7 +74,10 @@ def _user_path(data: str) -> Path:
         raise UserError(
             f"data must be an existing folder or file, got {data}, not found at {path.absolute()} ({remedies})"
         )
-    if not path.is_dir() and not path.name.lower().endswith((*archives.SUFFIXES, *TABLE_SUFFIXES)):
+    name = path.name.lower()
+    if not path.is_dir() and not name.endswith((*archives.SUFFIXES, *TABLE_SUFFIXES)):
+        if tool := next((tool for suffix, tool in archives.OTHERS.items() if name.endswith(suffix)), ""):
+            remedies = f"unpack it with {tool} and give the folder, or make it one of {', '.join(archives.SUFFIXES)}"
         raise UserError(f"data must be a folder, an archive or a table, got the file {data} ({remedies})")
     return path
 

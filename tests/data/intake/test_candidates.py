@@ -98,3 +98,60 @@ def test_a_table_names_photos_anywhere_with_split_and_group(photos: Path) -> Non
     assert "null" in fourth.problem
     with pytest.raises(UserError, match="classes must name folders"):
         photos_in_table(table, photos, ["oak"])
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["cat.0.jpg", "dog.0.jpg"], "2 photos that are in no class folder ('cat.0.jpg', 'dog.0.jpg')"),
+        (["photos.zip"], "1 archives ('photos.zip', to be unpacked first)"),
+        (["roses/1.jpg", "README"], "1 folders ('roses'); 1 other files ('README')"),
+        ([".hidden/1.jpg"], "found: nothing"),
+    ],
+)
+def test_where_there_are_no_classes_what_is_there_is_told(names: list[str], words: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with pytest.raises(UserError) as error:
+        find_photos(tmp_path, ())
+    assert words in str(error.value)
+    assert "at least two classes" in str(error.value)
+
+
+def _folders(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "1.jpg").write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (("Rose", "rose"), "'Rose' and 'rose'"),
+        (("caf\u00e9", "cafe\u0301"), r"'cafe\u0301' and 'caf\xe9'"),
+        (("rose", "rose "), "'rose' and 'rose '"),
+        (("tea rose", "tearose"), "'tea rose' and 'tearose'"),
+    ],
+)
+def test_names_that_are_easily_confused_are_named(names: tuple[str, str], shown: str, tmp_path: Path) -> None:
+    (remark,) = find_photos(_folders(tmp_path, *names), ()).remarks
+    assert remark.startswith(f"warning: the classes {shown} differ only in")
+
+
+def test_classes_are_found_in_any_form_of_their_name(tmp_path: Path) -> None:
+    folder = _folders(tmp_path, "cafe\u0301", "Rose", "rose", "salt, fine")
+    scan = find_photos(folder, ("caf\u00e9", "salt, fine"))
+    assert {photo.label for photo in scan.photos} == {"cafe\u0301", "salt, fine"}
+    assert {photo.label for photo in find_photos(folder, ("rose", "SALT, FINE")).photos} == {"rose", "salt, fine"}
+    with pytest.raises(UserError, match=r"got 'ROSE' \(which may be any of: Rose, rose\)"):
+        find_photos(folder, ("ROSE", "salt, fine"))
+
+
+def test_a_note_that_is_a_photo_is_a_photo(photos: Path) -> None:
+    (photos / "roses/mailed.txt").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))
+    (photos / "roses/list.txt").write_text("roses")
+    found = find_photos(photos, ())
+    assert "mailed.txt" in {photo.path.name for photo in found.photos}
+    assert {ignored.path.name: ignored.reason for ignored in found.ignored} == {"list.txt": "note beside photos (.txt)"}

@@ -47,7 +47,16 @@ def zip_of(*members: tuple[str, bytes, int]) -> bytes:
 PHOTOS = tar_of(
     member("flower_photos", kind=tarfile.DIRTYPE), *(member(f"flower_photos/{name}", FILES[name]) for name in FILES)
 )
+PHOTOS_XZ, PHOTOS_BZ2 = (
+    tar_of(*(member(f"flower_photos/{name}", FILES[name] * 5_000) for name in FILES), mode=f"w:{kind}")
+    for kind in ("xz", "bz2")
+)
 ZIPPED = zip_of(*((f"flower_photos/{name}", content, 0) for name, content in FILES.items()))
+
+
+def _flipped(data: bytes) -> bytes:
+    """Return the data with one bit flipped in the middle."""
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4]) + data[len(data) // 2 + 1 :]
 
 
 def tree(folder: Path) -> list[str]:
@@ -78,7 +87,7 @@ def test_files_arrive_whole(name: str, content: bytes, strip_components: int, tm
         member("../stolen.txt", b"x"),
         member("top/../../stolen.txt", b"x"),
         member("top/link", kind=tarfile.SYMTYPE, link="{outside}"),
-        member("top/hard", kind=tarfile.LNKTYPE, link="top/roses/1.jpg"),
+        member("top/hard", kind=tarfile.LNKTYPE, link="../outside"),
         member("top/pipe", kind=tarfile.FIFOTYPE),
     ],
     ids=["absolute", "parent", "parent inside", "symlink", "hard link", "pipe"],
@@ -146,10 +155,15 @@ def test_a_bomb_is_stopped_on_the_way(tmp_path: Path) -> None:
         ("photos.zip", ZIPPED[:-40]),
         ("photos.zip", b"<html>"),
         ("photos.zip", ZIPPED[:50] + b"?" * 8 + ZIPPED[58:]),
-        ("photos.zip", zip_of(("top/1.jpg", b"a", 0), ("top/1.jpg", b"b", 0))),
+        ("photos.zip", zip_of(("top/1.jpg", b"a", 0), ("top/1.jpg/2.jpg", b"b", 0))),
+        ("photos.tar.xz", PHOTOS_XZ[:-40]),
+        ("photos.tar.xz", _flipped(PHOTOS_XZ)),
+        ("photos.tar.bz2", PHOTOS_BZ2[:-10]),
+        ("photos.tar.bz2", _flipped(PHOTOS_BZ2)),
+        ("photos.tgz", _flipped(PHOTOS)),
+        ("photos.tar", tar_of(member("top/hard", kind=tarfile.LNKTYPE, link="top/none.jpg"), mode="w")),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_damaged_archive_is_named(name: str, content: bytes, tmp_path: Path) -> None:
     archive = tmp_path / name
     archive.write_bytes(content)
@@ -157,6 +171,29 @@ def test_damaged_archive_is_named(name: str, content: bytes, tmp_path: Path) -> 
         extract(archive, tmp_path / "photos")
     assert "\n" not in str(error.value)
     assert tree(tmp_path) == [name]
+
+
+def test_a_name_twice_is_its_last_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        content = zip_of(("top/1.jpg", b"first", 0), ("top/2.jpg", b"other", 0), ("top/1.jpg", b"last", 0))
+    (tmp_path / "photos.zip").write_bytes(content)
+    extract(tmp_path / "photos.zip", tmp_path / "photos")
+    assert (tmp_path / "photos/top/1.jpg").read_bytes() == b"last"
+    assert "1 names twice, such as top/1.jpg" in caplog.text
+
+
+def test_hard_links_inside_a_tar_become_copies(tmp_path: Path) -> None:
+    linked = member("top/b/2.jpg", kind=tarfile.LNKTYPE, link="top/a/1.jpg")
+    (tmp_path / "photos.tgz").write_bytes(tar_of(member("top/a/1.jpg", b"rose"), linked))
+    extract(tmp_path / "photos.tgz", tmp_path / "photos", strip_components=1)
+    assert (tmp_path / "photos/b/2.jpg").read_bytes() == b"rose"
+
+
+def test_folders_of_a_zip_may_end_in_a_backslash(tmp_path: Path) -> None:
+    content = zip_of(("top\\", b"", 0), ("top\\roses\\", b"", 0), ("top\\roses\\1.jpg", b"rose", 0))
+    (tmp_path / "photos.zip").write_bytes(content)
+    extract(tmp_path / "photos.zip", tmp_path / "photos")
+    assert tree(tmp_path / "photos") == ["top/roses/1.jpg"]
 
 
 def test_a_password_is_named(tmp_path: Path) -> None:

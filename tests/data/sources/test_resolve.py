@@ -78,6 +78,13 @@ def test_what_is_no_folder_is_named_with_the_remedies(
     assert all(part in message for part in (data, "flower_photos", "synthetic", "folder"))
 
 
+@pytest.mark.parametrize(("name", "tool"), [("a.7z", "7z x"), ("a.RAR", "unrar x"), ("a.tar.zst", "tar --zstd")])
+def test_an_archive_of_another_kind_is_named_for_what_it_is(name: str, tool: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"7z")
+    with pytest.raises(UserError, match=rf"got the file .*{name} \(unpack it with {tool}"):
+        photo_source(str(tmp_path / name), tmp_path / "raw")
+
+
 def test_raw_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="raw"):
