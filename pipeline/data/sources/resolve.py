@@ -8,20 +8,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
 
-from pipeline.config import UserError, first_line
+from pipeline.config import UserError
 from pipeline.data.intake import TABLE_SUFFIXES, class_root
 from pipeline.data.sources import archives
+from pipeline.data.sources.artifacts import ARTIFACT_URI, fetch_artifact
 from pipeline.data.sources.downloads import download
 from pipeline.data.sources.notebook_split import notebook_table
 from pipeline.data.sources.synthetic import write_synthetic
-from pipeline.files import atomic_file, atomic_folder
+from pipeline.files import atomic_file
 
 FLOWER_PHOTOS_URL = "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz"
 FLOWER_PHOTOS_BYTES = 228_813_984
@@ -30,7 +30,6 @@ FLOWER_PHOTOS_SHA256 = "4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e
 
 # Flower Photos unpacks to 3,671 files; JPEG files do not shrink in an archive.
 FLOWER_PHOTOS_LIMITS = {"limit_files": 20_000, "limit_bytes": 1 << 30}
-ARTIFACT_URI = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs)://?")
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ def photo_source(data: str, raw_dir: Path) -> Source:
         if data in BUILT_IN:
             path = BUILT_IN[data](raw_dir)
             return Source(path) if path.is_dir() else Source(path.parent, path)
-        path = _fetch_artifact(data, raw_dir) if ARTIFACT_URI.match(data) else _user_path(data)
+        path = fetch_artifact(data, raw_dir) if ARTIFACT_URI.match(data) else _user_path(data)
         if path.is_dir():
             return Source(class_root(path))
         if path.suffix.lower() in TABLE_SUFFIXES:
@@ -80,26 +79,6 @@ def _user_path(data: str) -> Path:
             remedies = f"unpack it with {tool} and give the folder, or make it one of {', '.join(archives.SUFFIXES)}"
         raise UserError(f"data must be a folder, an archive or a table, got the file {data} ({remedies})")
     return path
-
-
-def _fetch_artifact(address: str, raw_dir: Path) -> Path:
-    """Return the path of an MLflow artifact, downloaded the first time."""
-    import mlflow
-
-    folder = raw_dir / f"artifact-{_key(address)}"
-
-    def make(target: Path) -> None:
-        with atomic_folder(target) as draft:
-            try:
-                mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(draft))
-            except Exception as error:  # each artifact store raises its own errors
-                raise UserError(
-                    f"data={address} must be an artifact that can be fetched, got {first_line(error)}"
-                ) from error
-
-    _make_once(folder, make)
-    entries = list(folder.iterdir())
-    return entries[0] if len(entries) == 1 else folder
 
 
 def _unpack(archive: Path, raw_dir: Path) -> Path:

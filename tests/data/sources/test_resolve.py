@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 import time
 import zipfile
@@ -153,13 +154,38 @@ def test_a_table_stands_for_the_photos_that_it_names(tmp_path: Path) -> None:
     assert photo_source(str(tmp_path / "photos.csv"), tmp_path) == Source(tmp_path, tmp_path / "photos.csv")
 
 
-def test_an_artifact_of_mlflow_is_fetched_once(tracking_store: MlflowClient, tmp_path: Path) -> None:
+def test_an_artifact_is_fetched_again_when_it_has_changed(tracking_store: MlflowClient, tmp_path: Path) -> None:
+    for name in ("roses/1.jpg", "tulips/2.jpg"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        (tmp_path / "set" / name).write_text(name)
+    run_id = tracking_store.create_run("0").info.run_id
+    tracking_store.log_artifacts(run_id, str(tmp_path / "set"), "set")
+    first = photo_source(f"runs:/{run_id}/set", tmp_path / "raw")
+    assert photo_source(f"runs:/{run_id}/set", tmp_path / "raw") == first
+    (tmp_path / "set/roses/3.jpg").write_text("another")
+    tracking_store.log_artifacts(run_id, str(tmp_path / "set"), "set")
+    second = photo_source(f"runs:/{run_id}/set", tmp_path / "raw")
+    assert tree(second.folder) == ["roses/1.jpg", "roses/3.jpg", "tulips/2.jpg"]
+    assert tree(first.folder) == ["roses/1.jpg", "tulips/2.jpg"]
+    zipped = _zipped(tmp_path / "my.zip", "roses/1.jpg", "tulips/2.jpg")
+    tracking_store.log_artifact(run_id, str(zipped))
+    assert tree(photo_source(f"runs:/{run_id}/my.zip", tmp_path / "raw").folder) == ["roses/1.jpg", "tulips/2.jpg"]
+    _zipped(tmp_path / "my.zip", "roses/1.jpg", "tulips/2.jpg", "tulips/3.jpg")
+    tracking_store.log_artifact(run_id, str(zipped))
+    assert "tulips/3.jpg" in tree(photo_source(f"runs:/{run_id}/my.zip", tmp_path / "raw").folder)
+
+
+def test_an_artifact_of_mlflow_is_fetched_once(
+    tracking_store: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     archive = _zipped(tmp_path / "my.zip", "roses/1.jpg", "tulips/2.jpg")
     run_id = tracking_store.create_run("0").info.run_id
     tracking_store.log_artifact(run_id, str(archive))
     first = photo_source(f"runs:/{run_id}/my.zip", tmp_path / "raw")
     assert tree(first.folder) == ["roses/1.jpg", "tulips/2.jpg"]
+    assert not caplog.records
     tracking_store.delete_run(run_id)
+    shutil.rmtree(tmp_path / "mlruns", ignore_errors=True)
     assert photo_source(f"runs:/{run_id}/my.zip", tmp_path / "raw") == first
     with pytest.raises(UserError, match=r"data=runs:/none/x must be an artifact that can be fetched, got [^\n]+$"):
         photo_source("runs:/none/x", tmp_path / "raw")
