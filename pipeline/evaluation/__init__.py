@@ -9,19 +9,26 @@ A class without photos in ``labels`` has no recall and no ROC curve: macro avera
 macro F1, ROC AUC) run over the classes that are present, and its own recall is NaN.
 """
 
-from pipeline.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_table
+from pipeline.evaluation.calibration import fit_temperature, reliability_table
 from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, rejection_reason
 from pipeline.evaluation.contents import PICTURES, TABLES
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt_images, corruption_table, mean_corrupted_accuracy
 from pipeline.evaluation.coverage import coverage_at, coverage_table
 from pipeline.evaluation.intervals import bootstrap_interval, interval_table
-from pipeline.evaluation.metrics import METRICS, classification_metrics, metric_name, per_class_table
+from pipeline.evaluation.metrics import (
+    METRICS,
+    classification_metrics,
+    metric_name,
+    metric_value,
+    metrics_of,
+    per_class_table,
+)
 from pipeline.evaluation.tables import PREDICTION_COLUMNS, confusion_rates, confusion_table, prediction_table
 
 __all__ = [
     "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",
     "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
-    "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "expected_calibration_error",
-    "fit_temperature", "interval_table", "mean_corrupted_accuracy", "metric_name", "per_class_table",
+    "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "fit_temperature",
+    "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value", "metrics_of", "per_class_table",
     "prediction_table", "rejection_reason", "reliability_table",
 ]  # fmt: skip

@@ -24,16 +24,18 @@ def reliability_table(labels: np.ndarray, probabilities: np.ndarray, bins: int =
     Columns bin_low, bin_high, count, mean_confidence, accuracy; the last two are NaN for an empty bin.
     """
     edges = np.linspace(0, 1, bins + 1)
-    count, confidence, correct = _bins(labels, probabilities, edges)
+    highest = probabilities.max(axis=1)
+    place = bin_of(highest, bins)
+    correct_photos = probabilities.argmax(axis=1) == labels
+    count, confidence, correct = (np.bincount(place, weights, bins) for weights in (None, highest, correct_photos))
     columns = {"bin_low": edges[:-1], "bin_high": edges[1:], "count": count}
     means = [np.divide(sums, count, out=np.full(bins, np.nan), where=count > 0) for sums in (confidence, correct)]
     return pd.DataFrame(columns | {"mean_confidence": means[0], "accuracy": means[1]})
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Return the mean gap between confidence and accuracy over the bins of `reliability_table`, weighted by photos."""
-    _, confidence, correct = _bins(labels, probabilities, np.linspace(0, 1, bins + 1))
-    return float(np.abs(confidence - correct).sum() / len(labels))
+def bin_of(confidence: np.ndarray, bins: int = CALIBRATION_BINS) -> np.ndarray:
+    """Return the bin of `reliability_table`, from 0, in which each confidence falls."""
+    return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -51,11 +53,3 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def _logits(probabilities: np.ndarray) -> np.ndarray:
     """Return logits of these probabilities, up to a constant per photo, to which softmax is invariant."""
     return np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
-
-
-def _bins(labels: np.ndarray, probabilities: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return per bin the number of photos, the sum of their confidences, and the number of correct ones."""
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
-    bin_of_photo, bins = np.digitize(confidence, edges[1:-1], right=True), len(edges) - 1
-    return tuple(np.bincount(bin_of_photo, weights, bins) for weights in (None, confidence, correct))

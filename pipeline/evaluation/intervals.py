@@ -6,16 +6,18 @@ so resampling single photos would make the intervals too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from tqdm import trange
 
-from pipeline.evaluation.metrics import METRICS, per_class_scores
+from pipeline.evaluation.metrics import SCORES, Metric, Predictions, metrics_of, once
 
 SAMPLES, LEVEL = 1000, 0.95
 MIN_SAMPLES, MAX_RESAMPLED_NUMBERS = 200, 2_000_000_000  # fewer samples for many photos of many classes
+
+MOST_WEIGHTS = 1 << 22  # of samples that are computed at once: 16 MiB
 
 
 def bootstrap_interval(
@@ -53,21 +55,24 @@ def interval_table(
     _, group_of_photo = np.unique(groups, return_inverse=True)
     group_count, rng = int(group_of_photo.max()) + 1, np.random.default_rng(seed)
     samples = int(np.clip(MAX_RESAMPLED_NUMBERS // probabilities.size, MIN_SAMPLES, SAMPLES))
-    names = [*METRICS, *(f"{score} {name}" for score in ("precision", "recall", "f1") for name in class_names)]
-    scores = np.empty((samples, len(names)))
-    for sample in tqdm(range(samples), desc="intervals", unit="sample", disable=None, leave=False):
-        draws = rng.multinomial(group_count, np.full(group_count, 1 / group_count))
-        photos = np.repeat(np.arange(len(labels)), draws[group_of_photo])
-        scores[sample] = _scores(labels[photos], probabilities[photos])
-    value = _scores(labels, probabilities)
+    predictions, metrics = Predictions(labels, probabilities), metrics_of(len(class_names))
+    names = [*metrics, *(f"{score} {name}" for score in SCORES for name in class_names)]
+    step = max(1, MOST_WEIGHTS // len(labels))
+    drawn = []
+    for start in trange(0, samples, step, desc="intervals", unit_scale=step, disable=None, leave=False):
+        size = min(step, samples - start)
+        draws = rng.multinomial(group_count, np.full(group_count, 1 / group_count), size)
+        drawn.append(_scores(predictions, metrics, draws.T[group_of_photo].astype(np.float32)))
+    value, scores = _scores(predictions, metrics, once(labels))[0], np.concatenate(drawn)
     low, high = np.full((2, len(names)), np.nan)
     defined = np.isfinite(value)
     low[defined], high[defined] = np.nanquantile(scores[:, defined], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return pd.DataFrame({"value": value, "low": low, "high": high}, index=pd.Index(names, name="metric"))
 
 
-def _scores(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    classes = probabilities.shape[1]
-    counts = np.bincount(labels * classes + probabilities.argmax(axis=1), minlength=classes**2)
-    class_scores = per_class_scores(counts.reshape(classes, classes))
-    return np.array([*(metric(labels, probabilities) for metric in METRICS.values()), *class_scores.ravel()])
+def _scores(predictions: Predictions, metrics: Mapping[str, Metric], weights: np.ndarray) -> np.ndarray:
+    """Return all scores of all samples, (samples, scores)."""
+    class_scores = predictions.class_scores(weights)
+    return np.column_stack(
+        [*(of(predictions, weights) for of in metrics.values()), *class_scores.reshape(-1, weights.shape[1])]
+    )

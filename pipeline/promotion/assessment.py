@@ -58,11 +58,11 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     before, probabilities = probabilities_of(logits), probabilities_of(logits, classifier.about.temperature)
     intervals = evaluation.interval_table(labels, probabilities, photos.groups, names)
     metrics = evaluation.classification_metrics(labels, probabilities, names)
-    for name in evaluation.METRICS:
+    for name in evaluation.metrics_of(len(names)):
         metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
-    metrics |= {f"{name}_uncalibrated": evaluation.METRICS[name](labels, before) for name in ("ece", "log_loss")}
+    metrics |= {f"{name}_uncalibrated": evaluation.metric_value(name, labels, before) for name in ("ece", "log_loss")}
     averaged = mean_with_mirrored(classifier, photos.images, probabilities)
-    metrics["accuracy_tta"] = evaluation.METRICS["accuracy"](labels, averaged)
+    metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)
     tables = _tables(photos, before, probabilities, names, intervals)
     metrics["coverage_at_95"] = evaluation.coverage_at(tables["coverage.csv"], SURE)
     if corruption_photos:

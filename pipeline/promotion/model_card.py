@@ -9,7 +9,7 @@ from pipeline.promotion.assessment import Assessment
 from pipeline.serving import About
 
 MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
-SHOWN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
+SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
 **{{ summary }}** on {{ photos }} test photos that no training and no choice has seen.
@@ -29,6 +29,10 @@ and {{ "%.1f" % cost.latency_ms }} ms a photo (median, without decoding, on the 
 {% for name, row in metrics -%}
 | {{ name }} | {{ "%.3f" % row["value"] }} | {{ "%.3f" % row["low"] }} to {{ "%.3f" % row["high"] }} |
 {% endfor %}
+{% if all_classes > classes | length -%}
+The {{ classes | length }} weakest of {{ all_classes }} classes, by recall:
+
+{% endif -%}
 | class | photos | precision | recall | recall's 95 % interval |
 |---|---|---|---|---|
 {% for name, row in classes -%}
@@ -61,7 +65,9 @@ def evaluation_card(
 
     ``promotion`` says whether it became champion, and why.
     """
-    per_class = assessment.tables["per_class.json"].iloc[:MOST_CLASSES]
+    every_class = assessment.tables["per_class.json"]
+    weakest = every_class["recall"].sort_values(kind="stable").index[:MOST_CLASSES]
+    per_class = every_class.loc[weakest] if len(every_class) > MOST_CLASSES else every_class
     recalls = assessment.intervals.loc[[f"recall {name}" for name in per_class.index], ["low", "high"]]
     classes = per_class.join(recalls.set_axis(per_class.index))
     return render_card(
@@ -70,9 +76,10 @@ def evaluation_card(
         run_id,
         about=about,
         summary=assessment.summary,
-        photos=int(assessment.tables["per_class.json"]["support"].sum()),
+        photos=int(every_class["support"].sum()),
         cost=assessment.cost,
-        metrics=list(assessment.intervals.loc[list(SHOWN_METRICS)].iterrows()),
+        metrics=list(assessment.intervals.loc[assessment.intervals.index.intersection(SHOWN_METRICS)].iterrows()),
+        all_classes=len(every_class),
         classes=list(classes.astype({"support": object}).iterrows()),
         ece=assessment.metrics["ece"],
         ece_before=assessment.metrics["ece_uncalibrated"],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from pipeline.evaluation import expected_calibration_error, fit_temperature
+from pipeline.evaluation import fit_temperature, metric_value
 from pipeline.evaluation.calibration import TEMPERATURES
 
 
@@ -30,7 +30,7 @@ def test_the_temperature_mends_an_overconfident_model() -> None:
     fitted = fit_temperature(*(part[:1000] for part in (labels, overconfident)))
     fresh, truth = overconfident[1000:], labels[1000:]
     cooled = softmax(np.log(fresh) / fitted, axis=1)
-    before, after = (expected_calibration_error(truth, p) for p in (fresh, cooled))
+    before, after = (metric_value("ece", truth, p) for p in (fresh, cooled))
     assert after < before / 3
 
 

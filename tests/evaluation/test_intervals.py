@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from pipeline.evaluation import METRICS, bootstrap_interval, interval_table
+from pipeline.evaluation import METRICS, bootstrap_interval, interval_table, metric_value, metrics_of
+from pipeline.evaluation.metrics import Predictions
 
 NAMES = ["daisy", "roses", "tulips"]
 
@@ -43,3 +44,23 @@ def test_what_is_undefined_has_no_interval() -> None:
     labels, probabilities = _predictions(50)
     table = interval_table(np.zeros_like(labels), probabilities, np.arange(50), NAMES)
     assert table.loc[["roc_auc", "recall roses"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("classes", "decimals"), [(2, 12), (3, 2), (8, 1)])  # rounded probabilities have ties
+def test_metrics_of_many_samples_are_those_of_each(classes: int, decimals: int) -> None:
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(classes, size=60)
+    probabilities = np.round(softmax(rng.normal(size=(60, classes)), axis=1), decimals) + 1e-3
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    weights = rng.multinomial(60, np.full(60, 1 / 60), size=20).T.astype(np.float32)
+    for name, metric in metrics_of(classes).items():
+        together = metric(Predictions(labels, probabilities), weights)
+        photos = [np.repeat(np.arange(60), sample.astype(int)) for sample in weights.T]
+        each = [metric_value(name, labels[sample], probabilities[sample]) for sample in photos]
+        np.testing.assert_allclose(together, each, atol=1e-12, err_msg=name)
+
+
+def test_top_5_is_of_more_than_five_classes() -> None:
+    assert "top_5_accuracy" not in metrics_of(5)
+    probabilities = np.tile(np.arange(8, 0, -1) / 36, (8, 1))
+    assert metric_value("top_5_accuracy", np.arange(8), probabilities) == 5 / 8

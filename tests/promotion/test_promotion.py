@@ -76,7 +76,9 @@ def plant(tracking_store: MlflowClient, store: Store, tmp_path: Path) -> Plant:
         head.set_weights([20 * np.eye(3)[:, ::-1], np.array([quality, 0.0, 0.0])])
         config = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5).model_dump(mode="json")
         config |= {"variant": "none", "weights": "none"}
-        remembered = About(CLASSES, SIZE, "crop", (), store.digest, str(store.source), config)
+        remembered = About(
+            CLASSES, SIZE, "crop", (), store.digest, str(store.source), config, rules=store.rule_versions.changed
+        )
         folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "classifier"
         save_classifier(folder, model, replace(remembered, **about))
         with tracking.run("train", "planted", PreprocessConfig()):
