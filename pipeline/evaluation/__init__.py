@@ -23,12 +23,20 @@ from pipeline.evaluation.metrics import (
     metrics_of,
     per_class_table,
 )
-from pipeline.evaluation.tables import PREDICTION_COLUMNS, confusion_rates, confusion_table, prediction_table
+from pipeline.evaluation.tables import (
+    MOST_SQUARE,
+    PREDICTION_COLUMNS,
+    compact_counts,
+    confused_pairs,
+    confusion_rates,
+    confusion_table,
+    prediction_table,
+)
 
 __all__ = [
-    "CORRUPTIONS", "METRICS", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison", "bootstrap_interval",
-    "classification_metrics", "compare", "confusion_difference", "confusion_rates", "confusion_table",
-    "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "fit_temperature",
-    "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value", "metrics_of", "per_class_table",
-    "prediction_table", "rejection_reason", "reliability_table",
+    "CORRUPTIONS", "METRICS", "MOST_SQUARE", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Comparison",
+    "bootstrap_interval", "classification_metrics", "compact_counts", "compare", "confused_pairs",
+    "confusion_difference", "confusion_rates", "confusion_table", "corrupt_images", "corruption_table", "coverage_at",
+    "coverage_table", "fit_temperature", "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value",
+    "metrics_of", "per_class_table", "prediction_table", "rejection_reason", "reliability_table",
 ]  # fmt: skip

@@ -24,6 +24,8 @@ from pipeline.config import RUNS_FOLDER, Config, TrainConfig, UserError, identif
 from pipeline.data.store import Store
 from pipeline.evaluation import (
     classification_metrics,
+    compact_counts,
+    confused_pairs,
     confusion_table,
     fit_temperature,
     metric_name,
@@ -88,9 +90,9 @@ def tracked_fit(
     start_from = saved_weights(config)
     with _checkpoints(config, store, start_from) as checkpoints:
         result = fit(config, store, log_epoch, start_from, checkpoints)
-        _log_result(result, store)
         about = _about(result, config, store)
         wanted = wants_model(result.best)
+        _log_result(result, store, with_predictions=wanted)
         suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
         uri = _log_model(result, about, store) if wanted else ""
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
@@ -149,7 +151,7 @@ def saved_weights(config: TrainConfig) -> Path | None:
     return registry.fetch_model(config.weights).folder / MODEL_FILE
 
 
-def _log_result(result: FitResult, store: Store) -> None:
+def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None:
     names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
     metrics = classification_metrics(labels, probabilities, names)
     summary = {
@@ -162,13 +164,15 @@ def _log_result(result: FitResult, store: Store) -> None:
     tracking.log_metrics(summary | recalls)
     tracking.set_tags({"precision": result.precision})
     table = confusion_table(labels, probabilities.argmax(axis=1), names)
-    tracking.log_table(table, "confusion_matrix.json")
+    tracking.log_table(compact_counts(table), "confusion_matrix.json")
+    tracking.log_table(confused_pairs(table), "confused_pairs.csv")
     title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
-    paths = store.rows("validation")["path"].tolist()
-    tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
+    if with_predictions:
+        paths = store.rows("validation")["path"].tolist()
+        tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
 def _about(result: FitResult, config: TrainConfig, store: Store) -> About:

@@ -18,6 +18,7 @@ from pipeline.plots.style import (
     BLUE,
     CHARACTER_WIDTH,
     GREY,
+    MOST_CLASSES,
     NAME_LIMIT,
     SMALL,
     SPLIT_COLOURS,
@@ -32,9 +33,6 @@ from pipeline.plots.style import (
 )
 
 _INTEGER_TICKS: dict[str, Any] = {"integer": True, "min_n_ticks": 1, "steps": [1, 2, 5, 10]}
-_MAX_HEIGHT = 200.0
-"""Inches; matplotlib rejects figures of 65,536 pixels."""
-
 _BEST_MARKER: dict[str, Any] = {"color": "black", "marker": "*", "markersize": 14, "zorder": 4, "linestyle": "none"}
 
 
@@ -82,15 +80,21 @@ def _draw_learning_rate(axes: Axes, history: pd.DataFrame, marker_size: float) -
 def draw_class_counts(table: pd.DataFrame, title: str) -> Figure:
     """Draw stacked bars of photos per class and split, with the numbers beside each bar.
 
-    ``table`` has classes as index and columns train, validation, test (photos).
+    ``table`` has classes as index and columns train, validation, test (photos). Of more than `MOST_CLASSES` the largest
+    and the smallest are drawn, and the title says so.
     """
+    if len(table) > MOST_CLASSES:
+        ranked = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+        half = MOST_CLASSES // 2
+        title = f"{title}: the {half} largest and the {half} smallest of {len(table):,} classes"
+        table = pd.concat([ranked.iloc[:half], ranked.iloc[-half:]])
     splits = [split for split in SPLIT_COLOURS if split in table]
     counts, width = table[splits].to_numpy(), 11.0
     bar_ends = counts.cumsum(axis=1)
     totals = counts.sum(axis=1)
     names = [escape_text(name, NAME_LIMIT) for name in table.index]
     bar_labels = [f"  {' + '.join(f'{n:,}' for n in row)} = {row.sum():,}" for row in counts]
-    figure = new_figure(width, min(0.36 * len(table), _MAX_HEIGHT) + 1.9, title)
+    figure = new_figure(width, 0.36 * len(table) + 1.9, title)
     axes = figure.subplots()
     rows = np.arange(len(table))
     for column, split in enumerate(splits):

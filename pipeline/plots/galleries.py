@@ -28,7 +28,7 @@ from pipeline.plots.style import (
     percent,
 )
 
-MAX_ERRORS, MAX_CLASSES, MAX_PHOTOS_PER_GROUP = 24, 100, 4
+MAX_ERRORS, MAX_CLASSES, MAX_PHOTOS_PER_GROUP = 24, 25, 4
 _WIDTH = 13.5
 _GAP = 0.04
 """White gap between photos of one block, as a share of a photo's side."""

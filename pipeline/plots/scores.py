@@ -22,16 +22,20 @@ from pipeline.plots.style import (
 )
 
 SCORES = {"precision": (BLUE, "o", -0.22), "recall": (ORANGE, "s", 0.0), "f1": (GREEN, "D", 0.22)}
-MAX_CLASSES = 100
+MAX_CLASSES = 25
 _COLUMNS = 4
 
 
 def draw_per_class(intervals: pd.DataFrame, per_class: pd.DataFrame, title: str) -> Figure:
-    """Draw precision, recall and F1 of every class (the first `MAX_CLASSES`) as points with 95 % intervals.
+    """Draw precision, recall and F1 of every class as points with 95 % intervals.
 
-    ``intervals`` is `evaluation.interval_table`, ``per_class`` is `evaluation.per_class_table`.
+    ``intervals`` is `evaluation.interval_table`, ``per_class`` is `evaluation.per_class_table`. Of more than
+    `MAX_CLASSES` those of the lowest F1 are drawn, and the title says so.
     """
-    names = [str(name) for name in per_class.index[:MAX_CLASSES]]
+    if len(per_class) > MAX_CLASSES:
+        title = f"{title}: the {MAX_CLASSES} weakest of {len(per_class):,}"
+        per_class = per_class.sort_values("f1", kind="stable").iloc[:MAX_CLASSES]
+    names = [str(name) for name in per_class.index]
     figure = new_figure(10, 0.55 * len(names) + 2, title)
     axes = figure.subplots()
     rows = np.arange(len(names))
@@ -39,7 +43,7 @@ def draw_per_class(intervals: pd.DataFrame, per_class: pd.DataFrame, title: str)
         scores = intervals.loc[[f"{score} {name}" for name in names]]
         axes.hlines(rows + offset, scores["low"], scores["high"], color=colour, linewidth=2)
         axes.plot(scores["value"], rows + offset, marker, color=colour, label={"f1": "F1"}.get(score, score))
-    support = per_class["support"].iloc[: len(names)]
+    support = per_class["support"]
     labels = [f"{escape_text(name, NAME_LIMIT)} ({photos:,})" for name, photos in zip(names, support, strict=True)]
     axes.set_yticks(rows, labels)
     axes.set_ylim(len(names) - 0.4, -0.6)

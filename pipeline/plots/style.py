@@ -27,6 +27,9 @@ CHARACTER_WIDTH = 0.085
 NAME_LIMIT = 26
 """Characters of a class name beside a row or column; longer names would leave no room for the drawing."""
 
+MOST_CLASSES = 50
+"""Classes in one figure: more, and no screen shows them all."""
+
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 _DOTS_PER_INCH = 100
 _MIN_WIDTH = 9.0

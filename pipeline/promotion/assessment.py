@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from pipeline import evaluation, plots
 from pipeline.config import DamagedModel
 from pipeline.data.store import HeldOutPhotos
+from pipeline.evaluation import MOST_SQUARE
 from pipeline.serving import MODEL_FILE, Classifier
 
 GALLERY = 12  # photos with heat maps
@@ -92,7 +93,8 @@ def _tables(
         "predictions.csv": evaluation.prediction_table(photos.rows["path"].tolist(), labels, after, names),
         "per_class.json": evaluation.per_class_table(labels, after, names),
         "confusion_matrix.json": confusion,
-        "confusion_rates.json": evaluation.confusion_rates(confusion),
+        **({"confusion_rates.json": evaluation.confusion_rates(confusion)} if len(names) <= MOST_SQUARE else {}),
+        "confused_pairs.csv": evaluation.confused_pairs(confusion),
         "calibration.json": evaluation.reliability_table(labels, after),
         "calibration_before.json": evaluation.reliability_table(labels, before),
         "coverage.csv": evaluation.coverage_table(labels, after),

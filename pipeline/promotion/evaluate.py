@@ -67,7 +67,7 @@ def _log(assessment: Assessment, about: About) -> None:
     tracking.log_metrics({"temperature": about.temperature})
     tracking.log_json(assessment.cost, "cost.json")
     for file, table in assessment.tables.items():
-        tracking.log_table(table, file)
+        tracking.log_table(evaluation.compact_counts(table) if file == "confusion_matrix.json" else table, file)
     for file, figure in assessment.figures.items():
         tracking.log_figure(figure, file)
 
@@ -105,7 +105,7 @@ def _log_difference(
     title = f"Version {version.number} minus champion, version {decision.champion.number}: photos in each cell"
     figure = plots.draw_confusion_difference(difference, title)
     assessment.figures["confusion_difference.png"] = figure
-    tracking.log_table(difference, "confusion_difference.json")
+    tracking.log_table(evaluation.compact_counts(difference), "confusion_difference.json")
     tracking.log_figure(figure, "confusion_difference.png")
     tracking.log_metrics(
         {"champion_difference": decision.comparison.difference, "champion_p_value": decision.comparison.p_value}

@@ -14,7 +14,7 @@ from pipeline import plots
 from pipeline.evaluation import confusion_table, per_class_table
 from pipeline.report.page import Photo, Picture, Section, Table
 
-MAX_PHOTOS = 24
+MAX_PHOTOS, MOST_CLASSES = 24, 50
 MIN_SIDE_PX = 160
 """Small photos are enlarged to about this shorter side, so that browsers do not blur them."""
 
@@ -24,12 +24,15 @@ def class_section(predictions: pd.DataFrame, class_names: Sequence[str], which: 
     confusion, classes = _tables(predictions, class_names)
     share = predictions["correct"].mean()
     figure = plots.draw_confusion(confusion, f"{len(predictions)} {which} photos: {100 * share:.1f} % right")
+    text = describe_weakest_class(predictions, class_names)
+    if len(classes) > MOST_CLASSES:
+        text += f" The table has the {MOST_CLASSES} weakest of {len(classes):,} classes."
     return Section(
         "Where it fails",
-        describe_weakest_class(predictions, class_names),
+        text,
         [Picture(figure, f"Confusion matrix of {len(predictions)} {which} photos; {_most_frequent_error(confusion)}")],
         table=Table(
-            classes.reset_index().sort_values("recall", kind="stable"),
+            classes.reset_index().sort_values("recall", kind="stable").head(MOST_CLASSES),
             dict.fromkeys(("precision", "recall", "f1"), "{:.1%}"),
         ),
     )

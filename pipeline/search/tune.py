@@ -214,7 +214,7 @@ def _log_report(
         class_names=store.class_names,
         images=store.images("validation"),
         groups=photos["group"].to_numpy(),
-        predictions=tracking.read_table(winner.run_id, tracking.VAL_PREDICTIONS),
+        predictions=tracking.read_val_predictions(winner.run_id),
         figures=figures,
         facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
     )

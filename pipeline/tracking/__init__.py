@@ -20,7 +20,7 @@ from pipeline.tracking.contents import (
     log_table,
     log_text,
     open_run,
-    read_table,
+    read_val_predictions,
     rename,
     run_facts,
     save_figure,
@@ -45,6 +45,6 @@ __all__ = [
     "RUN_PICTURES", "STOPPED", "STUDY", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close_run", "connect",
     "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch", "log_classifier", "log_data",
     "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table", "log_text", "mark_dead_runs",
-    "open_run", "read_table", "rename", "run", "run_facts", "save_figure", "set_note", "set_tags", "training_states",
-    "ui_command",
+    "open_run", "read_val_predictions", "rename", "run", "run_facts", "save_figure", "set_note", "set_tags",
+    "training_states", "ui_command",
 ]  # fmt: skip

@@ -27,11 +27,16 @@ from pipeline.tracking.model import NAME
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VAL_PREDICTIONS = (
-    "val_predictions.csv"  # of every training: the validation photos, and what its best epoch says of each
-)
+VAL_PREDICTIONS = "val_predictions.parquet"  # of a training whose model is kept: what it says of validation photos
+VAL_PREDICTIONS_BEFORE = "val_predictions.csv"  # of earlier versions, of every training
 SUSPECTS = ("label_suspects.csv", "label_suspects.png")
-RUN_PICTURES = ("confusion_matrix.json", "confusion_matrix.png", "history.png", *SUSPECTS)  # what a training leaves
+RUN_PICTURES = (
+    "confusion_matrix.json",
+    "confusion_matrix.png",
+    "confused_pairs.csv",
+    "history.png",
+    *SUSPECTS,
+)  # what a training leaves
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
@@ -52,8 +57,10 @@ def save_figure(figure: Figure, file: Path) -> None:
 
 
 def log_table(table: pd.DataFrame, file: str) -> None:
-    """Store a table of the open run as .csv, or as .json with ``columns``, ``index`` and ``data``."""
-    if file.endswith(".csv"):
+    """Store a table of the open run as .csv, as .parquet, or as .json with ``columns``, ``index`` and ``data``."""
+    if file.endswith(".parquet"):
+        _log_file(file, lambda path: table.to_parquet(path, compression="zstd", index=False))
+    elif file.endswith(".csv"):
         log_text(csv_text(table), file)
     else:
         log_text(table.to_json(orient="split", indent=2, double_precision=15), file)  # NaN becomes null
@@ -158,12 +165,16 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: bytes) -> 
     return outbox.deliver(run_id, "model", values, folder) or f"runs:/{run_id}/{NAME}"
 
 
-def read_table(run_id: str, file: str) -> pd.DataFrame | None:
-    """Return a .csv artifact of a run, or None if the run has no such file."""
-    if file not in {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}:
+def read_val_predictions(run_id: str) -> pd.DataFrame | None:
+    """Return what the model of a run says of the validation photos, or None if the run kept no predictions."""
+    there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
+    file = next((file for file in (VAL_PREDICTIONS, VAL_PREDICTIONS_BEFORE) if file in there), None)
+    if not file:
         return None
     with tempfile.TemporaryDirectory() as scratch:
         downloaded = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
+        if file == VAL_PREDICTIONS:
+            return pd.read_parquet(downloaded)
         return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 
 
