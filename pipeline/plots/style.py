@@ -7,12 +7,16 @@ reference, however many trials a process draws, and threads do not interfere.
 from __future__ import annotations
 
 import textwrap
+import warnings
 
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
+
+from pipeline.plots.fonts import use_fonts_of_all_scripts
 
 BLUE, SKY, VERMILLION, GREEN, ORANGE, GREY = "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#E69F00", "#767676"
 """Okabe & Ito 2008: distinguishable with every common colour blindness; grey has contrast 4.5:1 on white."""
@@ -35,10 +39,21 @@ _DOTS_PER_INCH = 100
 _MIN_WIDTH = 9.0
 
 
+class _AnyScriptFigure(Figure):
+    """A figure whose texts may be of any script: see `fonts`."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        use_fonts_of_all_scripts(self)
+        with warnings.catch_warnings():  # `fonts` has said so in one line
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            super().draw(renderer)
+
+
 def new_figure(width: float, height: float, title: str) -> Figure:
     """Return an empty figure of ``width`` (at least 9) by ``height`` inches at 100 dpi, with its title."""
     width = max(width, _MIN_WIDTH)
-    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = _AnyScriptFigure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout)
     FigureCanvasAgg(figure)
     lines = textwrap.wrap(escape_text(title), int(width / CHARACTER_WIDTH / LARGE * SMALL * 0.85))
     figure.suptitle("\n".join(lines), fontsize=LARGE, fontweight="bold")
