@@ -49,9 +49,10 @@ class PredictionConfig(Config):
     """Which photos, and where the table goes."""
 
     photos: Names = Field(
-        (), description="Files, folders or globs, as a comma list (a name with a comma in quotation marks)."
+        (), description="Files, folders or globs, as a comma list (quote a name with a comma, as in CSV)."
     )
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
+    top_k: int = Field(0, ge=0, description="Columns of this many likeliest classes; 0: a column for every class.")
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 
 

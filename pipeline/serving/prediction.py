@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -13,7 +15,7 @@ from pipeline import tracking
 from pipeline.config import PredictConfig, UserError
 from pipeline.data.intake import candidate_files, printable
 from pipeline.files import write_csv
-from pipeline.serving.classifier import Classifier
+from pipeline.serving.classifier import Classifier, keep_top
 from pipeline.tracking import registry
 
 
@@ -29,11 +31,26 @@ def run_prediction(config: PredictConfig) -> None:
         for start in range(0, len(paths), config.predict_batch_size):
             chunk = paths[start : start + config.predict_batch_size]
             table = classifier.predict(chunk)
+            if config.top_k:
+                table = top_columns(table, classifier.about.class_names, config.top_k)
             table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
             write_csv(table, output, append=start > 0)
             unusable += int(table["error"].notna().sum())
             bar.update(len(chunk))
     print(f"{len(paths)} photos, {unusable} of them unusable (column error): {output}")
+
+
+def top_columns(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
+    """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
+
+    Columns label, probability, label_2, probability_2 and so on, error.
+    """
+    ranked = keep_top(table, class_names, min(top_k, len(class_names)))
+    columns: dict[str, list[object]] = {}
+    for rank in range(2, min(top_k, len(class_names)) + 1):
+        found = [tops[rank - 1] if tops else {"label": None, "probability": np.nan} for tops in ranked["top_k"]]
+        columns |= {f"{name}_{rank}": [top[name] for top in found] for name in ("label", "probability")}
+    return ranked[["label", "probability"]].assign(**columns, error=ranked["error"])
 
 
 def photo_paths(photos: tuple[str, ...]) -> list[Path]:

@@ -6,10 +6,12 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.config import UserError
-from pipeline.serving.prediction import photo_paths
+from pipeline.serving.prediction import photo_paths, top_columns
 
 
 @pytest.fixture
@@ -42,3 +44,15 @@ def test_what_cannot_be_read_is_not_passed_over(folder: Path) -> None:
 def test_nothing_found_is_the_users_mistake(folder: Path) -> None:
     with pytest.raises(UserError, match="where there is nothing"):
         photo_paths((str(folder / "*.png"),))
+
+
+def test_of_many_classes_the_likeliest_have_columns() -> None:
+    names = ("a", "b", "label")
+    rows = [("b", 0.5, 0.2, 0.5, 0.3, None), (None, np.nan, np.nan, np.nan, np.nan, "empty file")]
+    table = pd.DataFrame(rows, columns=["label", "probability", "a", "b", "label_class", "error"])
+    top = top_columns(table, names, 2)
+    assert list(top) == ["label", "probability", "label_2", "probability_2", "error"]
+    assert top.iloc[0].tolist() == ["b", 0.5, "label", 0.3, None]
+    assert top.iloc[1]["error"] == "empty file"
+    assert top.iloc[1].drop("error").isna().all()
+    assert list(top_columns(table, names, 9)) == [*list(top)[:4], "label_3", "probability_3", "error"]
