@@ -20,18 +20,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from pipeline.config import DataConfig, first_line
 from pipeline.data.intake import Candidate, printable
-from pipeline.data.pixels.decode import FORMATS, BadImage, decode_with_notes, prepare
+from pipeline.data.pixels.decode import FORMATS, BadImage, Decoded, decode_with_notes, prepare
+from pipeline.data.pixels.decoding_v2 import USUAL_IMAGE_SIZE
 from pipeline.data.pixels.fingerprints import GREY_PX, fingerprint
+from pipeline.data.pixels.large_photos import share_turns
 from pipeline.data.pixels.thumbnails import thumbnail
 from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
-DECODE_LIMIT_S = 60.0  # for one photo, reading included; the largest with the default max_pixels takes about 3
+DECODE_LIMIT_S = 60.0  # for one photo, reading included; waiting for a turn not; the largest takes about 5
 MAX_BYTES_PER_PIXEL = 8  # of file size: 16 bits in four channels, uncompressed
 SHA256 = "sha256"
+LARGE_LOCK = ".large.lock"  # held by the process that decodes a large photo
 
 Record = dict[str, Any]  # the result for one photo, as JSON
 
@@ -108,6 +112,8 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, v
     """Decode the photos of a shard that have no record yet; runs in a process of its own."""
     _silence_decoders()
     cv2.setNumThreads(1)  # the processes share the cores
+    large_lock = FileLock(shard.folder / LARGE_LOCK)
+    share_turns(lambda: _untimed(large_lock))
     done = shard.partial_records()
     pixels_file = shard.partial_file(shard.pixels_file)
     records_file = shard.partial_file(shard.records_file)
@@ -137,18 +143,25 @@ def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[R
         data = _read_bytes(photo.path, MAX_BYTES_PER_PIXEL * config.max_pixels)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise BadImage(rule_text("changed on the disk"))
-        image, name, notes = decode_with_notes(data, config.max_pixels, version)
-        prints = fingerprint(image)._asdict()
-        pixels = prepare(image, config.image_size, config.resize, config.image_ops, version)
+        decoded = decode_with_notes(data, config.max_pixels, version, config.image_size)
+        prints = fingerprint(_pixels_to_compare(decoded, data, config.max_pixels, version))._asdict()
+        pixels = prepare(decoded.pixels, config.image_size, config.resize, config.image_ops, version)
     except BadImage as error:
         return refused_record(str(error), thumbnail(data, config.max_pixels)), b""
     except OSError as error:
         return refused_record(rule_text("cannot be read", error.strerror)), b""
     except (MemoryError, cv2.error) as error:
         return refused_record(rule_text("cannot be prepared", first_line(error))), b""
-    notes = (*notes, *_name_notes(photo.path, name), *([photo.note] if photo.note else []))
+    notes = (*decoded.notes, *_name_notes(photo.path, decoded.format), *([photo.note] if photo.note else []))
     photo_bytes = pixels.tobytes() + prints.pop("grey").tobytes()
-    return _record(notes=notes, width=image.shape[1], height=image.shape[0], **prints), photo_bytes
+    return _record(notes=notes, width=decoded.width, height=decoded.height, **prints), photo_bytes
+
+
+def _pixels_to_compare(decoded: Decoded, data: bytes, max_pixels: int, version: int) -> np.ndarray:
+    """Return a photo's pixels at a size that no data flag changes: so none changes which photos are duplicates."""
+    if decoded.reduced_by == decoded.most_reduced:
+        return decoded.pixels
+    return decode_with_notes(data, max_pixels, version, USUAL_IMAGE_SIZE).pixels
 
 
 def refused_record(reason: str, thumbnail: str = "") -> Record:
@@ -196,6 +209,15 @@ def _kill_process_after(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def _untimed(lock: FileLock) -> Iterator[None]:
+    """Wait for a lock as long as it takes, and give the block the time of a photo."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    with lock:
+        signal.setitimer(signal.ITIMER_REAL, DECODE_LIMIT_S)
+        yield
 
 
 def _silence_decoders() -> None:
