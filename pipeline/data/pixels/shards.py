@@ -1,9 +1,9 @@
 """One shard: consecutive candidate photos, decoded into two files by a process of its own, which a bad file may crash.
 
-``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels and the grey copy of each usable photo, one
-after the other. The files get these names when they are complete, pixels first; until then their names carry the
-writer's token, so that the leftovers of a killed command never mix with the next one's output. Does not own starting
-the processes, nor the record of a photo that crashed one (`shard_processes.py`).
+``00012.jsonl`` has a line per photo and one with digests, ``00012.pixels`` the prepared pixels and the grey copy of
+each usable photo, one after the other. The files get these names when they are complete, pixels first; until then their
+names carry the writer's token, so that the leftovers of a killed command never mix with the next one's output. Does not
+own starting the processes, nor the record of a photo that crashed one (`shard_processes.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.files import sha256_of_file
 
 DECODE_LIMIT_S = 60.0  # for one photo, reading included; waiting for a turn not; the largest takes about 5
 MAX_BYTES_PER_PIXEL = 8  # of file size: 16 bits in four channels, uncompressed
-SHA256 = "sha256"
+SHA256, PHOTOS = "sha256", "photos"  # digests of a shard's pixels, and of those of its photos
 LARGE_LOCK = ".large.lock"  # held by the process that decodes a large photo
 
 Record = dict[str, Any]  # the result for one photo, as JSON
@@ -50,7 +50,7 @@ class Shard:
 
     @property
     def records_file(self) -> Path:
-        """The records, and on the last line the digest of the pixels."""
+        """The records, and on the last line the digests of the pixels and of the photos."""
         return self.folder / f"{self.number:05d}.jsonl"
 
     @property
@@ -65,6 +65,11 @@ class Shard:
     def has_started(self) -> bool:
         """Return whether a process has started to write it."""
         return self.partial_file(self.pixels_file).exists()
+
+    def is_of(self, photos: Sequence[Candidate]) -> bool:
+        """Return whether these are its photos: on another machine, the photos may be divided otherwise."""
+        lines = _complete_lines(self.records_file)
+        return bool(lines) and lines[-1].get(PHOTOS) == _digest_of(photos)
 
     def is_complete(self) -> bool:
         """Return whether both files exist and the pixels match their digest."""
@@ -129,9 +134,13 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, v
                 pixels.flush()
                 pixels_digest.update(photo_bytes)
             records.write(_json_line(record))
-        records.write(_json_line({SHA256: pixels_digest.hexdigest()}))
+        records.write(_json_line({SHA256: pixels_digest.hexdigest(), PHOTOS: _digest_of(photos)}))
     pixels_file.replace(shard.pixels_file)
     records_file.replace(shard.records_file)
+
+
+def _digest_of(photos: Sequence[Candidate]) -> str:
+    return hashlib.sha256("\n".join(photo.sha256 or photo.problem for photo in photos).encode()).hexdigest()
 
 
 def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[Record, bytes]:
