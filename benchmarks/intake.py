@@ -1,5 +1,7 @@
 """What checking photos costs: preparing them against a bare loop, a run that finds them prepared, and peak memory.
 
+Photos of 12 and 24 megapixels are drawn; the bare loop decodes them whole, as loops do that users write.
+
 The bare loop reads, decodes and resizes on as many processes and keeps nothing. Ours hashes every file twice (once for
 the store's digest, once as it is decoded), reads its header, checks it by all rules, crops, scales, writes and sums the
 pixels, and splits the photos. Both times include starting the processes; the files are in the system's cache for both.
@@ -34,6 +36,11 @@ ROOT = Path(__file__).parents[1]
 SIZES = (64, 224)
 ROUNDS = 5
 SCALES = (1, 4)
+CAMERAS = {12: (4000, 3000), 24: (6000, 4000)}  # megapixels -> width, height
+CAMERA_PHOTOS = 40  # of each size: 12 seconds of decoding at 24 megapixels
+CAMERA_CLASSES = 2
+GRAIN = 5.0  # standard deviation of a sensor's noise: JPEGs of 24 megapixels get 8 to 11 MB by it, as cameras' have
+CAMERA_QUALITY = 90
 AGAIN = """
 import json, sys, time
 from pathlib import Path
@@ -59,10 +66,43 @@ def run(data: str, quick: bool) -> pd.DataFrame:
             }
             case = f"{len(photos)} photos to {size} px, {os.cpu_count()} processes"
             tables.append(in_turns(case, "photos per second", contenders, 2 if quick else ROUNDS))
+        for megapixels, shape in CAMERAS.items():
+            folder = _draw_camera_photos(photos, Path(scratch) / f"{megapixels}", shape)
+            for image_size in SIZES[: 1 if quick else None]:
+                tables.append(_large_photos(folder, megapixels, image_size, Path(scratch), 1 if quick else ROUNDS))
+            shutil.rmtree(folder)
     tables.append(_second_run(source, len(photos), 1 if quick else ROUNDS))
     if not quick:
         tables.append(_memory(3))
     return pd.concat(tables, ignore_index=True)
+
+
+def _large_photos(folder: Path, megapixels: int, size: int, scratch: Path, rounds: int) -> pd.DataFrame:
+    photos = [str(path) for path in sorted(folder.glob("*/*.jpg"))]
+    megabytes = statistics.mean(Path(photo).stat().st_size for photo in photos) / 1e6
+    contenders: dict[str, Callable[[], float]] = {
+        "preprocess": _ours(folder, size, scratch, len(photos)),
+        "cv2.imdecode + cv2.resize": partial(_bare_loop, photos, size, chunk=4),
+    }
+    case = f"{len(photos)} photos of {megapixels} megapixels and {megabytes:.1f} MB to {size} px"
+    return in_turns(case, "photos per second", contenders, rounds)
+
+
+def _draw_camera_photos(photos: list[str], folder: Path, size: tuple[int, int]) -> Path:
+    """Draw a camera's photos from real ones: enlarged, with a sensor's noise, each with another part of it."""
+    rng = np.random.default_rng(0)
+    width, height = size
+    grain = rng.normal(0, GRAIN, (height + CAMERA_PHOTOS, width, 1)).astype(np.float32)
+    chosen = photos[:: max(1, len(photos) // CAMERA_PHOTOS)][:CAMERA_PHOTOS]
+    for number, photo in enumerate(chosen):
+        image = cv2.imread(photo, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        assert image is not None
+        large = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) + grain[number : number + height]
+        file = folder / f"class{number % CAMERA_CLASSES}" / f"{number:03d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        encoded = cv2.imencode(".jpg", large.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, CAMERA_QUALITY])
+        file.write_bytes(encoded[1].tobytes())
+    return folder
 
 
 def _ours(source: Path, size: int, scratch: Path, photos: int) -> Callable[[], float]:
@@ -78,11 +118,11 @@ def _ours(source: Path, size: int, scratch: Path, photos: int) -> Callable[[], f
     return prepare
 
 
-def _bare_loop(photos: list[str], size: int) -> float:
+def _bare_loop(photos: list[str], size: int, chunk: int = 64) -> float:
     context = multiprocessing.get_context("forkserver")
     start = time.perf_counter()
     with context.Pool(os.cpu_count()) as pool:
-        read = sum(pool.imap_unordered(partial(_decode, size=size), photos, chunksize=64))
+        read = sum(pool.imap_unordered(partial(_decode, size=size), photos, chunksize=chunk))
     assert read == len(photos)
     return len(photos) / (time.perf_counter() - start)
 

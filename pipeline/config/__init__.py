@@ -7,6 +7,7 @@ flags by the name of a recipe, and `places` names the folders. Does not own what
 """
 
 from pipeline.config.base import (
+    FIRST_MAX_PIXELS,
     IMAGE_SIZE_STEP,
     MAX_PIXELS,
     MOST_PIXELS,
@@ -46,10 +47,10 @@ from pipeline.config.serving_flags import ModelDataConfig
 from pipeline.config.training_flags import TrainingConfig
 
 __all__ = [
-    "DATA_FOLDER", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "RUNS_FOLDER", "AblateConfig", "Augment", "Config",
-    "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig",
-    "MainConfig", "ModelDataConfig", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
-    "RollbackConfig", "Schedule", "ServeConfig", "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig",
-    "UserError", "Variant", "first_line", "identifying_flags", "restore_config", "variables_of", "with_variables",
-    "without_passwords",
+    "DATA_FOLDER", "FIRST_MAX_PIXELS", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "RUNS_FOLDER",
+    "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig",
+    "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "ModelDataConfig", "OptimizerName",
+    "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
+    "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
+    "identifying_flags", "restore_config", "variables_of", "with_variables", "without_passwords",
 ]  # fmt: skip

@@ -86,7 +86,8 @@ def empty_is_none(value: Any) -> Any:
 EMPTY_IS_NONE = BeforeValidator(empty_is_none)
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]  # a comma list as in CSV; empty is the empty list
 
-MAX_PIXELS = 89_478_485  # of a photo, unless max_pixels says otherwise: 0.25 GiB of RGB, Pillow's own first limit
+MAX_PIXELS = 16_384 * 12_288  # of a photo, unless max_pixels says otherwise: those of today's largest phones
+FIRST_MAX_PIXELS = 89_478_485  # the default of version 0.1, which still names what was made by it
 MOST_PIXELS = 1 << 30  # that max_pixels may allow: OpenCV decodes no more
 IMAGE_SIZE_STEP = 32  # a ResNet halves its input five times
 

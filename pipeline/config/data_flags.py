@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.base import MAX_PIXELS, MOST_PIXELS, Config, Names, Resize, check_image_size
+from pipeline.config.base import (
+    FIRST_MAX_PIXELS,
+    MAX_PIXELS,
+    MOST_PIXELS,
+    Config,
+    Names,
+    Resize,
+    check_image_size,
+)
+from pipeline.config.identity import FormerDefault
 
 
 class RecipeConfig(Config):
@@ -36,7 +47,7 @@ class DataConfig(Config):
         (),
         description="OpenCV operations in order, such as opening:5,canny:50:150 (see docs/how_to.md).",
     )
-    max_pixels: int = Field(
+    max_pixels: Annotated[int, FormerDefault(FIRST_MAX_PIXELS)] = Field(
         MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
     )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")

@@ -7,7 +7,8 @@ orphan what was made before it existed: it is declared with the value that means
 
 and is part of an identity only where it has another value; what was recorded before it existed is read with that value
 (`restore_config`). A default may change at any time: identities follow from
-values, so that a new default is another identity exactly where it is another value.
+values, so that a new default is another identity exactly where it is another value. Where what was made by the former
+default is to be found again by the new one, the flag is declared with it (`FormerDefault`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ class AsBefore:
     value: Any
 
 
+@dataclass(frozen=True)
+class FormerDefault:
+    """Marks a flag whose default names in identities what this value, its default of version 0.1, named."""
+
+    value: Any
+
+
 def identifying_flags(config: Config, exclude: Collection[str]) -> dict[str, Any]:
     """Return the flags of an identity as JSON values, by name.
 
@@ -35,8 +43,11 @@ def identifying_flags(config: Config, exclude: Collection[str]) -> dict[str, Any
         config: whose flags.
         exclude: flags on which the result does not depend.
     """
-    unchanged = {name for name, value in _values_as_before(type(config)).items() if getattr(config, name) == value}
-    return config.model_dump(mode="json", exclude={*exclude, *unchanged})
+    unchanged = {name for name, value in _marked(type(config), AsBefore).items() if getattr(config, name) == value}
+    flags = config.model_dump(mode="json", exclude={*exclude, *unchanged})
+    fields = type(config).model_fields
+    former = _marked(type(config), FormerDefault)
+    return flags | {name: former[name] for name in former if name in flags and flags[name] == fields[name].default}
 
 
 def restore_config(config_class: type[C], recorded: Mapping[str, Any]) -> C:
@@ -46,13 +57,14 @@ def restore_config(config_class: type[C], recorded: Mapping[str, Any]) -> C:
     flags that ``config_class`` does not have are left out.
     """
     known = {name: value for name, value in recorded.items() if name in config_class.model_fields}
-    return config_class(**_values_as_before(config_class) | known)
+    return config_class(**_marked(config_class, AsBefore) | known)
 
 
-def _values_as_before(config_class: type[Config]) -> dict[str, Any]:
+def _marked(config_class: type[Config], kind: type[AsBefore | FormerDefault]) -> dict[str, Any]:
+    """Return the values of the flags that are marked so, by name."""
     return {
         name: mark.value
         for name, field in config_class.model_fields.items()
         for mark in field.metadata
-        if isinstance(mark, AsBefore)
+        if isinstance(mark, kind)
     }

@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline import plots, tracking
 from pipeline.config import DemoConfig, UserError
-from pipeline.data.pixels import decode
 from pipeline.demo.similar import SimilarPhotos
 from pipeline.experiment import open_model_photos
 from pipeline.serving import Classifier
@@ -89,7 +88,7 @@ class Demo:
 
     def decoded(self, data: bytes) -> np.ndarray:
         """Return the pixels of an encoded photo, uint8 RGB (height, width, 3); raise BadImage if it cannot be used."""
-        return decode(data, version=self.classifier.about.rule_versions.pixels)
+        return self.classifier.decoded(data)
 
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Return the network's input for a decoded photo, uint8 RGB (height, width, 3)."""

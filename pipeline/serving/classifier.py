@@ -11,12 +11,14 @@ import binascii
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -24,6 +26,7 @@ from pipeline.config import MAX_PIXELS, DamagedModel, first_line
 from pipeline.data.class_columns import class_columns
 from pipeline.data.pixels import BadImage, decode, prepare
 from pipeline.data.rule_versions import RuleVersions
+from pipeline.data.rules import rule_text
 from pipeline.models.saved import check_model_sums, load_classifier, write_model_sums
 
 if TYPE_CHECKING:
@@ -120,6 +123,15 @@ class Classifier:
             tables.append(self._predict_chunk(chunk))
         return pd.concat(tables, ignore_index=True) if tables else self._table([], np.empty((0, len(self._names))))
 
+    def decoded(self, data: bytes) -> np.ndarray:
+        """Return the pixels of an encoded photo, as in training: uint8 RGB (height, width, 3), large ones reduced.
+
+        Raises:
+            BadImage: it cannot be used.
+        """
+        about = self.about
+        return decode(data, about.config.get("max_pixels", MAX_PIXELS), self._pixel_version, about.image_size)
+
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """Return the network's input for a decoded photo, uint8 RGB (height, width, 3)."""
         about = self.about
@@ -134,7 +146,8 @@ class Classifier:
         return self.about.class_names
 
     def _predict_chunk(self, photos: Sequence[object]) -> pd.DataFrame:
-        outcomes = [self._pixels(photo) for photo in photos]
+        with ThreadPoolExecutor(min(len(photos), os.cpu_count() or 1)) as pool:  # decoders release Python's lock
+            outcomes = list(pool.map(self._pixels, photos))
         good = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, str)]
         probabilities = np.full((len(photos), len(self._names)), np.nan)
         if good:
@@ -143,13 +156,14 @@ class Classifier:
 
     def _pixels(self, photo: object) -> np.ndarray | str:
         """Return the prepared pixels, or the reason why there are none."""
-        about = self.about
         try:
             if not isinstance(photo, np.ndarray | list):
-                photo = decode(_encoded(photo), about.config.get("max_pixels", MAX_PIXELS), self._pixel_version)
+                photo = self.decoded(_encoded(photo))
             return self.prepared(_checked(photo))
         except BadImage as error:
             return str(error)
+        except (MemoryError, cv2.error) as error:
+            return rule_text("cannot be prepared", first_line(error))
 
     def _table(self, errors: Sequence[str | None], probabilities: np.ndarray) -> pd.DataFrame:
         usable = np.array([error is None for error in errors], dtype=bool)

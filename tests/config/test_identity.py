@@ -16,7 +16,7 @@ import pytest
 from pydantic import Field
 
 import pipeline.config
-from pipeline.config import Config, TrainConfig, identifying_flags, restore_config
+from pipeline.config import FIRST_MAX_PIXELS, Config, TrainConfig, identifying_flags, restore_config
 from pipeline.config.identity import AsBefore
 from pipeline.data.intake import Candidate
 from pipeline.data.rule_versions import HISTORY, NEWEST, RuleVersions
@@ -85,3 +85,14 @@ def test_later_rules_make_another_store_and_the_first_ones_the_same() -> None:
     assert len({first, *(_store_digest(config, rules) for rules in others)}) == 4
     assert RuleVersions.from_record({}) == RuleVersions()
     assert RuleVersions.from_record(NEWEST.changed) == NEWEST
+
+
+def test_the_default_of_max_pixels_names_what_its_former_one_named() -> None:
+    """It has grown since version 0.1; what was made with the former default, which nobody typed, is found again."""
+    former = {"max_pixels": FIRST_MAX_PIXELS}
+    assert training_key(TrainConfig()) == training_key(TrainConfig(**former))
+    assert training_key(TrainConfig()) != training_key(TrainConfig(max_pixels=1_000_000))
+    data = pipeline.config.DataConfig
+    assert _store_digest(data()) == _store_digest(data(**former))
+    later = [_store_digest(config, RuleVersions(pixels=2)) for config in (data(), data(**former))]
+    assert len({_store_digest(data()), *later}) == 3  # stores of the later rules have photos between both

@@ -27,10 +27,13 @@ from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import RULES, rule_of
 from pipeline.data.store.report import PAGE, TABLE, count_rules, report_on, write_report
 from pipeline.data.store.store import Store, prepared_store
+from tests import icc
 from tests.conftest import images_of
+from tests.data.pixels.encoded import heic, with_scans
 
 ROOT = Path(__file__).parents[2]
 RED = (220, 30, 40)
+RED_OF_P3 = (240, 0, 24)  # the sRGB of that colour in Display P3
 ORIENTATION = 0x0112
 SIDE, PHOTOS = 32, 6
 
@@ -117,6 +120,10 @@ CASES = {
     "no-suffix": Case(_encoded(_red(), "JPEG"), "", RED),
     "cmyk.jpg": Case(_encoded(_red("CMYK"), "JPEG"), "CMYK made RGB", RED),
     "cmyk.tiff": Case(_encoded(_red("CMYK"), "TIFF"), "CMYK made RGB", RED),
+    "display-p3.jpg": Case(
+        _encoded(_red(), "JPEG", icc_profile=icc.DISPLAY_P3), "colours made sRGB (Display P3)", RED_OF_P3
+    ),
+    "broken-profile.jpg": Case(_encoded(_red(), "JPEG", icc_profile=b"none" * 40), "colour profile ignored", RED),
     "ycck.jpg": Case(_ycck(), "YCCK made RGB", RED),
     "grey.jpg": Case(_encoded(Image.new("L", (20, 12), 90), "JPEG"), "grey made colour", (90, 90, 90)),
     "bilevel.png": Case(_encoded(Image.new("1", (20, 12), 1), "PNG"), "grey made colour", (255, 255, 255)),
@@ -127,6 +134,10 @@ CASES = {
     "transparent.png": Case(_transparent(0), "laid on white", (255, 255, 255)),
     "half-transparent.png": Case(_transparent(128), "laid on white", (237, 142, 147)),
     "opaque.png": Case(_transparent(255), "", RED),
+    "no-end.jpg": Case(_encoded(_red(), "JPEG")[:-2], "last bytes missing", RED),
+    "no-end.png": Case(_encoded(_red(), "PNG")[:-12], "last bytes missing", RED),
+    "phone.heic": Case(heic(_red(size=(64, 48))), "", RED),
+    "heic.jpg": Case(heic(_red(size=(64, 48))), "named like another format (HEIF named .jpg)", RED),
     "upright-1.jpg": Case(_upright(1), "", RED),
     **{f"upright-{n}.jpg": Case(_upright(n), f"turned upright (EXIF orientation {n})", RED) for n in range(2, 9)},
     "animated.gif": Case(_animated("GIF"), "first picture taken; palette made colour", RED),
@@ -140,7 +151,7 @@ CASES = {
     "drawing.jpg": Case(b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "not an image (SVG)"),
     "paper.jpg": Case(b"%PDF-1.7\n%\xe2\xe3", "not an image (PDF)"),
     "text.jpg": Case(b"bought on Tuesday", "not an image (text)"),
-    "phone.heic": Case(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "not an image (HEIC)"),
+    "half.heic": Case(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "truncated or damaged (HEIC)"),
     "film.jpg": Case(b"\0\0\0\x18ftypisom\0\0\0\0isommp41", "not an image (video)"),
     "zeros.jpg": Case(bytes(1000), "not an image"),
     "five-percent.jpg": Case(_encoded(_noise(), "JPEG")[:300], "truncated or damaged"),
@@ -151,7 +162,12 @@ CASES = {
     "half.tiff": Case(_encoded(_noise(), "TIFF")[:4000], "truncated or damaged"),
     "half.gif": Case(_encoded(_noise(), "GIF")[:2000], "truncated or damaged"),
     **({"half.avif": Case(_encoded(_noise(), "AVIF")[:1000], "truncated or damaged")} if AVIF else {}),
-    "bomb.png": Case(_bomb(), "too many pixels (30000 x 30000, more than 89478485)"),
+    "scans.jpg": Case(
+        with_scans(_encoded(_noise(), "JPEG", progressive=True), 200), "too many scans (209 of 64 x 48, more than 100)"
+    ),
+    "bomb.png": Case(
+        _bomb(), "too many pixels (30000 x 30000, more than max_pixels=201326592, raise it with max_pixels=900000000)"
+    ),
     "tiny.png": Case(_encoded(_red(size=(7, 30)), "PNG"), "too small (7 x 30)"),
     "banner.png": Case(_encoded(_red(size=(8, 161)), "PNG"), "too long (8 x 161)"),
     "float.tiff": Case(_encoded(Image.new("F", (20, 12), 0.5), "TIFF"), "unknown pixel values (F)"),
@@ -288,7 +304,10 @@ def test_what_needs_a_fault_or_a_flag(tmp_path: Path, monkeypatch: pytest.Monkey
     file.write_bytes(data := _encoded(_red(), "PNG"))
     assert _examined(file, data) == ""
     assert _examined(file, data + b"\0") == "changed on the disk"
-    assert _examined(file, data, max_pixels=100) == "too many pixels (20 x 12, more than 100)"
+    assert (
+        _examined(file, data, max_pixels=100)
+        == "too many pixels (20 x 12, more than max_pixels=100, raise it with max_pixels=240)"
+    )
     large = tmp_path / "large.png"
     large.write_bytes(data + bytes(801))
     assert _examined(large, data, max_pixels=100).startswith("too many bytes")

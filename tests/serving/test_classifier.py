@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,19 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.config import TrainConfig
+from pipeline.config import DataConfig, TrainConfig
+from pipeline.data.intake.candidates import Candidate
 from pipeline.data.pixels.decode import decode
+from pipeline.data.pixels.shards import examine_photo, photo_dtype
+from pipeline.data.rule_versions import NEWEST
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.promotion.assessment import mean_with_mirrored
+from pipeline.serving import classifier as classifier_module
 from pipeline.serving.classifier import CHUNK, SERVED, About, Classifier, keep_top, photos_of, save_classifier
 from tests.conftest import images_of, rows_of
+from tests.data.pixels.encoded import drawn, encode, heic, with_scans
+from tests.icc import DISPLAY_P3
 
 CLASSES = ("blue", "green", "red")
 
@@ -290,3 +298,66 @@ def test_rotated_and_transparent_photos_are_laid_out_as_a_viewer_does(classifier
     np.testing.assert_allclose(table[0], table[1], atol=1e-6)
     np.testing.assert_allclose(table[2], table[3], atol=1e-6)
     assert np.abs(table[0] - table[2]).max() > 0.01
+
+
+def test_a_phones_photos_get_the_pixels_of_training(classifier: Classifier, tmp_path: Path) -> None:
+    """A large photo, one in Display P3, and a HEIC: in serving as `shards` prepares them."""
+    large = drawn(2000, 1500)
+    photos = {
+        "large.jpg": encode(large, "JPEG"),
+        "p3.jpg": encode(drawn(), "JPEG", icc_profile=DISPLAY_P3),
+        "phone.heic": heic(drawn()),
+    }
+    current = Classifier(classifier._folder)
+    current.about = replace(classifier.about, rules=NEWEST.changed)
+    about = current.about
+    for name, data in photos.items():
+        (tmp_path / name).write_bytes(data)
+        photo = Candidate(tmp_path / name, "red", hashlib.sha256(data).hexdigest())
+        config = DataConfig(image_size=about.image_size, resize=about.resize, image_ops=about.image_ops)
+        record, stored = examine_photo(photo, config, NEWEST.pixels)
+        expected = np.frombuffer(stored, photo_dtype(about.image_size))["image"]
+        np.testing.assert_array_equal(current.prepared(current.decoded(data)), expected[0])
+        np.testing.assert_allclose(
+            _probabilities(current.predict([tmp_path / name])), current.probabilities(expected), atol=1e-6
+        )
+    assert record["notes"] == ()
+    assert current.decoded(photos["large.jpg"]).shape == (750, 1000, 3)
+    assert classifier.decoded(photos["large.jpg"]).shape == (1500, 2000, 3)  # an earlier model, by its own rules
+    assert classifier.predict([photos["phone.heic"]])["error"].isna().all()
+
+
+def test_photos_are_decoded_side_by_side_in_their_order(classifier: Classifier, photo_folder: Path) -> None:
+    paths = sorted(photo_folder.rglob("*.*"))
+    mixed = [*paths[:5], b"no photo", *paths[5:]]
+    table = classifier.predict(mixed)
+    assert table["error"].notna().tolist() == [photo == b"no photo" for photo in mixed]
+    for place in (0, 7, len(mixed) - 1):
+        expected = _probabilities(classifier.predict([mixed[place]]))[0]
+        np.testing.assert_allclose(_probabilities(table)[place], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", [MemoryError("too little"), cv2.error("no memory")])
+def test_what_one_photo_asks_too_much_of_costs_that_photo(
+    error: Exception, classifier: Classifier, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = classifier_module.prepare
+
+    def fails_at_large_ones(image: np.ndarray, *arguments: object) -> np.ndarray:
+        if image.shape[0] == 150:
+            raise error
+        return prepare(image, *arguments)
+
+    monkeypatch.setattr(classifier_module, "prepare", fails_at_large_ones)
+    table = classifier.predict([photo, encode(drawn(), "PNG"), photo])
+    assert table["error"].tolist()[0] is table["error"].tolist()[2] is None
+    assert table.loc[1, "error"].startswith("cannot be prepared (")
+    assert table["probability"].notna().tolist() == [True, False, True]
+
+
+def test_many_scans_do_not_keep_a_server_busy(classifier: Classifier) -> None:
+    data = with_scans(encode(drawn(2000, 1500), "JPEG", progressive=True), 1000)
+    start = time.perf_counter()
+    errors = classifier.predict([data] * 6)["error"]
+    assert time.perf_counter() - start < 3
+    assert errors.str.startswith("too many scans (1009 of 2000 x 1500, more than 100)").all()

@@ -24,6 +24,8 @@ from pipeline.data.pixels.shards import DECODE_LIMIT_S, Shard, refused_record, w
 from pipeline.data.rules import rule_text
 
 PHOTOS_PER_SHARD = 256  # each process loses at most these on a kill; starting a process takes as long as ten photos
+LEAST_PHOTOS_PER_SHARD = 16  # of fewer photos than would keep all processes busy: ten of 24 megapixels take a second
+SHARDS_PER_PROCESSOR = 2  # at least, so that none waits long for the last one
 MAX_KILLS = 2  # after this many kills from outside at one photo, it is not retried
 PROCESS_NAME = "preparing photos"
 
@@ -37,30 +39,33 @@ def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig, 
     Raises:
         OSError: a shard cannot be written.
     """
-    pending = []
-    for shard, own in shards_of(folder, photos):
-        if shard.is_complete() and len(shard.records()) == len(own):
+    pending, parts = [], []
+    for shard, part in shards_of(folder, photos):
+        parts.append(part)
+        if shard.is_of(part) and shard.is_complete():
             yield shard
         else:
             pending.append(shard)
-    yield from _run_processes(pending, photos, config, version)
+    yield from _run_processes(pending, parts, config, version)
 
 
 def shards_of(folder: Path, photos: Sequence[Candidate]) -> Iterator[tuple[Shard, list[Candidate]]]:
     """Yield the shards of the photos, complete or not, each with its photos."""
     token = uuid4().hex[:8]
-    for number in range(-(-len(photos) // PHOTOS_PER_SHARD)):
-        shard = Shard(folder.absolute(), number, token)
-        yield shard, _photos_of(shard, photos)
+    for number, part in enumerate(_parts(photos)):
+        yield Shard(folder.absolute(), number, token), part
 
 
-def _photos_of(shard: Shard, photos: Sequence[Candidate]) -> list[Candidate]:
-    first = shard.number * PHOTOS_PER_SHARD
-    return [photo._replace(path=photo.path.absolute()) for photo in photos[first : first + PHOTOS_PER_SHARD]]
+def _parts(photos: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Return the photos of each shard."""
+    for_all_processors = -(-len(photos) // (SHARDS_PER_PROCESSOR * (os.cpu_count() or 1)))
+    size = min(PHOTOS_PER_SHARD, max(LEAST_PHOTOS_PER_SHARD, for_all_processors))
+    absolute = [photo._replace(path=photo.path.absolute()) for photo in photos]
+    return [absolute[first : first + size] for first in range(0, len(photos), size)]
 
 
 def _run_processes(
-    pending: list[Shard], photos: Sequence[Candidate], config: DataConfig, version: int
+    pending: list[Shard], parts: Sequence[list[Candidate]], config: DataConfig, version: int
 ) -> Iterator[Shard]:
     # Pebble's types call the argument mp_context; its code reads context.
     start = concurrent.process(name=PROCESS_NAME, context=_context())(write_shard)  # type: ignore[call-overload]
@@ -71,7 +76,7 @@ def _run_processes(
         while pending or running:
             while pending and len(running) < (os.cpu_count() or 1):
                 shard = pending.pop()
-                running[start(shard, _photos_of(shard, photos), config, version)] = shard
+                running[start(shard, parts[shard.number], config, version)] = shard
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 shard = running.pop(future)
                 try:
@@ -82,10 +87,10 @@ def _run_processes(
                 else:
                     yield shard
     finally:
-        for future in running:
-            future.cancel()
+        # Pebble's own way to cancel fails, with a traceback, at a process that ends at the same time.
         for process in multiprocessing.active_children():
             if process.name == PROCESS_NAME:
+                process.kill()
                 process.join()
 
 

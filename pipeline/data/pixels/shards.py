@@ -1,9 +1,9 @@
 """One shard: consecutive candidate photos, decoded into two files by a process of its own, which a bad file may crash.
 
-``00012.jsonl`` has a line per photo, ``00012.pixels`` the prepared pixels and the grey copy of each usable photo, one
-after the other. The files get these names when they are complete, pixels first; until then their names carry the
-writer's token, so that the leftovers of a killed command never mix with the next one's output. Does not own starting
-the processes, nor the record of a photo that crashed one (`shard_processes.py`).
+``00012.jsonl`` has a line per photo and one with digests, ``00012.pixels`` the prepared pixels and the grey copy of
+each usable photo, one after the other. The files get these names when they are complete, pixels first; until then their
+names carry the writer's token, so that the leftovers of a killed command never mix with the next one's output. Does not
+own starting the processes, nor the record of a photo that crashed one (`shard_processes.py`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from pipeline.config import DataConfig, first_line
 from pipeline.data.intake import Candidate, printable
-from pipeline.data.pixels.decode import FORMATS, BadImage, decode_with_notes, prepare
+from pipeline.data.pixels.decode import FORMATS, BadImage, Decoded, decode_with_notes, prepare
+from pipeline.data.pixels.decoding_v2 import USUAL_IMAGE_SIZE
 from pipeline.data.pixels.fingerprints import GREY_PX, fingerprint
+from pipeline.data.pixels.large_photos import share_turns
 from pipeline.data.pixels.thumbnails import thumbnail
 from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
-DECODE_LIMIT_S = 60.0  # for one photo, reading included; the largest with the default max_pixels takes about 3
+DECODE_LIMIT_S = 60.0  # for one photo, reading included; waiting for a turn not; the largest takes about 5
 MAX_BYTES_PER_PIXEL = 8  # of file size: 16 bits in four channels, uncompressed
-SHA256 = "sha256"
+SHA256, PHOTOS = "sha256", "photos"  # digests of a shard's pixels, and of those of its photos
+LARGE_LOCK = ".large.lock"  # held by the process that decodes a large photo
 
 Record = dict[str, Any]  # the result for one photo, as JSON
 
@@ -46,7 +50,7 @@ class Shard:
 
     @property
     def records_file(self) -> Path:
-        """The records, and on the last line the digest of the pixels."""
+        """The records, and on the last line the digests of the pixels and of the photos."""
         return self.folder / f"{self.number:05d}.jsonl"
 
     @property
@@ -61,6 +65,11 @@ class Shard:
     def has_started(self) -> bool:
         """Return whether a process has started to write it."""
         return self.partial_file(self.pixels_file).exists()
+
+    def is_of(self, photos: Sequence[Candidate]) -> bool:
+        """Return whether these are its photos: on another machine, the photos may be divided otherwise."""
+        lines = _complete_lines(self.records_file)
+        return bool(lines) and lines[-1].get(PHOTOS) == _digest_of(photos)
 
     def is_complete(self) -> bool:
         """Return whether both files exist and the pixels match their digest."""
@@ -108,6 +117,8 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, v
     """Decode the photos of a shard that have no record yet; runs in a process of its own."""
     _silence_decoders()
     cv2.setNumThreads(1)  # the processes share the cores
+    large_lock = FileLock(shard.folder / LARGE_LOCK)
+    share_turns(lambda: _untimed(large_lock))
     done = shard.partial_records()
     pixels_file = shard.partial_file(shard.pixels_file)
     records_file = shard.partial_file(shard.records_file)
@@ -123,24 +134,28 @@ def write_shard(shard: Shard, photos: Sequence[Candidate], config: DataConfig, v
                 pixels.flush()
                 pixels_digest.update(photo_bytes)
             records.write(_json_line(record))
-        records.write(_json_line({SHA256: pixels_digest.hexdigest()}))
+        records.write(_json_line({SHA256: pixels_digest.hexdigest(), PHOTOS: _digest_of(photos)}))
     pixels_file.replace(shard.pixels_file)
     records_file.replace(shard.records_file)
 
 
-def write_known_shard(shard: Shard, photos: Iterable[tuple[Record, bytes]]) -> None:
+def write_known_shard(shard: Shard, photos: Sequence[Candidate], known: Iterable[tuple[Record, bytes]]) -> None:
     """Write a shard of photos that were decoded before: the record of each, and its bytes of `photo_dtype`, if any."""
     pixels_file = shard.partial_file(shard.pixels_file)
     records_file = shard.partial_file(shard.records_file)
     digest = hashlib.new(SHA256)
     with pixels_file.open("wb") as pixels, records_file.open("w") as records:
-        for record, photo_bytes in photos:
+        for record, photo_bytes in known:
             pixels.write(photo_bytes)
             digest.update(photo_bytes)
             records.write(_json_line(record))
-        records.write(_json_line({SHA256: digest.hexdigest()}))
+        records.write(_json_line({SHA256: digest.hexdigest(), PHOTOS: _digest_of(photos)}))
     pixels_file.replace(shard.pixels_file)
     records_file.replace(shard.records_file)
+
+
+def _digest_of(photos: Sequence[Candidate]) -> str:
+    return hashlib.sha256("\n".join(photo.sha256 or photo.problem for photo in photos).encode()).hexdigest()
 
 
 def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[Record, bytes]:
@@ -152,18 +167,25 @@ def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[R
         data = _read_bytes(photo.path, MAX_BYTES_PER_PIXEL * config.max_pixels)
         if hashlib.sha256(data).hexdigest() != photo.sha256:
             raise BadImage(rule_text("changed on the disk"))
-        image, name, notes = decode_with_notes(data, config.max_pixels, version)
-        prints = fingerprint(image)._asdict()
-        pixels = prepare(image, config.image_size, config.resize, config.image_ops, version)
+        decoded = decode_with_notes(data, config.max_pixels, version, config.image_size)
+        prints = fingerprint(_pixels_to_compare(decoded, data, config.max_pixels, version))._asdict()
+        pixels = prepare(decoded.pixels, config.image_size, config.resize, config.image_ops, version)
     except BadImage as error:
         return refused_record(str(error), thumbnail(data, config.max_pixels)), b""
     except OSError as error:
         return refused_record(rule_text("cannot be read", error.strerror)), b""
     except (MemoryError, cv2.error) as error:
         return refused_record(rule_text("cannot be prepared", first_line(error))), b""
-    notes = (*notes, *_name_notes(photo.path, name), *([photo.note] if photo.note else []))
+    notes = (*decoded.notes, *_name_notes(photo.path, decoded.format), *([photo.note] if photo.note else []))
     photo_bytes = pixels.tobytes() + prints.pop("grey").tobytes()
-    return _record(notes=notes, width=image.shape[1], height=image.shape[0], **prints), photo_bytes
+    return _record(notes=notes, width=decoded.width, height=decoded.height, **prints), photo_bytes
+
+
+def _pixels_to_compare(decoded: Decoded, data: bytes, max_pixels: int, version: int) -> np.ndarray:
+    """Return a photo's pixels at a size that no data flag changes: so none changes which photos are duplicates."""
+    if decoded.reduced_by == decoded.most_reduced:
+        return decoded.pixels
+    return decode_with_notes(data, max_pixels, version, USUAL_IMAGE_SIZE).pixels
 
 
 def refused_record(reason: str, thumbnail: str = "") -> Record:
@@ -211,6 +233,15 @@ def _kill_process_after(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, seconds)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def _untimed(lock: FileLock) -> Iterator[None]:
+    """Wait for a lock as long as it takes, and give the block the time of a photo."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    with lock:
+        signal.setitimer(signal.ITIMER_REAL, DECODE_LIMIT_S)
+        yield
 
 
 def _silence_decoders() -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
-from pipeline.data.pixels.decode import FORMATS
+from pipeline.data.pixels.formats import pillow_formats
 
 SIDE = 128  # pixels
 QUALITY = 75  # of JPEG: 3 to 6 kB per thumbnail
@@ -23,7 +23,7 @@ def thumbnail(data: bytes, max_pixels: int) -> str:
     """
     try:
         ImageFile.LOAD_TRUNCATED_IMAGES = True
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+        with Image.open(io.BytesIO(data), formats=pillow_formats(data)) as image:
             if image.width * image.height > max_pixels:
                 return ""
             image.draft("RGB", (SIDE, SIDE))

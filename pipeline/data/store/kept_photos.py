@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from pipeline.config import DataConfig
 from pipeline.data.intake import Candidate
-from pipeline.data.pixels.shard_processes import PHOTOS_PER_SHARD, shards_of
-from pipeline.data.pixels.shards import Record, complete_shards, write_known_shard
+from pipeline.data.pixels.shard_processes import shards_of
+from pipeline.data.pixels.shards import Record, write_known_shard
 from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.rules import is_momentary
 from pipeline.files import atomic_file
@@ -29,6 +29,7 @@ from pipeline.files import atomic_file
 DRAFT_SUFFIX = ".part"  # of an incomplete store
 SHARDS = "shards"  # the draft's folder of shards, until they are joined
 CONTENTS = "photos.json"  # what the shards are of
+Identity = tuple[str, str, str, str]  # of a decoded photo: path, digest, problem, note
 PIXEL_FLAGS = {"image_size", "resize", "image_ops", "max_pixels"}
 
 
@@ -39,14 +40,14 @@ def lock_of(store: Path) -> FileLock:
 
 def describe_draft(draft: Path, config: DataConfig, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
     """Write which photos a draft's shards are of, and by which flags and rules."""
-    contents = {"pixels": _pixel_key(config, rules), "photos": [_identity(photo) for photo in candidates]}
+    contents = {"pixels": _pixel_key(config, rules), "photos": list(map(_identity, candidates))}
     with atomic_file(draft / CONTENTS) as file:
         file.write_text(json.dumps(contents))
 
 
 def take_over(draft: Path, config: DataConfig, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
     """Write into ``draft`` the shards whose photos are all in other drafts, and delete these drafts."""
-    known: dict[str, Callable[[], tuple[Record, bytes]]] = {}
+    known: dict[Identity, Callable[[], tuple[Record, bytes]]] = {}
     with contextlib.ExitStack() as locks:
         others = [other for other in sorted(draft.parent.glob(f"*{DRAFT_SUFFIX}")) if other != draft]
         mine = [other for other in others if _is_free(other, locks) and _is_of(other, _pixel_key(config, rules))]
@@ -54,8 +55,8 @@ def take_over(draft: Path, config: DataConfig, candidates: Sequence[Candidate], 
             known |= _kept_in(other, config.image_size)
         for shard, photos in shards_of(draft / SHARDS, candidates) if known else ():
             readers = [known.get(_identity(photo)) for photo in photos]
-            if not shard.is_complete() and all(readers):
-                write_known_shard(shard, (read() for read in readers if read))
+            if not (shard.is_of(photos) and shard.is_complete()) and all(readers):
+                write_known_shard(shard, photos, (read() for read in readers if read))
         for other in mine:
             shutil.rmtree(other)
 
@@ -74,27 +75,30 @@ def _is_of(draft: Path, pixel_key: str) -> bool:
     return contents.exists() and json.loads(contents.read_text())["pixels"] == pixel_key
 
 
-def _kept_in(draft: Path, image_size: int) -> dict[str, Callable[[], tuple[Record, bytes]]]:
+def _kept_in(draft: Path, image_size: int) -> dict[Identity, Callable[[], tuple[Record, bytes]]]:
     """Return, by identity, how to read the record and the bytes of each photo in a draft's complete shards."""
-    identities = json.loads((draft / CONTENTS).read_text())["photos"]
-    known: dict[str, Callable[[], tuple[Record, bytes]]] = {}
-    for shard in complete_shards(draft / SHARDS):
-        if not shard.is_complete():
+    made_of = [
+        Candidate(Path(path), "", sha256, problem, note=note)
+        for path, sha256, problem, note in json.loads((draft / CONTENTS).read_text())["photos"]
+    ]
+    known: dict[Identity, Callable[[], tuple[Record, bytes]]] = {}
+    for shard, part in shards_of(draft / SHARDS, made_of):
+        if not (shard.is_of(part) and shard.is_complete()):
             continue
-        photos, place = shard.photos(image_size), 0
-        for identity, record in zip(identities[shard.number * PHOTOS_PER_SHARD :], shard.records(), strict=False):
+        pixels, place = shard.photos(image_size), 0
+        for photo, record in zip(part, shard.records(), strict=True):
             if not is_momentary(record["reason"]):
-                known[identity] = partial(_read, record, photos, place)
+                known[_identity(photo)] = partial(_read, record, pixels, place)
             place += not record["reason"]
     return known
 
 
-def _read(record: Record, photos: np.ndarray, place: int) -> tuple[Record, bytes]:
-    return record, b"" if record["reason"] else photos[place].tobytes()
+def _read(record: Record, pixels: np.ndarray, place: int) -> tuple[Record, bytes]:
+    return record, b"" if record["reason"] else pixels[place].tobytes()
 
 
-def _identity(photo: Candidate) -> str:
-    return json.dumps([str(photo.path.absolute()), photo.sha256, photo.problem, photo.note])
+def _identity(photo: Candidate) -> Identity:
+    return str(photo.path.absolute()), photo.sha256, photo.problem, photo.note
 
 
 def _pixel_key(config: DataConfig, rules: RuleVersions) -> str:

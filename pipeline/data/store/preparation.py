@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.config import DataConfig, identifying_flags
+from pipeline.config import FIRST_MAX_PIXELS, MAX_PIXELS, DataConfig, identifying_flags
 from pipeline.data.intake import Candidate, photo_name
 from pipeline.data.pixels.shard_processes import write_shards
 from pipeline.data.pixels.shards import Shard, complete_shards
@@ -35,6 +35,7 @@ QUARANTINE_COLUMNS = ("path", "label", "reason", "thumbnail")
 def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> str:
     """Return the digest that names the store of these photos and data flags, prepared by these rule versions."""
     options = identifying_flags(config.data_config(), exclude={"data", "exclude"})  # paths: only their content counts
+    options["max_pixels"] = _limits_of_rules(config, rules).max_pixels
     # The reason why a file cannot be read is excluded: its wording depends on the system.
     photos = [
         (photo_name(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
@@ -52,6 +53,7 @@ def write_store(
         UserError: the photos cannot be split into three parts with every class in each.
         OSError: the disk is full or not writable.
     """
+    config = _limits_of_rules(config, rules)
     usable, quarantined = _decode_all(draft / SHARDS, config, source, candidates, rules)
     class_names = sorted({photo.label for photo in candidates})
     photo_of = _photo_reader(draft / SHARDS, usable, config.image_size)
@@ -87,6 +89,12 @@ def can_read_more(
     with TemporaryDirectory(dir=store.parent) as folder:
         shards = write_shards(Path(folder), retried, config, rules.pixels)
         return any(not is_momentary(record["reason"]) for shard in shards for record in shard.records())
+
+
+def _limits_of_rules(config: DataConfig, rules: RuleVersions) -> DataConfig:
+    """Return the data flags as these rules mean them: the first ones came with a smaller default of max_pixels."""
+    is_first_default = rules.pixels == 1 and config.max_pixels == MAX_PIXELS
+    return config.model_copy(update={"max_pixels": FIRST_MAX_PIXELS}) if is_first_default else config
 
 
 def _decode_all(

@@ -187,7 +187,7 @@ def test_what_is_no_photo_is_refused_with_its_reason(data: bytes, reason: str) -
         decode(data)
 
 
-@pytest.mark.parametrize("side", [9_460, 11_000, 30_000], ids=["just above", "above", "far above"])
+@pytest.mark.parametrize("side", [14_190, 16_000, 30_000], ids=["just above", "above", "far above"])
 def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding(
     side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +204,7 @@ def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding(
 def test_the_limit_holds_while_another_thread_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, entered = Image.open, {"small": Event(), "large": Event()}
     small_is_done = Event()
-    data = {"small": _encoded(_plain(), "PNG"), "large": _png_that_claims(11_000, 11_000)}
+    data = {"small": _encoded(_plain(), "PNG"), "large": _png_that_claims(16_000, 16_000)}
 
     def open_in_turns(stream: io.BytesIO, **options: object) -> Image.Image:
         """The large photo's thread comes second, and goes on when that of the small one has left."""

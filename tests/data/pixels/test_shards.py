@@ -219,3 +219,29 @@ def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def test_few_photos_keep_all_processors_busy(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty photos of 24 megapixels are ten seconds of work."""
+    candidates = find_photos(photos, ()).photos * 20
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for count, expected in ((10, [10]), (40, [16, 16, 8]), (400, [50] * 8), (480, [60] * 8)):
+        assert [len(part) for part in shard_processes._parts(candidates[:count])] == expected
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert [len(part) for part in shard_processes._parts(candidates)] == [240, 240]
+
+
+def test_a_shard_of_other_photos_is_not_taken_for_ones_own(photos: Path, tmp_path: Path) -> None:
+    """A machine with more processors divides the photos otherwise, perhaps into a shard with as many."""
+    candidates = add_digests(find_photos(photos, ()).photos, tmp_path / "cache")
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    config = DataConfig(image_size=32)
+    first, other = candidates[:5], candidates[5:10]
+    (made,) = shard_processes.write_shards(folder, first, config, NEWEST.pixels)
+    assert made.is_complete()
+    assert made.is_of(first)
+    assert not made.is_of(other)
+    pixels = made.pixels_file.read_bytes()
+    (again,) = shard_processes.write_shards(folder, other, config, NEWEST.pixels)
+    assert again.pixels_file.read_bytes() != pixels
