@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.base import MAX_PIXELS, MOST_PIXELS, Config, Names, Resize, check_image_size
+from pipeline.config.identity import AsBefore
 
 
 class RecipeConfig(Config):
@@ -40,6 +43,9 @@ class DataConfig(Config):
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
     split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
+    near_duplicates: Annotated[bool, AsBefore(True)] = Field(
+        True, description="Photos that look alike share a split; false: only copies and mirror images, pixel by pixel."
+    )
 
     @field_validator("image_size")
     @classmethod

@@ -18,7 +18,7 @@ class RuleVersions(NamedTuple):
 
     Attributes:
         pixels: decoding and shaping (`pixels.decode`).
-        grouping: which photos belong together (`splits.grouping`, `splits.duplicates`).
+        grouping: which photos belong together (`splits.grouping`, and `splits.duplicates` or `splits.resemblance`).
         splits: which split a group goes to (`splits.assignment`).
     """
 
@@ -47,5 +47,6 @@ class RuleVersions(NamedTuple):
         return {name: version for name, version in self._asdict().items() if version != 1}
 
 
-HISTORY = (RuleVersions(),)  # versions that were current at the same time, oldest first
+# Versions that were current at the same time, oldest first.
+HISTORY = (RuleVersions(), RuleVersions(grouping=2, splits=2))
 NEWEST = HISTORY[-1]

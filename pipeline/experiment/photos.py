@@ -53,6 +53,8 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
     )
     if found := review.duplicates_line(store):
         print(f"  {found}", flush=True)
+    for note in store.notes:
+        print(f"  {note}", flush=True)
     if isinstance(config, IntakeConfig):
         _log_report(store, config.strict)
     return store

@@ -11,13 +11,14 @@ import pytest
 from pipeline.config import DataConfig, UserError
 from pipeline.data.pixels import decode, prepare
 from pipeline.data.pixels.decode import PIXEL_RULES
-from pipeline.data.rule_versions import RuleVersions
+from pipeline.data.rule_versions import HISTORY, RuleVersions
 from pipeline.data.splits.assignment import ASSIGN_SPLITS
 from pipeline.data.store import Store, prepared_store
 from pipeline.data.store import store as store_module
 from pipeline.serving import About
 
-FIRST, SECOND = RuleVersions(), RuleVersions(splits=2)
+FIRST = HISTORY[-1]  # today's, as if there were none before
+SECOND = FIRST._replace(splits=FIRST.splits + 1)
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def prepared(photo_folder: Path, tmp_path: Path) -> Callable[..., Store]:
 @pytest.fixture
 def later_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later version of this package, in which photos are split by other rules."""
-    assign = ASSIGN_SPLITS[1]
-    monkeypatch.setitem(ASSIGN_SPLITS, 2, lambda *arguments: assign(*arguments[:-1], arguments[-1] + 1000))
+    assign = ASSIGN_SPLITS[FIRST.splits]
+    monkeypatch.setitem(ASSIGN_SPLITS, SECOND.splits, lambda *arguments: assign(*arguments[:-1], arguments[-1] + 1000))
     monkeypatch.setattr(store_module, "HISTORY", (FIRST, SECOND))
     monkeypatch.setattr("pipeline.data.rule_versions.NEWEST", SECOND)
 
@@ -65,7 +66,7 @@ def _about(**rules: int) -> About:
 
 
 def test_a_model_remembers_its_rules() -> None:
-    assert _about().rule_versions == FIRST
+    assert _about().rule_versions == RuleVersions()
     with pytest.raises(UserError, match=r"a version that this package knows, got pixels version 9 \(upgrade"):
         _ = _about(pixels=9).rule_versions
 
