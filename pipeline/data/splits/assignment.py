@@ -163,15 +163,13 @@ def _check_sizes(photos: pd.DataFrame, groups: pd.DataFrame, val_fraction: float
     short = distinct[distinct < least]
     if short.empty:
         return
-    files = photos["label"].value_counts()
-    got = ", ".join(
-        f"{count} in {label!r}"
-        + (f" ({files[label]} photos, but some show one picture)" if files[label] > count else "")
-        for label, count in short.items()
-    )
+    files = photos["label"].value_counts().loc[short.index]
+    grouped = short.index[files > short]
+    said = {label: f" (its {files[label]} photos count as {short[label]})" for label in grouped}
+    got = ", ".join(f"{count} in {label!r}{said.get(label, '')}" for label, count in short.items())
     remedy = "add photos, or leave the class out with classes=..."
-    if any(files[label] > count for label, count in short.items()):
-        remedy += "; if photos that look alike are not copies, near_duplicates=false"
+    if said:
+        remedy += "; if photos that look alike are not of one picture, near_duplicates=false"
     raise UserError(
         f"every class needs at least {least} distinct photos (training, validation, test), got {got} ({remedy})"
     )

@@ -61,7 +61,8 @@ def group_and_split(
     pairs, notes = FIND_PAIRS[rules.grouping](photos, grey_of, config.near_duplicates)
     photos["group"] = _assign_groups(photos, pairs[pairs["is_linked"]])
     usable = photos["reason"] == ""
-    if photos["split"].any():
+    is_given = bool(photos["split"].any())
+    if is_given:
         photos.loc[usable, "reason"] = FIND_LEAKS[rules.grouping](photos[usable], pairs)
         photos.loc[photos["reason"] != "", "split"] = ""
         notes += _draw_missing_split(photos, config, rules)
@@ -72,7 +73,7 @@ def group_and_split(
         photos.loc[usable, "split"] = _drawn(photos[usable], *fractions, config.split_seed, rules)
         duplicates = _duplicate_table(photos, pairs)
         notes += notes_on_shares(photos[usable], config)
-    notes += notes_on_sizes(photos[photos["reason"] == ""])
+    notes += notes_on_sizes(photos[photos["reason"] == ""], is_given)
     return GroupedPhotos(photos.drop(columns="given_group"), duplicates, notes)
 
 

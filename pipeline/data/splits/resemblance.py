@@ -4,8 +4,8 @@ On holiday photos any agreement of 0.7 is a copy or a burst; X-rays, digits, and
 well without being copies. So a pair must agree better than is usual here, by three measures that follow from the photos
 alone (docs/intake.md has the reasons, docs/log.md the figures):
 
-1. What two photos of different labels look like is no evidence of a copy. If a hundredth of such pairs, drawn at
-   random, agrees by 0.5, the photos have one layout, and resemblance says nothing: there are no near duplicates.
+1. What two photos of different labels look like is no evidence of a copy. If more than 2 % of such pairs, drawn
+   at random, agree by 0.5, the photos have one layout, and resemblance says nothing: there are no near duplicates.
 2. Nor is what a label's photos usually look like: the least agreement rises until few random pairs of the label reach
    it, up to `SURE`, from which on a majority of one label may be a burst.
 3. A group is not a chain: half of its pairs agree. Otherwise its least agreement rises, and it falls apart.
@@ -30,7 +30,7 @@ LEVELS = np.array([0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99])  # least agreem
 SURE = 0.9
 SAMPLED_ACROSS = 5000  # random pairs of the set
 ONE_LAYOUT = 0.5  # agreement that random pairs of two labels do not reach, but for true copies, which are few:
-RARE_ACROSS, FEW_ACROSS = 0.01, 5  # their share, and their number in small data sets
+RARE_ACROSS, FEW_ACROSS = 0.02, 5  # their share, and their number in small data sets
 RARE_PAIRS, FEW_COPIES = (
     0.02,
     4,
@@ -77,11 +77,11 @@ def near_duplicates(labels: np.ndarray, phashes: np.ndarray, mirrored: np.ndarra
     least = _least_of_labels(pairs, codes, grey_of)  # an index of LEVELS by label
     pairs["level"] = np.searchsorted(LEVELS, pairs["agreement"], side="right") - 1
     pairs = pairs[pairs["level"] >= np.maximum(least[pairs["label"]], least[other_label])].reset_index(drop=True)
-    links, cut = _cohesive_links(pairs[~pairs["is_across"]], least, grey_of, len(codes))
+    links, in_chains = _cohesive_links(pairs[~pairs["is_across"]], least, grey_of, len(codes))
     links = np.concatenate([links, _joined_across(pairs[pairs["is_across"]], pairs.loc[links], len(codes))])
     pairs["is_linked"] = pairs.index.isin(links)
     shown = pairs.loc[pairs["is_linked"] | pairs["is_across"], COLUMNS]
-    return NearDuplicates(shown.reset_index(drop=True), _notes(names[least > 0], cut))
+    return NearDuplicates(shown.reset_index(drop=True), _notes(names[least > 0], in_chains))
 
 
 def _have_one_layout(codes: np.ndarray, grey_of: GreyOf) -> bool:
@@ -104,7 +104,7 @@ def _least_of_labels(pairs: pd.DataFrame, codes: np.ndarray, grey_of: GreyOf) ->
 
 
 def _cohesive_links(pairs: pd.DataFrame, least: np.ndarray, grey_of: GreyOf, count: int) -> tuple[np.ndarray, int]:
-    """Return which pairs of one label connect groups that are no chains, and how many photos were cut from others."""
+    """Return which pairs of one label connect groups that are no chains, and how many photos were in chains."""
     kept, waiting = [], pairs
     chained: set[int] = set()
     for level in range(len(LEVELS)):
@@ -124,7 +124,7 @@ def _cohesive_links(pairs: pd.DataFrame, least: np.ndarray, grey_of: GreyOf, cou
         kept.append(ready.index[~in_chain])
         waiting = waiting.drop(index=kept[-1])
     links = np.concatenate([*kept, np.empty(0, int)]).astype(int)
-    return links, len(chained - {*pairs.loc[links, "left"], *pairs.loc[links, "right"]})
+    return links, len(chained)
 
 
 def _joined_across(across: pd.DataFrame, links: pd.DataFrame, count: int) -> np.ndarray:
@@ -161,11 +161,11 @@ def _agreements_of(sets: Sequence[np.ndarray], grey_of: GreyOf) -> list[np.ndarr
     return np.split(np.maximum(*ways), np.cumsum([len(some) for some in sets])[:-1]) if sets else []
 
 
-def _notes(much_alike: Sequence[str], cut: int) -> tuple[str, ...]:
+def _notes(much_alike: Sequence[str], in_chains: int) -> tuple[str, ...]:
     notes = []
     if len(much_alike):
         names = ", ".join(map(str, much_alike[:NAMED])) + (" and others" if len(much_alike) > NAMED else "")
         notes.append(f"photos of one class look much alike in {names}: only the most alike count as one picture there")
-    if cut:
-        notes.append(f"{cut} photos resemble others in chains, and do not count as one picture with them")
+    if in_chains:
+        notes.append(f"{in_chains} photos look alike in chains: only the most alike count as one picture there")
     return tuple(notes)

@@ -12,6 +12,7 @@ from pipeline.config import DataConfig
 FEW_PHOTOS = 5  # of a class in a split: one more photo right or wrong is 20 points or more of its recall
 MISSED = 0.02  # of all photos: a share that is off by this, and by what the draw of lots explains, is named
 LARGE_GROUP, LARGE_SHARE = 10, 0.1  # photos, and share of their class, of a group that is named
+FLAGS = {"validation": "val_fraction", "test": "test_fraction"}
 NAMED = 5  # classes, or groups, in a sentence
 
 
@@ -39,15 +40,18 @@ def notes_on_shares(photos: pd.DataFrame, config: DataConfig) -> tuple[str, ...]
     )
 
 
-def notes_on_sizes(photos: pd.DataFrame) -> tuple[str, ...]:
-    """Return sentences on classes with too few photos to validate or test on, and on large groups."""
+def notes_on_sizes(photos: pd.DataFrame, is_given: bool) -> tuple[str, ...]:
+    """Return sentences on classes with too few photos to validate or test on, and on large groups.
+
+    Args:
+        photos: label, group, split.
+        is_given: whether the user gave the splits.
+    """
     counts = photos.groupby(["label", "split"]).size().unstack(fill_value=0)
-    few = {
-        split: counts.index[counts[split] < FEW_PHOTOS].tolist() for split in ("validation", "test") if split in counts
-    }
+    few = {split: counts.index[counts[split] < FEW_PHOTOS].tolist() for split in FLAGS if split in counts}
     notes = [
         f"WARNING: fewer than {FEW_PHOTOS} {split} photos of {_named(labels)}: their figures say little "
-        f"(add photos, raise {'val' if split == 'validation' else split}_fraction, or give a column split)"
+        + ("(add photos)" if is_given else f"(add photos, raise {FLAGS[split]}, or give a column split)")
         for split, labels in few.items()
         if labels
     ]
