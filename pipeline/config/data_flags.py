@@ -15,7 +15,7 @@ from pipeline.config.base import (
     Resize,
     check_image_size,
 )
-from pipeline.config.identity import FormerDefault
+from pipeline.config.identity import AsBefore, FormerDefault
 
 
 class RecipeConfig(Config):
@@ -53,6 +53,9 @@ class DataConfig(Config):
     val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
     split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
+    near_duplicates: Annotated[bool, AsBefore(True)] = Field(
+        True, description="Photos that look alike share a split; false: only copies and mirror images, pixel by pixel."
+    )
 
     @field_validator("image_size")
     @classmethod

@@ -43,6 +43,7 @@ class ModelDataConfig(Config):
     val_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     test_fraction: Annotated[float | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
     split_seed: Annotated[int | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
+    near_duplicates: Annotated[bool | None, EMPTY_IS_NONE] = Field(None, description="Empty: the model's.")
 
 
 class PredictionConfig(Config):

@@ -19,7 +19,7 @@ class RuleVersions(NamedTuple):
     Attributes:
         pixels: decoding and shaping (`pixels.decode`). Version 2 converts colours by embedded profiles, reduces large
             JPEGs, and takes photos of more pixels where max_pixels is not given.
-        grouping: which photos belong together (`splits.grouping`, `splits.duplicates`).
+        grouping: which photos belong together (`splits.grouping`, and `splits.duplicates` or `splits.resemblance`).
         splits: which split a group goes to (`splits.assignment`).
         intake: which files and rows are candidates, and what their labels, splits and groups are called (`intake`).
     """
@@ -50,8 +50,6 @@ class RuleVersions(NamedTuple):
         return {name: version for name, version in self._asdict().items() if version != 1}
 
 
-HISTORY = (
-    RuleVersions(),
-    RuleVersions(pixels=2, intake=2),
-)  # versions that were current at the same time, oldest first
+# Versions that were current at the same time, oldest first.
+HISTORY = (RuleVersions(), RuleVersions(pixels=2, grouping=2, splits=2, intake=2))
 NEWEST = HISTORY[-1]

@@ -64,6 +64,8 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
     )
     if found := review.duplicates_line(store):
         print(f"  {found}", flush=True)
+    for note in store.notes:
+        print(f"  {note}", flush=True)
     if isinstance(config, IntakeConfig):
         _print_classes(counts)
         _refuse_if_strict(store, _log_report(report.report_on(store)), config.strict)

@@ -16,6 +16,10 @@ Guarantees when photos are added or removed:
    positions substitute for test and validation, and give way to new groups with smaller positions: they move to
    training, not away from it (except in a class where all groups but one or two fall into test and validation, where
    training needs substitutes).
+
+Version 2 of the rules has the same positions, and more substitutes in small classes (`assign_splits_v2`). They make the
+least counts larger, and keep guarantee 4. The largest counts cannot be bounded: if the class grows, the photos whose
+positions are in test or validation are to be there, and a photo that was in training meanwhile would have to leave it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ from pipeline.config import UserError
 
 SPLITS = ("train", "validation", "test")
 MIN_PHOTOS_PER_CLASS = 3  # one for each split
+REACH = (np.inf, 2, 1.5)  # how far the first groups of test and of validation may lie, in fractions of the split
+LEAST_OF_TRAINING = 0.5  # of its share
 
 
 def assign_splits(
@@ -53,6 +59,29 @@ def assign_splits(
         split_of.update(
             zip(members["key"], _split_class(str(label), members["position"], val_fraction, test_fraction), strict=True)
         )
+    return photos["key"].map(split_of).to_numpy()
+
+
+def assign_splits_v2(
+    labels: Sequence[str], keys: Sequence[str], val_fraction: float, test_fraction: float, seed: int
+) -> np.ndarray:
+    """Return the split name of every photo, as `assign_splits` does, with a smaller spread in small classes.
+
+    The second and third group of a class are in test, also if they lie above ``test_fraction``, up to twice and one and
+    a half times of it; the same holds for validation. Training keeps at least half of its share. A fraction of 0 leaves
+    its split empty.
+
+    Raises:
+        UserError: classes have fewer groups than there are splits.
+    """
+    photos = pd.DataFrame({"label": labels, "key": keys})
+    groups = photos.groupby("key", as_index=False)["label"].min()
+    groups["position"] = [_position(seed, key) for key in groups["key"]]
+    _check_sizes(photos, groups, val_fraction, test_fraction)
+    split_of: dict[str, str] = {}
+    for _, members in groups.sort_values(["position", "key"]).groupby("label"):
+        positions = members["position"].to_numpy()
+        split_of.update(zip(members["key"], _split_class_v2(positions, val_fraction, test_fraction), strict=True))
     return photos["key"].map(split_of).to_numpy()
 
 
@@ -110,4 +139,40 @@ def _split_class(label: str, positions: pd.Series, val_fraction: float, test_fra
     return ["test"] * test + ["validation"] * (held_out - test) + ["train"] * (count - held_out)
 
 
-ASSIGN_SPLITS = {1: assign_splits}  # by version of the split rules: see `rule_versions`
+def _split_class_v2(positions: np.ndarray, val_fraction: float, test_fraction: float) -> list[str]:
+    count, held_out_splits = len(positions), (test_fraction > 0) + (val_fraction > 0)
+    most = count - max(1, int(LEAST_OF_TRAINING * (1 - val_fraction - test_fraction) * count))  # in test and validation
+    most = max(most, held_out_splits)
+    test = min(_held_out(positions, 0, test_fraction), most - (val_fraction > 0))
+    validation = min(_held_out(positions[test:], test_fraction, val_fraction), most - test)
+    return ["test"] * test + ["validation"] * validation + ["train"] * (count - test - validation)
+
+
+def _held_out(positions: np.ndarray, start: float, fraction: float) -> int:
+    """Return how many of the sorted positions belong to the split that takes ``fraction`` from ``start`` on."""
+    if not fraction:
+        return 0
+    ends = np.full(len(positions), start + fraction)
+    ends[: len(REACH)] = start + fraction * np.array(REACH[: len(positions)])
+    return int(np.argmin([*(positions < ends), False]))
+
+
+def _check_sizes(photos: pd.DataFrame, groups: pd.DataFrame, val_fraction: float, test_fraction: float) -> None:
+    least = 1 + (val_fraction > 0) + (test_fraction > 0)
+    distinct = groups["label"].value_counts().reindex(sorted(photos["label"].unique()), fill_value=0)
+    short = distinct[distinct < least]
+    if short.empty:
+        return
+    files = photos["label"].value_counts().loc[short.index]
+    grouped = short.index[files > short]
+    said = {label: f" (its {files[label]} photos count as {short[label]})" for label in grouped}
+    got = ", ".join(f"{count} in {label!r}{said.get(label, '')}" for label, count in short.items())
+    remedy = "add photos, or leave the class out with classes=..."
+    if said:
+        remedy += "; if photos that look alike are not of one picture, near_duplicates=false"
+    raise UserError(
+        f"every class needs at least {least} distinct photos (training, validation, test), got {got} ({remedy})"
+    )
+
+
+ASSIGN_SPLITS = {1: assign_splits, 2: assign_splits_v2}  # by version of the split rules: see `rule_versions`

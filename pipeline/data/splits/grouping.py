@@ -3,11 +3,13 @@
 A group is all photos connected by bytes, pixels, similarity or the user's own groups; it is in one split. Photos with
 equal pixels and two labels are quarantined, because one of the labels must be wrong. Photos that only look alike may
 well have two labels: a part with and without its scratch.
+
+Splits and groups that the user gives are trusted. Of copies across given splits, the one in the less protected split is
+quarantined, and so are a few near duplicates; many of them are how the data set is, and are only reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +18,12 @@ import pandas as pd
 from pipeline.config import DataConfig
 from pipeline.data.rule_versions import NEWEST, RuleVersions
 from pipeline.data.rules import rule_text
+from pipeline.data.splits.agreement import GreyOf
 from pipeline.data.splits.assignment import ASSIGN_SPLITS, SPLITS, check_given_splits, group_keys
-from pipeline.data.splits.duplicates import Pair, similar_pairs
+from pipeline.data.splits.pairs import FIND_PAIRS
+from pipeline.data.splits.split_notes import notes_on_shares, notes_on_sizes
 
+FEW_ALIKE, FEW_ALIKE_SHARE = 10, 0.01  # photos that may be left out because they resemble one of another given split
 DUPLICATE_KINDS = ("same pixels", "alike", "mirrored")
 
 
@@ -29,20 +34,22 @@ class GroupedPhotos(NamedTuple):
         photos: the input rows with ``group`` and ``split``; ``reason`` says why a row is quarantined, else empty.
         duplicates: the pairs of duplicates: group, kind (of `DUPLICATE_KINDS`), distance (bits of the hash), agreement,
             and path, label and split of both photos; the split of a quarantined photo is empty.
+        notes: sentences for the user on what the groups and splits are worth.
     """
 
     photos: pd.DataFrame
     duplicates: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def group_and_split(
-    photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray], config: DataConfig, rules: RuleVersions = NEWEST
+    photos: pd.DataFrame, grey_of: GreyOf, config: DataConfig, rules: RuleVersions = NEWEST
 ) -> GroupedPhotos:
     """Return the photos in groups and splits.
 
     Args:
         photos: a row per photo, numbered from 0: path, label, sha256, group, split (the user's), pixels, phash,
-            mirrored_phash.
+            mirrored_phash, and mirrored_pixels, which exact mirror images are found by.
         grey_of: row -> the photo's grey copy (see `fingerprints.py`).
         config: the data flags, which give the shares of the splits.
         rules: the versions of the grouping and split rules.
@@ -51,17 +58,42 @@ def group_and_split(
         UserError: a class has too few photos, or a group is in several of the user's splits.
     """
     photos = photos.assign(reason=_conflicting_labels(photos), given_group=photos["group"])
-    pairs = FIND_PAIRS[rules.grouping](photos, grey_of)
-    photos["group"] = _assign_groups(photos, pairs)
+    pairs, notes = FIND_PAIRS[rules.grouping](photos, grey_of, config.near_duplicates)
+    photos["group"] = _assign_groups(photos, pairs[pairs["is_linked"]])
     usable = photos["reason"] == ""
-    if photos["split"].any():
-        photos.loc[usable, "reason"] = _leaks_across_given_splits(photos[usable])
+    is_given = bool(photos["split"].any())
+    if is_given:
+        photos.loc[usable, "reason"] = FIND_LEAKS[rules.grouping](photos[usable], pairs)
         photos.loc[photos["reason"] != "", "split"] = ""
+        notes += _draw_missing_split(photos, config, rules)
+        duplicates = _duplicate_table(photos, pairs)
+        notes += _notes_on_given_splits(duplicates)
     else:
-        labels, keys = photos.loc[usable, "label"].tolist(), photos.loc[usable, "group"].tolist()
-        splits = ASSIGN_SPLITS[rules.splits](labels, keys, config.val_fraction, config.test_fraction, config.split_seed)
-        photos.loc[usable, "split"] = splits
-    return GroupedPhotos(photos.drop(columns="given_group"), _duplicate_table(photos, pairs))
+        fractions = config.val_fraction, config.test_fraction
+        photos.loc[usable, "split"] = _drawn(photos[usable], *fractions, config.split_seed, rules)
+        duplicates = _duplicate_table(photos, pairs)
+        notes += notes_on_shares(photos[usable], config)
+    notes += notes_on_sizes(photos[photos["reason"] == ""], is_given)
+    return GroupedPhotos(photos.drop(columns="given_group"), duplicates, notes)
+
+
+def _drawn(
+    photos: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int, rules: RuleVersions
+) -> np.ndarray:
+    labels, keys = photos["label"].tolist(), photos["group"].tolist()
+    return ASSIGN_SPLITS[rules.splits](labels, keys, val_fraction, test_fraction, seed)
+
+
+def _draw_missing_split(photos: pd.DataFrame, config: DataConfig, rules: RuleVersions) -> tuple[str, ...]:
+    """Take the test or the validation split from training, in place, if the user gave only the other two."""
+    missing = sorted({"validation", "test"} - set(photos["split"]))
+    if not missing or rules.splits == 1:
+        return ()
+    val_fraction = config.val_fraction * ("validation" in missing)
+    test_fraction = config.test_fraction * ("test" in missing)
+    train = photos["split"] == "train"
+    photos.loc[train, "split"] = _drawn(photos[train], val_fraction, test_fraction, config.split_seed, rules)
+    return (f"no {' and no '.join(missing)} photos are given: they are taken from the training photos",)
 
 
 def _conflicting_labels(photos: pd.DataFrame) -> list[str]:
@@ -72,34 +104,47 @@ def _conflicting_labels(photos: pd.DataFrame) -> list[str]:
     return [rule_text(rule, labels[pixels]) if pixels in labels else "" for pixels in photos["pixels"]]
 
 
-def _find_pairs(photos: pd.DataFrame, grey_of: Callable[[int], np.ndarray]) -> list[Pair]:
-    """Return the pairs of equal pixels (each copy with the first photo of its pixels) and of similar pictures."""
-    first = photos.index.to_series().groupby(photos["pixels"]).transform("min").to_numpy()
-    copies = np.flatnonzero(first != photos.index.to_numpy())
-    same = [Pair(int(first[copy]), int(copy), 0, 1.0, False) for copy in copies]
-    pictures = np.unique(first)
-    phashes, mirrored = (photos.loc[pictures, name].to_numpy(np.uint64) for name in ("phash", "mirrored_phash"))
-    similar = similar_pairs(phashes, mirrored, lambda index: grey_of(int(pictures[index])))
-    return same + [pair._replace(left=int(pictures[pair.left]), right=int(pictures[pair.right])) for pair in similar]
-
-
-def _assign_groups(photos: pd.DataFrame, pairs: list[Pair]) -> list[str]:
+def _assign_groups(photos: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Return the key of each photo's group; a quarantined photo connects no others."""
     usable = (photos["reason"] == "").to_numpy()
-    links = [(pair.left, pair.right) for pair in pairs if usable[pair.left] and usable[pair.right]]
+    links = pairs[["left", "right"]].to_numpy(int)
+    links = links[usable[links].all(axis=1)].tolist()
     digests = photos["sha256"].where(usable, photos["sha256"] + " quarantined")
     return group_keys(digests.tolist(), photos["group"].where(usable, "").tolist(), links)
 
 
-def _leaks_across_given_splits(photos: pd.DataFrame) -> pd.Series:
+def _find_leaks_v1(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Return the reason to quarantine each photo that looks like one in a more protected of the user's splits.
 
     Raises UserError if bytes or the user's groups connect the two: the author of the splits can know that.
     """
     known_keys = group_keys(photos["sha256"].tolist(), photos["given_group"].tolist())
     check_given_splits(photos["split"].tolist(), known_keys, photos["path"].tolist())
-    protected = photos.assign(rank=photos["split"].map(SPLITS.index)).sort_values("rank", kind="stable")
-    most_protected = protected.drop_duplicates("group", keep="last").set_index("group").loc[photos["group"]]
+    return _less_protected(photos, photos["group"])
+
+
+def _find_leaks_v2(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
+    """Return the reason to quarantine each photo that is a copy of one in a more protected split, or looks like one.
+
+    Photos that only look alike stay if there are many: to leave them out would change the author's data set.
+    Raises UserError if a group of the user's is in several: one of the two columns must be wrong.
+    """
+    named = photos[photos["given_group"] != ""]
+    check_given_splits(named["split"].tolist(), named["given_group"].tolist(), named["path"].tolist())
+    place = pd.Series(np.arange(len(photos)), photos.index)
+    exact = pairs[pairs["is_exact"] & pairs["left"].isin(photos.index) & pairs["right"].isin(photos.index)]
+    links = list(zip(place[exact["left"]], place[exact["right"]], strict=True))
+    keys = group_keys(photos["sha256"].tolist(), [""] * len(photos), links)
+    copies = _less_protected(photos, pd.Series(keys, photos.index))
+    alike = _less_protected(photos, photos["group"])
+    only_alike = int(((alike != "") & (copies == "")).sum())
+    return alike if only_alike <= max(FEW_ALIKE, FEW_ALIKE_SHARE * len(photos)) else copies
+
+
+def _less_protected(photos: pd.DataFrame, keys: pd.Series) -> pd.Series:
+    """Return the reason to quarantine each photo that shares a key with one in a more protected split, or nothing."""
+    protected = photos.assign(key=keys, rank=photos["split"].map(SPLITS.index)).sort_values("rank", kind="stable")
+    most_protected = protected.drop_duplicates("key", keep="last").set_index("key").loc[keys]
     return pd.Series(
         [
             "" if own == split else rule_text("alike across given splits", f"{path} in {split}")
@@ -109,18 +154,16 @@ def _leaks_across_given_splits(photos: pd.DataFrame) -> pd.Series:
     )
 
 
-def _duplicate_table(photos: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
-    left, right = ([pair[side] for pair in pairs] for side in (0, 1))
+def _duplicate_table(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    left, right = pairs["left"].to_numpy(int), pairs["right"].to_numpy(int)
     same = photos["pixels"].to_numpy()[left] == photos["pixels"].to_numpy()[right]
+    kinds = np.where(pairs["is_mirrored"].to_numpy(bool), DUPLICATE_KINDS[2], DUPLICATE_KINDS[1])
     table = pd.DataFrame(
         {
             "group": photos["group"].to_numpy()[left],
-            "kind": [
-                DUPLICATE_KINDS[0] if equal else DUPLICATE_KINDS[1 + pair.mirrored]
-                for equal, pair in zip(same, pairs, strict=True)
-            ],
-            "distance": [pair.distance for pair in pairs],
-            "agreement": [round(pair.agreement, 3) for pair in pairs],
+            "kind": np.where(same, DUPLICATE_KINDS[0], kinds).astype(object),
+            "distance": pairs["distance"].to_numpy(int),
+            "agreement": pairs["agreement"].to_numpy(float).round(3),
         }
     )
     for side, prefix in ((left, ""), (right, "other_")):
@@ -129,4 +172,16 @@ def _duplicate_table(photos: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     return table.sort_values(["kind", "path", "other_path"]).reset_index(drop=True)
 
 
-FIND_PAIRS = {1: _find_pairs}  # by version of the grouping rules: see `rule_versions`
+def _notes_on_given_splits(duplicates: pd.DataFrame) -> tuple[str, ...]:
+    across = duplicates[(duplicates["split"] != duplicates["other_split"]) & (duplicates["other_split"] != "")]
+    across = across[across["split"] != ""]
+    if across.empty:
+        return ()
+    example = f"{across['path'].iloc[0]} in {across['split'].iloc[0]}, {across['other_path'].iloc[0]} in "
+    return (
+        f"{len(across)} pairs look alike across the splits that you gave, such as {example}"
+        f"{across['other_split'].iloc[0]}: they are kept (all are in duplicates.csv)",
+    )
+
+
+FIND_LEAKS = {1: _find_leaks_v1, 2: _find_leaks_v2}  # by version of the grouping rules: see `rule_versions`

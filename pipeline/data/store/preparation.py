@@ -30,6 +30,7 @@ from pipeline.data.store.too_few import TooFewPhotos
 
 FORMAT = 4  # version of the file format; `rule_versions` versions the content
 QUARANTINE_COLUMNS = ("path", "label", "reason", "thumbnail")
+NOT_IN_MANIFEST = ("shard", "place", "mirrored_phash", "mirrored_pixels")
 
 
 def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidate], rules: RuleVersions) -> str:
@@ -57,7 +58,7 @@ def write_store(
     usable, quarantined = _decode_all(draft / SHARDS, config, source, candidates, rules)
     class_names = sorted({photo.label for photo in candidates})
     photo_of = _photo_reader(draft / SHARDS, usable, config.image_size)
-    photos, duplicates = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
+    photos, duplicates, notes = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
     leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINE_COLUMNS)]
@@ -67,11 +68,11 @@ def write_store(
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names, quarantined)
     sums = _join_shards(draft, accepted, config.image_size)
-    accepted.drop(columns=["shard", "place", "mirrored_phash"]).to_parquet(draft / "manifest.parquet")
+    accepted.drop(columns=list(NOT_IN_MANIFEST), errors="ignore").to_parquet(draft / "manifest.parquet")
     quarantined.to_parquet(draft / "quarantined.parquet")
     duplicates.to_parquet(draft / "duplicates.parquet")
     description = {"format": FORMAT, "class_names": class_names, "data": config.data_config().model_dump()}
-    description |= {"rules": rules.changed} if rules.changed else {}
+    description |= {"rules": rules.changed, "notes": notes} if rules.changed else {}
     (draft / "store.json").write_text(json.dumps(description, indent=2))
     (draft / CONTENTS).unlink()
     write_checksums(draft, sums)

@@ -108,6 +108,11 @@ class Store:
         """The versions of the rules it was prepared by."""
         return RuleVersions.from_record(self._description.get("rules", {}))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of its groups and splits (see `grouping.GroupedPhotos`)."""
+        return tuple(self._description.get("notes", ()))
+
     @cached_property
     def _description(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "store.json").read_text()))

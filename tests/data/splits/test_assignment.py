@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import UserError
-from pipeline.data.splits.assignment import MIN_PHOTOS_PER_CLASS, SPLITS, assign_splits, check_given_splits, group_keys
+from pipeline.data.splits.assignment import (
+    ASSIGN_SPLITS,
+    MIN_PHOTOS_PER_CLASS,
+    SPLITS,
+    assign_splits,
+    assign_splits_v2,
+    check_given_splits,
+    group_keys,
+)
 
 
 def _photos(counts: list[int]) -> tuple[list[str], list[str]]:
@@ -213,3 +221,80 @@ def test_given_splits_may_not_tear_a_group() -> None:
     check_given_splits(["train", "train", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
     with pytest.raises(UserError, match=r"in one split, got 1\.jpg in train; 2\.jpg in test \(1 such groups"):
         check_given_splits(["train", "test", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+
+
+sizes_of_classes = st.lists(st.integers(3, 60), min_size=1, max_size=4)
+usual_shares = st.tuples(st.floats(0.05, 0.15), st.floats(0.05, 0.15))
+TOWARDS_TRAINING = {split: place for place, split in enumerate(("test", "validation", "train"))}
+
+
+@given(counts=sizes_of_classes, shares=fractions, seed=seeds)
+@settings(deadline=None, max_examples=50)
+def test_version_2_gives_every_class_each_split_and_training_half_of_its_share(
+    counts: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    labels, keys = _photos(counts)
+    splits = assign_splits_v2(labels, keys, *shares, seed)
+    found = Counter(zip(labels, splits, strict=True))
+    assert set(found) == {(label, split) for label in labels for split in SPLITS}
+    for label, count in Counter(labels).items():
+        assert found[label, "train"] >= min(int((1 - sum(shares)) * count / 2), count - 2)
+
+
+@given(counts=sizes_of_classes, newcomers=sizes_of_classes, shares=usual_shares, seed=seeds)
+@settings(deadline=None, max_examples=50)
+def test_in_version_2_added_photos_move_old_ones_towards_training_alone(
+    counts: list[int], newcomers: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    labels, keys = _photos(counts)
+    new_labels, new_keys = _photos(newcomers)
+    before = assign_splits_v2(labels, keys, *shares, seed)
+    after = assign_splits_v2(labels + new_labels, keys + [f"new {key}" for key in new_keys], *shares, seed)
+    own = _own_splits(labels, keys, shares, seed)
+    for label in set(labels):
+        mine = [place for place, other in enumerate(labels) if other == label]
+        if sum(own[place] == "train" for place in mine) < 0.6 * (1 - sum(shares)) * len(mine):
+            continue  # training had to be given photos of the others, which they take back
+        for place in mine:
+            assert TOWARDS_TRAINING[after[place]] >= TOWARDS_TRAINING[before[place]]
+            if before[place] == own[place] == "train" or after[place] != own[place]:
+                assert after[place] == before[place] or before[place] != own[place]
+
+
+def _own_splits(labels: list[str], keys: list[str], shares: tuple[float, float], seed: int) -> np.ndarray:
+    """Return the splits by the keys' positions alone, which a class has that is large enough."""
+    crowd = [(label, f"crowd {label} {number}") for label in sorted(set(labels)) for number in range(1500)]
+    splits = assign_splits_v2(labels + [label for label, _ in crowd], keys + [key for _, key in crowd], *shares, seed)
+    return splits[: len(keys)]
+
+
+def test_large_classes_are_split_the_same_by_both_versions() -> None:
+    labels, keys = _photos([600, 900])
+    assert assign_splits_v2(labels, keys, 0.1, 0.1, 3).tolist() == assign_splits(labels, keys, 0.1, 0.1, 3).tolist()
+
+
+def test_small_classes_have_fewer_extremes_in_version_2() -> None:
+    labels, keys = _photos([30] * 102)
+    for seed in range(5):
+        least = {}
+        for version, assign in ASSIGN_SPLITS.items():
+            found = Counter(zip(labels, assign(labels, keys, 0.1, 0.1, seed), strict=True))
+            counts = np.array([[found[label, split] for split in SPLITS] for label in sorted(set(labels))])
+            least[version] = (counts[:, 1:] < 2).sum()
+        assert least[2] <= least[1] / 3
+
+
+def test_no_class_of_many_small_ones_is_left_without_photos_to_train_on() -> None:
+    labels, keys = _photos([10] * 1000)
+    for seed in range(3):
+        found = Counter(zip(labels, assign_splits_v2(labels, keys, 0.1, 0.1, seed), strict=True))
+        assert min(found[label, "train"] for label in set(labels)) >= 4
+
+
+def test_the_split_of_a_seed_is_pinned_in_version_2() -> None:
+    labels, keys = _photos([20, 5])
+    splits = dict(zip(keys, assign_splits_v2(labels, keys, 0.1, 0.1, 0), strict=True))
+    assert {split: [key for key in keys if splits[key] == split] for split in ("test", "validation")} == {
+        "test": ["0-2", "0-11", "0-14", "1-1"],
+        "validation": ["0-12", "0-16", "0-19", "1-0"],
+    }

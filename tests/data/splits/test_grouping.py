@@ -21,7 +21,7 @@ from pipeline.data.store.store import Store, prepared_store
 from tests.conftest import images_of
 
 CONFIG = DataConfig(val_fraction=0.3, test_fraction=0.3)
-COLUMNS = ["path", "label", "sha256", "group", "split", "pixels", "phash", "mirrored_phash"]
+COLUMNS = ["path", "label", "sha256", "group", "split", "pixels", "mirrored_pixels", "phash", "mirrored_phash"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def pictures() -> list[np.ndarray]:
 def _table(pictures: list[np.ndarray], **columns: list[str]) -> tuple[pd.DataFrame, list[np.ndarray]]:
     prints = [fingerprint(picture) for picture in pictures]
     rows = [
-        (f"{n}.jpg", "ab"[n % 2], f"digest {n}", "", "", one.pixels, one.phash, one.mirrored_phash)
+        (f"{n}.jpg", "ab"[n % 2], f"digest {n}", "", "", one.pixels, one.mirrored_pixels, one.phash, one.mirrored_phash)
         for n, one in enumerate(prints)
     ]
     return pd.DataFrame(rows, columns=COLUMNS).assign(**columns), [one.grey for one in prints]
@@ -42,7 +42,7 @@ def test_copies_and_mirror_images_share_a_split(pictures: list[np.ndarray]) -> N
     mirrors = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
     labels = ["a", "b"] * 6
     table, greys = _table(pictures + mirrors + pictures, label=labels * 3)
-    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
+    photos, pairs, _ = group_and_split(table, greys.__getitem__, CONFIG)
     assert photos["reason"].tolist() == [""] * 36
     splits = photos["split"].to_numpy().reshape(3, 12)
     assert (splits == splits[0]).all()
@@ -54,7 +54,7 @@ def test_copies_and_mirror_images_share_a_split(pictures: list[np.ndarray]) -> N
 
 def test_equal_pixels_under_two_labels_are_quarantined_with_both_named(pictures: list[np.ndarray]) -> None:
     table, greys = _table([*pictures, pictures[0], pictures[1]], label=["a", "b"] * 6 + ["b", "b"])
-    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
+    photos, pairs, _ = group_and_split(table, greys.__getitem__, CONFIG)
     why = photos.set_index("path")["reason"]
     assert why["0.jpg"] == why["12.jpg"] == "same picture under two labels (a and b)"
     assert (why.drop(["0.jpg", "12.jpg"]) == "").all()
@@ -69,7 +69,7 @@ def test_photos_that_only_look_alike_may_have_two_labels(pictures: list[np.ndarr
     scratched = pictures[0].copy()
     scratched[100:110, 60:62] = 255
     table, greys = _table([*pictures, scratched], label=["a", "b"] * 6 + ["b"])
-    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
+    photos, pairs, _ = group_and_split(table, greys.__getitem__, CONFIG)
     assert (photos["reason"] == "").all()
     assert photos["split"].iloc[0] == photos["split"].iloc[12]
     assert pairs[["kind", "label", "other_label"]].to_numpy().tolist() == [["alike", "a", "b"]]
@@ -79,7 +79,7 @@ def test_a_photo_that_is_like_one_of_a_later_split_of_the_table_is_quarantined(p
     given = ["train", "validation", "test"] * 4
     mirror = np.ascontiguousarray(pictures[2][:, ::-1])
     table, greys = _table([*pictures, mirror], split=[*given, "train"])
-    photos, pairs = group_and_split(table, greys.__getitem__, CONFIG)
+    photos, pairs, _ = group_and_split(table, greys.__getitem__, CONFIG)
     assert photos["reason"].tolist() == [""] * 12 + ["alike across given splits (2.jpg in test)"]
     assert photos["split"].tolist() == [*given, ""]
     assert pairs[["split", "other_split"]].to_numpy().tolist() == [["test", ""]]

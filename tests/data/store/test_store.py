@@ -183,6 +183,7 @@ def test_every_data_flag_but_the_place_makes_another_store(photos: Path) -> None
         "val_fraction": 0.3,
         "test_fraction": 0.3,
         "split_seed": 1,
+        "near_duplicates": False,
         "max_pixels": 10_000,
     }
     assert set(other) | {"data", "exclude"} == set(DataConfig.model_fields)
