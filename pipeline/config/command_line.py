@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +30,9 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     """
     import tyro
 
+    if broken := next((text for text in arguments if not _is_text(text)), ""):
+        shown = os.fsencode(broken).decode("utf-8", "backslashreplace")
+        raise UserError(f"every flag must be UTF-8 text, got {shown} (rename the file or folder, or give a link to it)")
     wants_help = bool({"-h", "--help"}.intersection(arguments))
     groups: Any
     try:
@@ -50,6 +54,15 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
     return make_config(config_class, _with_recipe(config_class, flags))
+
+
+def _is_text(argument: str) -> bool:
+    """Return whether an argument is UTF-8; Python hands over other bytes as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_recipe(config_class: type[Config], flags: dict[str, str]) -> dict[str, str]:

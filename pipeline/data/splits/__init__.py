@@ -3,7 +3,7 @@
 Does not own who may read a split (`store`), nor what it is used for.
 """
 
-from pipeline.data.splits.assignment import SPLITS, assign_splits
+from pipeline.data.splits.assignment import SPLITS, TooFewGroups, assign_splits
 from pipeline.data.splits.grouping import DUPLICATE_KINDS, GroupedPhotos, group_and_split
 
-__all__ = ["DUPLICATE_KINDS", "SPLITS", "GroupedPhotos", "assign_splits", "group_and_split"]
+__all__ = ["DUPLICATE_KINDS", "SPLITS", "GroupedPhotos", "TooFewGroups", "assign_splits", "group_and_split"]

@@ -40,6 +40,20 @@ REACH = (np.inf, 2, 1.5)  # how far the first groups of test and of validation m
 LEAST_OF_TRAINING = 0.5  # of its share
 
 
+class TooFewGroups(UserError):
+    """Classes have fewer groups of photos than there are splits.
+
+    Attributes:
+        least: how many a class needs.
+        labels: the classes.
+        photos: the photos with their groups (see `grouping.GroupedPhotos`); set by `grouping.group_and_split`.
+    """
+
+    def __init__(self, message: str, least: int, labels: list[str]) -> None:
+        super().__init__(message)
+        self.least, self.labels, self.photos = least, labels, pd.DataFrame()
+
+
 def assign_splits(
     labels: Sequence[str], keys: Sequence[str], val_fraction: float, test_fraction: float, seed: int
 ) -> np.ndarray:
@@ -72,7 +86,7 @@ def assign_splits_v2(
     its split empty.
 
     Raises:
-        UserError: classes have fewer groups than there are splits.
+        TooFewGroups: classes have fewer groups than there are splits.
     """
     photos = pd.DataFrame({"label": labels, "key": keys})
     groups = photos.groupby("key", as_index=False)["label"].min()
@@ -163,16 +177,8 @@ def _check_sizes(photos: pd.DataFrame, groups: pd.DataFrame, val_fraction: float
     short = distinct[distinct < least]
     if short.empty:
         return
-    files = photos["label"].value_counts().loc[short.index]
-    grouped = short.index[files > short]
-    said = {label: f" (its {files[label]} photos count as {short[label]})" for label in grouped}
-    got = ", ".join(f"{count} in {label!r}{said.get(label, '')}" for label, count in short.items())
-    remedy = "add photos, or leave the class out with classes=..."
-    if said:
-        remedy += "; if photos that look alike are not of one picture, near_duplicates=false"
-    raise UserError(
-        f"every class needs at least {least} distinct photos (training, validation, test), got {got} ({remedy})"
-    )
+    names = ", ".join(f"{count} in {label!r}" for label, count in short.items())
+    raise TooFewGroups(f"every class needs at least {least} distinct photos, got {names}", least, short.index.tolist())
 
 
 ASSIGN_SPLITS = {1: assign_splits, 2: assign_splits_v2}  # by version of the split rules: see `rule_versions`

@@ -19,7 +19,7 @@ from pipeline.config import DataConfig
 from pipeline.data.rule_versions import NEWEST, RuleVersions
 from pipeline.data.rules import rule_text
 from pipeline.data.splits.agreement import GreyOf
-from pipeline.data.splits.assignment import ASSIGN_SPLITS, SPLITS, check_given_splits, group_keys
+from pipeline.data.splits.assignment import ASSIGN_SPLITS, SPLITS, TooFewGroups, check_given_splits, group_keys
 from pipeline.data.splits.pairs import FIND_PAIRS
 from pipeline.data.splits.split_notes import notes_on_shares, notes_on_sizes
 
@@ -55,13 +55,30 @@ def group_and_split(
         rules: the versions of the grouping and split rules.
 
     Raises:
-        UserError: a class has too few photos, or a group is in several of the user's splits.
+        TooFewGroups: a class has too few photos.
+        UserError: a group is in several of the user's splits.
     """
     photos = photos.assign(reason=_conflicting_labels(photos), given_group=photos["group"])
     pairs, notes = FIND_PAIRS[rules.grouping](photos, grey_of, config.near_duplicates)
     photos["group"] = _assign_groups(photos, pairs[pairs["is_linked"]])
-    usable = photos["reason"] == ""
     is_given = bool(photos["split"].any())
+    try:
+        return _split(photos, pairs, notes, is_given, config, rules)
+    except TooFewGroups as error:
+        error.photos = photos
+        raise
+
+
+def _split(
+    photos: pd.DataFrame,
+    pairs: pd.DataFrame,
+    notes: tuple[str, ...],
+    is_given: bool,
+    config: DataConfig,
+    rules: RuleVersions,
+) -> GroupedPhotos:
+    """Set ``split`` and ``reason`` of the grouped photos, in place."""
+    usable = photos["reason"] == ""
     if is_given:
         photos.loc[usable, "reason"] = FIND_LEAKS[rules.grouping](photos[usable], pairs)
         photos.loc[photos["reason"] != "", "split"] = ""

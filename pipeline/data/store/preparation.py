@@ -22,7 +22,7 @@ from pipeline.data.pixels.shards import Shard, complete_shards
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.rules import REASON_SEPARATOR, is_momentary
-from pipeline.data.splits import SPLITS, group_and_split
+from pipeline.data.splits import SPLITS, TooFewGroups, group_and_split
 from pipeline.data.store.array_file import ArrayFile
 from pipeline.data.store.integrity import write_checksums
 from pipeline.data.store.kept_photos import CONTENTS, SHARDS
@@ -58,7 +58,14 @@ def write_store(
     usable, quarantined = _decode_all(draft / SHARDS, config, source, candidates, rules)
     class_names = sorted({photo.label for photo in candidates})
     photo_of = _photo_reader(draft / SHARDS, usable, config.image_size)
-    photos, duplicates, notes = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
+    try:
+        photos, duplicates, notes = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
+    except TooFewGroups as error:
+        short = sorted({*error.labels, *class_names} - (set(usable["label"]) - set(error.labels)))
+        rule = f"every class needs at least {error.least} distinct photos, one for each split"
+        conflicting = error.photos[error.photos["reason"] != ""].assign(thumbnail="")[list(QUARANTINE_COLUMNS)]
+        left_out = pd.concat([quarantined, conflicting], ignore_index=True)
+        raise TooFewPhotos(rule, short, error.photos[error.photos["reason"] == ""], left_out) from error
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
     leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINE_COLUMNS)]

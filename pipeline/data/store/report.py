@@ -46,15 +46,13 @@ class Report:
 
 def report_on(store: Store) -> Report:
     """Return the report on a prepared store."""
-    photos = store.manifest.sort_values("path").rename(columns={"notes": "reason"})[COLUMNS]
-    files = _outcomes(photos, store.quarantined, store.ignored, store.source)
+    files = _outcomes(store.manifest, store.quarantined, store.ignored, store.source)
     return Report(store.source, store.digest, files, _thumbnails(store.quarantined), store=store)
 
 
 def report_on_refusal(error: TooFewPhotos) -> Report:
     """Return the report on a data set whose classes have too few photos."""
-    photos = error.usable.sort_values("path").rename(columns={"notes": "reason"})[COLUMNS]
-    files = _outcomes(photos, error.quarantined, error.ignored, error.source)
+    files = _outcomes(error.usable, error.quarantined, error.ignored, error.source)
     return Report(error.source, error.digest, files, _thumbnails(error.quarantined), refusal=str(error))
 
 
@@ -93,6 +91,7 @@ def texts_of(reason: str) -> list[str]:
 def _outcomes(
     photos: pd.DataFrame, quarantined: pd.DataFrame, ignored: Sequence[Ignored], source: Path
 ) -> pd.DataFrame:
+    photos = photos.sort_values("path")[["path", "label", "notes"]].set_axis(COLUMNS, axis=1)
     names = [(photo_name(source, path), label, reason) for path, label, reason in ignored]
     files = pd.concat([photos, quarantined[COLUMNS], pd.DataFrame(names, columns=COLUMNS, dtype=object)])
     files["outcome"] = [outcome_of(texts_of(reason)) for reason in files["reason"]]

@@ -28,7 +28,10 @@ class TooFewPhotos(UserError):
         self.source, self.digest, self.ignored = Path(), "", tuple[Ignored, ...]()
         named = "; ".join(_about(label, usable, quarantined) for label in labels[:MOST_NAMED])
         more = f"; and {len(labels) - MOST_NAMED} other classes" if len(labels) > MOST_NAMED else ""
-        super().__init__(f"{rule}, got {named}{more} (add photos, mend those left out, or choose classes=...)")
+        remedy = "add photos, mend those left out, or choose classes=..."
+        if any(_pictures(usable, label) < (usable["label"] == label).sum() for label in labels):
+            remedy += "; if photos that look alike are not of one picture, near_duplicates=false"
+        super().__init__(f"{rule}, got {named}{more} ({remedy})")
 
 
 def _about(label: str, usable: pd.DataFrame, quarantined: pd.DataFrame) -> str:
@@ -36,14 +39,18 @@ def _about(label: str, usable: pd.DataFrame, quarantined: pd.DataFrame) -> str:
     own = usable[usable["label"] == label]
     left_out = quarantined[quarantined["label"] == label]
     text = f"{label!r}: {len(own)} of {len(own) + len(left_out)} photos can be used"
-    pictures = own["group"].nunique()
+    pictures = _pictures(usable, label)
     if pictures < len(own):
         text += f", which count as {pictures} (photos that look alike, or are of one group, share a split)"
     for rule, count in left_out["reason"].map(rule_of).value_counts().items():
         details = {reason.partition(" (")[2].rstrip(")") for reason in left_out["reason"] if rule_of(reason) == rule}
         detail = next(iter(details)) if len(details) == 1 else ""
         text += f", {count} {rule}" + (f" ({detail})" if detail else "")
-    if len(own) and "split" in own and own["split"].ne("").any():
+    if own["split"].ne("").any():
         splits = own["split"].value_counts()
         text += f" ({', '.join(f'{count} {split}' for split, count in splits.items())})"
     return text
+
+
+def _pictures(usable: pd.DataFrame, label: str) -> int:
+    return int(usable.loc[usable["label"] == label, "group"].nunique())
