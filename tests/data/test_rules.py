@@ -248,12 +248,18 @@ def table(store: Store) -> pd.DataFrame:
     return report_on(store).files.set_index("path")
 
 
+def _without_looks(reason: str) -> str:
+    """Return a reason without what is said of the looks of the corpus: most of it is drawn in one colour."""
+    return "; ".join(text for text in reason.split("; ") if text != "of one colour")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_becomes_what_its_rules_say(name: str, table: pd.DataFrame, store: Store) -> None:
     case, row = CASES[name], table.loc[f"daisy/{name}"]
     assert row["label"] == "daisy"
-    assert row["reason"].startswith(case.said)
-    assert case.said or not row["reason"]
+    said = _without_looks(row["reason"])
+    assert said.startswith(case.said)
+    assert case.said or not said
     outcomes = {RULES[rule_of(text)].outcome for text in case.said.split("; ")} if case.said else {"accepted"}
     assert row["outcome"] == (outcomes - {"accepted"} or {"accepted"}).pop()
     if case.colour is None:
@@ -280,8 +286,9 @@ def test_a_single_photo_is_treated_like_one_of_a_data_set(name: str, table: pd.D
 @pytest.mark.parametrize("name", PLACES)
 def test_what_lies_in_a_folder_besides_is_told(name: str, table: pd.DataFrame) -> None:
     row = table.loc[name]
-    assert row["reason"] == PLACES[name]
-    assert row["outcome"] == (RULES[rule_of(row["reason"])].outcome if row["reason"] else "accepted")
+    said = _without_looks(row["reason"])
+    assert said == PLACES[name]
+    assert row["outcome"] == (RULES[rule_of(said)].outcome if said else "accepted")
 
 
 def test_nothing_is_silent(store: Store, table: pd.DataFrame) -> None:
@@ -356,6 +363,7 @@ ELSEWHERE = {
     *("crashed the decoder", "decoder took too long", "decoder was killed"),  # in test_shards.py
     *("same picture under two labels", "alike across given splits"),  # in test_grouping.py
     *("excluded", "excluded, but not there"),  # in test_exclusion.py
+    *("nearly black", "nearly white", "of one colour", "blurred"),  # in test_quality.py
     *("beside the split folders", "photos without a class"),  # in test_layout.py
 }
 

@@ -28,6 +28,7 @@ from pipeline.data.pixels.decode import FORMATS, BadImage, Decoded, decode_with_
 from pipeline.data.pixels.decoding_v2 import USUAL_IMAGE_SIZE
 from pipeline.data.pixels.fingerprints import GREY_PX, fingerprint
 from pipeline.data.pixels.large_photos import share_turns
+from pipeline.data.pixels.quality import quality_notes
 from pipeline.data.pixels.thumbnails import thumbnail
 from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
@@ -177,6 +178,7 @@ def examine_photo(photo: Candidate, config: DataConfig, version: int) -> tuple[R
     except (MemoryError, cv2.error) as error:
         return refused_record(rule_text("cannot be prepared", first_line(error))), b""
     notes = (*decoded.notes, *_name_notes(photo.path, decoded.format), *([photo.note] if photo.note else []))
+    notes = (*notes, *quality_notes(decoded.pixels))
     photo_bytes = pixels.tobytes() + prints.pop("grey").tobytes()
     return _record(notes=notes, width=decoded.width, height=decoded.height, **prints), photo_bytes
 
