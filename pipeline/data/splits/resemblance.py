@@ -1,7 +1,7 @@
 """Candidate pairs -> which photos are near duplicates, judged by how alike the photos of this very data set are.
 
 On holiday photos any agreement of 0.7 is a copy or a burst; X-rays, digits, and parts under a fixed camera agree that
-well without being copies. So a pair must agree better than is usual here, by three measures that follow from the photos
+well without being copies. So a pair must agree better than is usual here, by four measures that follow from the photos
 alone (docs/intake.md has the reasons, docs/log.md the figures):
 
 1. What two photos of different labels look like is no evidence of a copy. If more than 2 % of such pairs, drawn
@@ -9,6 +9,7 @@ alone (docs/intake.md has the reasons, docs/log.md the figures):
 2. Nor is what a label's photos usually look like: the least agreement rises until few random pairs of the label reach
    it, up to `SURE`, from which on a majority of one label may be a burst.
 3. A group is not a chain: half of its pairs agree. Otherwise its least agreement rises, and it falls apart.
+4. Where most labels are mostly one group each, that is how the data set is, and there are no near duplicates.
 
 A pair of two labels may share a split, but it never connects further photos.
 """
@@ -28,15 +29,14 @@ from pipeline.data.splits.candidates import candidate_pairs
 
 LEVELS = np.array([0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99])  # least agreements: few, so that growth moves few
 SURE = 0.9
-SAMPLED_ACROSS = 5000  # random pairs of the set
+SAMPLED_ACROSS = 2000  # random pairs of the set
 ONE_LAYOUT = 0.5  # agreement that random pairs of two labels do not reach, but for true copies, which are few:
 RARE_ACROSS, FEW_ACROSS = 0.02, 5  # their share, and their number in small data sets
-RARE_PAIRS, FEW_COPIES = (
-    0.02,
-    4,
-)  # share of a label's random pairs: a burst of a seventh of it, or a few of each
-SAMPLED_PAIRS = 500  # of a label
+RARE_PAIRS, FEW_COPIES = 0.1, 4  # share of a label's random pairs: ten bursts, one of a third, or a few copies each
+SAMPLED_PAIRS = 300  # of a label of which `LINKED` of the photos have one that looks alike
+LINKED = 0.25  # below it, the pairs that look alike are rare in any case
 COLUMNS = ["left", "right", "distance", "agreement", "is_mirrored", "is_linked"]
+FEW_TO_CLUMP = 10  # photos of a label, below which one group says nothing about it
 COHESION = 0.5
 COHESION_PAIRS = 100  # compared in a group
 NAMED = 5  # classes in a note
@@ -78,6 +78,12 @@ def near_duplicates(labels: np.ndarray, phashes: np.ndarray, mirrored: np.ndarra
     pairs["level"] = np.searchsorted(LEVELS, pairs["agreement"], side="right") - 1
     pairs = pairs[pairs["level"] >= np.maximum(least[pairs["label"]], least[other_label])].reset_index(drop=True)
     links, in_chains = _cohesive_links(pairs[~pairs["is_across"]], least, grey_of, len(codes))
+    if _are_mostly_one_picture(pairs.loc[links], codes):
+        note = (
+            "WARNING: most photos of most classes look like one picture, and are split all the same: "
+            "if they are frames of one scene, and not parts under a fixed camera, give a column group"
+        )
+        return NearDuplicates(pd.DataFrame(columns=COLUMNS), (note,))
     links = np.concatenate([links, _joined_across(pairs[pairs["is_across"]], pairs.loc[links], len(codes))])
     pairs["is_linked"] = pairs.index.isin(links)
     shown = pairs.loc[pairs["is_linked"] | pairs["is_across"], COLUMNS]
@@ -95,7 +101,9 @@ def _least_of_labels(pairs: pd.DataFrame, codes: np.ndarray, grey_of: GreyOf) ->
     """Return, by label, the level that few random pairs of its photos reach, at most that of `SURE`."""
     sizes = np.bincount(codes)
     least = np.zeros(len(sizes), int)
-    suspected = pairs.loc[~pairs["is_across"], "label"].unique()
+    within = pairs[~pairs["is_across"]]
+    linked = np.bincount(codes[np.union1d(within["left"], within["right"])], minlength=len(sizes))
+    suspected = np.flatnonzero(linked >= LINKED * sizes)
     random = [_random_pairs(np.flatnonzero(codes == code), SAMPLED_PAIRS) for code in suspected]
     for code, found in zip(suspected, _agreements_of(random, grey_of), strict=True):
         rare = max(RARE_PAIRS, FEW_COPIES / sizes[code])
@@ -125,6 +133,15 @@ def _cohesive_links(pairs: pd.DataFrame, least: np.ndarray, grey_of: GreyOf, cou
         waiting = waiting.drop(index=kept[-1])
     links = np.concatenate([*kept, np.empty(0, int)]).astype(int)
     return links, len(chained)
+
+
+def _are_mostly_one_picture(links: pd.DataFrame, codes: np.ndarray) -> bool:
+    """Return whether most labels, and more than one, are mostly one group: a burst is the accident of one label."""
+    sizes = np.bincount(codes)
+    members = pd.DataFrame({"label": codes, "component": _components(links, len(codes))}).value_counts()
+    largest = members.groupby("label").max().sort_index().to_numpy()
+    one_picture = int(((largest >= sizes / 2) & (sizes >= FEW_TO_CLUMP)).sum())
+    return one_picture > 1 and one_picture >= len(sizes) / 2
 
 
 def _joined_across(across: pd.DataFrame, links: pd.DataFrame, count: int) -> np.ndarray:

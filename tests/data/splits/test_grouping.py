@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import cv2
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 from pipeline.config import DataConfig, UserError
 from pipeline.data.pixels.decode import decode
 from pipeline.data.pixels.fingerprints import fingerprint
+from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.sources.synthetic import draw_photo
 from pipeline.data.splits.assignment import SPLITS
 from pipeline.data.splits.grouping import group_and_split
 from pipeline.data.store.store import Store, prepared_store
-from tests.conftest import images_of
+from tests.conftest import ROOT, images_of
 
 CONFIG = DataConfig(val_fraction=0.3, test_fraction=0.3)
 COLUMNS = ["path", "label", "sha256", "group", "split", "pixels", "mirrored_pixels", "phash", "mirrored_phash"]
@@ -133,3 +136,31 @@ def test_a_store_has_groups_and_names_what_is_quarantined(store: Store) -> None:
     assert store.quarantined["thumbnail"].str.len().min() > 100
     assert len(rows) == 13 == sum(len(images_of(store, split)) for split in SPLITS)
     assert store.duplicates["kind"].tolist() == ["mirrored", "same pixels", "same pixels"]
+
+
+@pytest.mark.slow
+def test_flower_photos_keep_their_pairs_and_splits_in_version_2(real_photos: Path) -> None:
+    files = sorted(real_photos.glob("*/*.jpg"))
+    contents = [file.read_bytes() for file in files]
+    prints = [fingerprint(decode(data)) for data in contents]
+    table = pd.DataFrame([one._asdict() for one in prints]).drop(columns="grey")
+    table = table.assign(
+        path=[file.relative_to(real_photos).as_posix() for file in files],
+        label=[file.parent.name for file in files],
+        sha256=[hashlib.sha256(data).hexdigest() for data in contents],
+        group="",
+        split="",
+    )
+    first, second = (
+        group_and_split(
+            table, lambda row: prints[row].grey, DataConfig(), RuleVersions(grouping=version, splits=version)
+        )
+        for version in (1, 2)
+    )
+    assert first.photos["split"].tolist() == second.photos["split"].tolist()
+    page = (ROOT / "docs" / "flower_photos_duplicates.md").read_text()
+    documented = set(re.findall(r"^\| (\S+\.jpg) \| (\S+\.jpg) \|", page, re.MULTILINE))
+    assert len(documented) == 27
+    for found in (first, second):
+        pairs = found.duplicates[["path", "other_path"]].itertuples(index=False, name=None)
+        assert {tuple(sorted(pair)) for pair in pairs} == {tuple(sorted(pair)) for pair in documented}
