@@ -17,7 +17,9 @@ from pipeline.data.class_columns import class_columns
 from pipeline.tracking.served_code import copy_served_code
 
 NAME = "model"
-PACKAGES = ("mlflow", "tensorflow", "keras", "numpy", "scipy", "pandas", "opencv-python", "pillow", "pydantic")
+PACKAGES = (
+    "mlflow", "tensorflow", "keras", "numpy", "scipy", "pandas", "opencv-python", "pillow", "pi-heif", "pydantic",
+)  # fmt: skip
 
 
 def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: bytes) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import cv2
@@ -16,8 +18,8 @@ from mlflow import MlflowClient
 
 from pipeline.serving import About, save_classifier
 from pipeline.tracking import served_code
-from pipeline.tracking.model import log_model
-from pipeline.tracking.served_code import copy_served_code
+from pipeline.tracking.model import PACKAGES, log_model
+from pipeline.tracking.served_code import _needed_modules, copy_served_code
 
 LOAD_ALONE = """
 import importlib, json, shutil, sys
@@ -120,3 +122,18 @@ def _saved_classifier(folder: Path) -> Path:
 def _logged(folder: Path, photo: Path) -> str:
     with mlflow.start_run() as run:
         return log_model(run.info.run_id, folder, ("bright", "dark"), photo.read_bytes())
+
+
+def test_a_models_requirements_have_all_that_its_code_imports() -> None:
+    imported = set()
+    for path in _needed_modules().values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).partition(".")[0])
+    packages = packages_distributions()
+    third_party = {name for name in imported if name in packages} - {"pipeline"}
+    assert "pi_heif" in third_party
+    for name in third_party:
+        assert {package.lower().replace("_", "-") for package in packages[name]} & set(PACKAGES), name

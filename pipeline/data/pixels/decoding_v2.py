@@ -212,6 +212,8 @@ def _damage_notes(plan: _Plan, is_suspect: bool, has_end: bool = True) -> list[s
     Raises:
         BadImage: its data end early.
     """
+    if not is_suspect and not plan.header.info.get("progressive"):
+        return []
     jpeg = read_structure(plan.data)
     if jpeg is None:
         raise BadImage(rule_text("truncated or damaged"))
