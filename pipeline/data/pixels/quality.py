@@ -1,6 +1,6 @@
 """Photos that a person should look at: nearly black or white, blurred, or of one colour. They are used all the same.
 
-Rules, not opinions: each is one number of the grey photo, scaled to `SIDE` pixels on its longer side, against one limit.
+Rules, not opinions: each is one number of the grey photo, scaled to `SIDE` pixels on its longer side, and one limit.
 The limits were chosen on Flower Photos, of whose 3,670 photos they name few (docs/log.md).
 """
 
