@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -230,10 +231,13 @@ def _encoded(photo: object) -> bytes:
     if isinstance(photo, str) and (is_served() or not _exists(photo)):
         return _from_base64(photo)  # a server must never open files that its callers name
     if isinstance(photo, str | os.PathLike):
+        path = Path(photo)
         try:
-            return Path(photo).read_bytes()
+            if stat.S_ISREG(path.stat().st_mode):
+                return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL inside
-            raise BadImage(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+            raise BadImage(rule_text("cannot be read", getattr(error, "strerror", None) or error)) from error
+        raise BadImage(rule_text("not a regular file"))  # opening a pipe would block for ever
     raise BadImage(f"a photo must be bytes, a path, base64 text or pixels, got {type(photo).__name__}")
 
 
