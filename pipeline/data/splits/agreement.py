@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
+from tqdm import tqdm
 
 from pipeline.data.splits.duplicates import BORDER_PX, FINE_PX, MIN_CONTRAST, SHIFT_PX
 
@@ -32,11 +33,13 @@ def agreements(left: np.ndarray, right: np.ndarray, is_mirrored: np.ndarray, gre
         grey_of: index -> grey copy, uint8 (side, side).
     """
     found = np.zeros(len(left), np.float32)
-    for mirrored in (False, True):
-        pairs = np.flatnonzero(is_mirrored == mirrored)
-        for begin in range(0, len(pairs), CHUNK):
-            part = pairs[begin : begin + CHUNK]
-            found[part] = _correlations(left[part], right[part], grey_of, mirrored)
+    with tqdm(total=len(left), desc="comparing", unit="pair", disable=None, leave=False, delay=1) as bar:
+        for mirrored in (False, True):
+            pairs = np.flatnonzero(is_mirrored == mirrored)
+            for begin in range(0, len(pairs), CHUNK):
+                part = pairs[begin : begin + CHUNK]
+                found[part] = _correlations(left[part], right[part], grey_of, mirrored)
+                bar.update(len(part))
     return found
 
 

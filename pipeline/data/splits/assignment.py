@@ -16,6 +16,8 @@ Guarantees when photos are added or removed:
    positions substitute for test and validation, and give way to new groups with smaller positions: they move to
    training, not away from it (except in a class where all groups but one or two fall into test and validation, where
    training needs substitutes).
+5. Near duplicates are told by what is usual in the data set (`resemblance.py`). Photos that change what is usual, which
+   has few steps, can join or part old groups; a photo whose group has another key then moves with probability 0.34.
 
 Version 2 of the rules has the same positions, and more substitutes in small classes (`assign_splits_v2`). They make the
 least counts larger, and keep guarantee 4. The largest counts cannot be bounded: if the class grows, the photos whose

@@ -45,7 +45,7 @@ def candidate_pairs(labels: np.ndarray, phashes: np.ndarray, mirrored: np.ndarra
     first = np.flatnonzero(~(photos.duplicated() & crowded))
     found = [_in_crowds(photos[crowded])]
     index = [_Band(phashes[first], band) for band in range(BANDS)]
-    with tqdm(total=2 * len(first), desc="comparing", unit="photo", disable=None, leave=False) as bar:
+    with tqdm(total=2 * len(first), desc="looking for copies", unit="photo", disable=None, leave=False, delay=1) as bar:
         for is_mirrored, queries in ((False, phashes[first]), (True, mirrored[first])):
             for begin in range(0, len(first), BLOCK):
                 block = np.arange(begin, min(begin + BLOCK, len(first)))

@@ -143,7 +143,7 @@ def _find_leaks_v1(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
 def _find_leaks_v2(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Return the reason to quarantine each photo that is a copy of one in a more protected split, or looks like one.
 
-    Photos that only look alike stay if there are many: to leave them out would change the author's data set.
+    Photos that only look alike stay if there are many, or if a class had no others: the author's data set is such.
     Raises UserError if a group of the user's is in several: one of the two columns must be wrong.
     """
     named = photos[photos["given_group"] != ""]
@@ -155,7 +155,10 @@ def _find_leaks_v2(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     copies = _less_protected(photos, pd.Series(keys, photos.index))
     alike = _less_protected(photos, photos["group"])
     only_alike = int(((alike != "") & (copies == "")).sum())
-    return alike if only_alike <= max(FEW_ALIKE, FEW_ALIKE_SHARE * len(photos)) else copies
+    places = photos[["label", "split"]]
+    leaves_none_empty = len(places.drop_duplicates()) == len(places[alike == ""].drop_duplicates())
+    is_few = only_alike <= max(FEW_ALIKE, FEW_ALIKE_SHARE * len(photos))
+    return alike if is_few and leaves_none_empty else copies
 
 
 def _less_protected(photos: pd.DataFrame, keys: pd.Series) -> pd.Series:

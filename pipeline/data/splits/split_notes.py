@@ -18,6 +18,8 @@ NAMED = 5  # classes, or groups, in a sentence
 
 def notes_on_shares(photos: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
     """Return a warning if the splits' shares miss the wanted ones by more than a draw of lots explains."""
+    if photos.empty:
+        return ()
     wanted = {"validation": config.val_fraction, "test": config.test_fraction}
     wanted = {"train": 1 - sum(wanted.values())} | wanted
     got = photos["split"].value_counts(normalize=True)

@@ -289,6 +289,15 @@ def test_a_few_look_alikes_across_given_splits_are_quarantined_and_so_are_all_co
     ]
 
 
+def test_look_alikes_across_given_splits_stay_where_a_class_has_no_others() -> None:
+    frames, _ = _burst(3, 0)
+    images, _ = _burst(0, 30)
+    labels = ["a"] * 3 + ["b"] * 30
+    splits = [SPLITS[number % 3] for number in range(33)]
+    photos = _split((frames + images, labels), split=splits).photos
+    assert photos["split"].tolist() == splits
+
+
 @pytest.mark.parametrize("missing", ["test", "validation"])
 def test_a_split_that_is_not_given_is_taken_from_training(missing: str) -> None:
     images, labels = _burst(0, 200)
