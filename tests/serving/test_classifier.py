@@ -197,7 +197,7 @@ BAD_PHOTOS: list[tuple[object, str]] = [
     ("\ud800", "neither"),
     ("QUJD\n", "neither"),
     (Path("no/such/photo.jpg"), "cannot be read"),
-    (Path(), "cannot be read"),
+    (Path(), "not a regular file"),
     (Path("nul\0byte.jpg"), ""),
     (Path("x" * 5000), "cannot be read"),
     ("x" * 5001, "neither"),
