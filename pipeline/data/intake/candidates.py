@@ -21,7 +21,14 @@ from pipeline.data.intake.remarks import (
     nested_remark,
     splits_remark,
 )
-from pipeline.data.intake.side_files import files_below, hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.intake.side_files import (
+    files_below,
+    hidden_reason,
+    holds_photos,
+    is_folder,
+    side_file_reason,
+    subfolders,
+)
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import rule_text
 
@@ -137,11 +144,11 @@ def _files_of(
 ) -> tuple[list[Candidate], list[Ignored]]:
     """Return the candidates below one class folder, and what is ignored there."""
     photos, ignored = [], []
-    for path, reason in _walk(class_folder, version):
+    for path, is_link, reason in _walk(class_folder, version):
         if reason:
             ignored.append(Ignored(path, label, reason))
         else:
-            photos.append(Candidate(path, label, split=root.split, note=_link_note(path, folder)))
+            photos.append(Candidate(path, label, split=root.split, note=_link_note(path, folder) if is_link else ""))
     if not photos:
         ignored.append(Ignored(class_folder, label, rule_text("class without a file")))
     return photos, ignored
@@ -179,23 +186,38 @@ def _rejection_reason(folder: Path, others: Set[str], version: int) -> str:
     return rule_text("repeats the class folders") if len(inside) > 1 and inside <= others else ""
 
 
-def _walk(folder: Path, version: int) -> Iterator[tuple[Path, str]]:
-    """Yield each path below a class folder with the reason to ignore it, empty for a candidate."""
-    for parent, folders, names in os.walk(folder):
-        for name in sorted(folders):
-            path = Path(parent, name)
-            if reason := hidden_reason(name, version) or (rule_text("link to a folder") if path.is_symlink() else ""):
-                folders.remove(name)
-                yield path, reason
-        folders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            yield path, hidden_reason(name, version) or (side_file_reason(path) if version > 1 else "")
+def _walk(folder: Path, version: int) -> Iterator[tuple[Path, bool, str]]:
+    """Yield each path below a class folder, whether it is a link, and the reason to ignore it, empty for a candidate.
+
+    Files come before the folders beside them, and both by name. A folder that cannot be listed is a candidate, which
+    `digest_cache` refuses by name; version 1 passed it over.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError:
+        if version > 1:
+            yield folder, False, ""
+        return
+    folders = {entry.name for entry in entries if is_folder(entry)}
+    below = []
+    for entry in entries:
+        if entry.name in folders:
+            path, is_link = folder / entry.name, entry.is_symlink()
+            if reason := hidden_reason(entry.name, version) or (rule_text("link to a folder") if is_link else ""):
+                yield path, is_link, reason
+            else:
+                below.append(path)
+    for entry in entries:
+        if entry.name not in folders:
+            path = folder / entry.name
+            reason = hidden_reason(entry.name, version) or (side_file_reason(path) if version > 1 else "")
+            yield path, entry.is_symlink(), reason
+    for path in below:
+        yield from _walk(path, version)
 
 
 def _link_note(path: Path, folder: Path) -> str:
-    if not path.is_symlink():
-        return ""
     try:
         inside = path.resolve(strict=True).is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # dangling or circular link: reading it reports the error
@@ -247,4 +269,5 @@ def printable(path: str | Path) -> str:
 
 def photo_name(source: Path, path: Path) -> str:
     """Return a photo's name: its path relative to the source, or its full path if it lies elsewhere."""
-    return printable((path.relative_to(source) if path.is_relative_to(source) else path).as_posix())
+    full, inside = str(path), f"{source}{os.sep}"  # pathlib's relative_to takes ten times as long
+    return printable(full.removeprefix(inside) if full.startswith(inside) else full).replace(os.sep, "/")

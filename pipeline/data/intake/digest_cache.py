@@ -9,6 +9,7 @@ it is no longer maintained) and joblib's Memory (a folder per file).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -31,7 +32,13 @@ CREATE_TABLE = (
     "CREATE TABLE IF NOT EXISTS digests (path BLOB PRIMARY KEY, size INTEGER, inode INTEGER, modified_ns INTEGER, "
     "changed_ns INTEGER, sha256 TEXT) WITHOUT ROWID"
 )
-SELECT = "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND inode = ? AND modified_ns = ? AND changed_ns = ?"
+CREATE_ASKED = (
+    "CREATE TEMP TABLE asked (number INTEGER, path BLOB, size INTEGER, inode INTEGER, modified_ns INTEGER, "
+    "changed_ns INTEGER)"
+)
+INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)"
+SELECT = "SELECT number, sha256 FROM asked JOIN digests USING (path, size, inode, modified_ns, changed_ns)"
+AT_ONCE = 256  # files whose identity a thread asks for
 INSERT = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -52,18 +59,23 @@ def add_digests(photos: Sequence[Candidate], cache_file: Path) -> list[Candidate
         photos: candidates without digest or problem.
         cache_file: the SQLite cache; it may be deleted at any time.
     """
+    parts = [photos[start : start + AT_ONCE] for start in range(0, len(photos), AT_ONCE)]
     digested: list[Candidate] = []
     with ThreadPoolExecutor() as pool, _DigestCache(cache_file) as cache:
-        identities = list(pool.map(_identity, photos))
-        known = [cache.digest(identity) for identity in identities]
-        bar = tqdm(
-            pool.map(_with_digest, photos, identities, known), "reading", len(photos), unit="photo", disable=None
-        )
-        for photo, identity, digest in zip(bar, identities, known, strict=True):
-            digested.append(photo)
-            if not digest:
-                cache.add(identity, photo.sha256)
+        identities = [identity for part in pool.map(_identities, parts) for identity in part]
+        known = cache.digests(identities)
+        unknown = [index for index, digest in enumerate(known) if not digest]
+        digested = [photo._replace(sha256=digest) for photo, digest in zip(photos, known, strict=True)]
+        read = pool.map(_with_digest, (photos[index] for index in unknown), (identities[index] for index in unknown))
+        bar = tqdm(read, "reading", len(unknown), unit="photo", disable=None if unknown else True)
+        for index, photo in zip(unknown, bar, strict=True):
+            digested[index] = photo
+            cache.add(identities[index], photo.sha256)
     return digested
+
+
+def _identities(photos: Sequence[Candidate]) -> list[Identity | str]:
+    return [_identity(photo) for photo in photos]
 
 
 def _identity(photo: Candidate) -> Identity | str:
@@ -72,17 +84,17 @@ def _identity(photo: Candidate) -> Identity | str:
         status = photo.path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in a table's path
         return _read_error(error)
+    if stat.S_ISDIR(status.st_mode) and not os.access(photo.path, os.R_OK | os.X_OK):
+        return rule_text("cannot be read", os.strerror(errno.EACCES))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would block forever
         return rule_text("not a regular file")
     path = os.fsencode(photo.path.absolute())
     return Identity(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _with_digest(photo: Candidate, identity: Identity | str, known: str) -> Candidate:
+def _with_digest(photo: Candidate, identity: Identity | str) -> Candidate:
     if isinstance(identity, str):
         return photo._replace(problem=identity)
-    if known:
-        return photo._replace(sha256=known)
     try:
         return photo._replace(sha256=sha256_of_file(photo.path))
     except OSError as error:
@@ -106,15 +118,19 @@ class _DigestCache:
             self._database = sqlite3.connect(":memory:")
             self._database.execute(CREATE_TABLE)
 
-    def digest(self, identity: Identity | str) -> str:
-        """Return the cached digest of a file, or an empty string."""
-        if isinstance(identity, str):
-            return ""
+    def digests(self, identities: Sequence[Identity | str]) -> list[str]:
+        """Return the cached digest of each file, or an empty string."""
+        files = [(index, *identity) for index, identity in enumerate(identities) if not isinstance(identity, str)]
+        found = [""] * len(identities)
         try:
-            row = self._database.execute(SELECT, identity).fetchone()
+            self._database.execute(CREATE_ASKED)
+            self._database.executemany(INSERT_ASKED, files)
+            for index, sha256 in self._database.execute(SELECT):
+                found[index] = sha256
+            self._database.execute("DROP TABLE asked")
         except sqlite3.Error:
-            return ""
-        return str(row[0]) if row else ""
+            return [""] * len(identities)
+        return found
 
     def add(self, identity: Identity | str, sha256: str) -> None:
         """Cache a digest, unless the file is so recent that a further write could leave its identity unchanged."""

@@ -59,17 +59,18 @@ def side_file_reason(path: Path) -> str:
 
 def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:
     """Return the folders in a folder, by name; links to folders too, hidden ones not."""
-
-    def is_folder(entry: os.DirEntry[str]) -> bool:
-        try:
-            return entry.is_dir()
-        except OSError:  # a circular link
-            return False
-
     with os.scandir(folder) as entries:
         return sorted(
             folder / entry.name for entry in entries if is_folder(entry) and not hidden_reason(entry.name, version)
         )
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a circular link
+        return False
 
 
 def candidate_files(folder: Path) -> list[Path]:
