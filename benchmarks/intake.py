@@ -54,7 +54,7 @@ print(json.dumps([time.perf_counter() - start, store.reused]))
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Measure at each size, then the second run, then memory; ``quick`` the first size in few rounds, no memory."""
+    """Measure at each size, then the second run, then memory; ``quick`` the first sizes in few rounds, no memory."""
     source = photo_source(data, DATA_FOLDER / "raw").folder.absolute()
     photos = [str(path) for path in sorted(source.glob("*/*.jpg"))]
     tables = []
@@ -66,7 +66,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
             }
             case = f"{len(photos)} photos to {size} px, {os.cpu_count()} processes"
             tables.append(in_turns(case, "photos per second", contenders, 2 if quick else ROUNDS))
-        for megapixels, shape in CAMERAS.items():
+        for megapixels, shape in list(CAMERAS.items())[: 1 if quick else None]:
             folder = _draw_camera_photos(photos, Path(scratch) / f"{megapixels}", shape)
             for image_size in SIZES[: 1 if quick else None]:
                 tables.append(_large_photos(folder, megapixels, image_size, Path(scratch), 1 if quick else ROUNDS))
