@@ -24,7 +24,7 @@ def quality_notes(image: np.ndarray) -> list[str]:
     factor = max(1, round(max(grey.shape) / SIDE))  # a whole one, which OpenCV scales by in a tenth of the time
     height, width = (max(1, side // factor) for side in grey.shape)
     grey = cv2.resize(grey[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA)
-    brighter = [cv2.countNonZero(cv2.compare(grey, limit, cv2.CMP_GT)) / grey.size for limit in (DARK, BRIGHT)]
+    brighter = [np.count_nonzero(grey > limit) / grey.size for limit in (DARK, BRIGHT)]
     spread = float(cv2.meanStdDev(grey)[1].item())
     if brighter[0] < 0.01:
         return [rule_text("nearly black")]

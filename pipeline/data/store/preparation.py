@@ -91,6 +91,8 @@ def can_read_more(
     """Return whether a photo that a fault of the moment kept out of a store has another outcome now."""
     quarantined = pd.read_parquet(store / "quarantined.parquet", columns=["path", "reason"])
     names = set(quarantined["path"][[is_momentary(reason) for reason in quarantined["reason"]]])
+    if not names:
+        return False
     retried = [photo for photo in candidates if not photo.problem and photo_name(source, photo.path) in names]
     if not retried:
         return False

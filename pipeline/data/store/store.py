@@ -187,8 +187,9 @@ def prepared_store(
     check_ops(config.image_ops)
     source = photo_source(config.data, data_folder / "raw")
     prepared = data_folder / "prepared"
-    rules, scan = _rules_and_photos(config, source, data_folder, [rules] if rules else list(reversed(HISTORY)))
-    folder = prepared / store_digest(config, source.folder, scan.photos, rules)
+    versions = [rules] if rules else list(reversed(HISTORY))
+    rules, scan, digest = _rules_and_photos(config, source, data_folder, versions)
+    folder = prepared / digest
     try:
         prepared.mkdir(parents=True, exist_ok=True)
         with lock_of(folder):
@@ -211,14 +212,17 @@ def prepared_store(
 
 def _rules_and_photos(
     config: DataConfig, source: Source, data_folder: Path, versions: Sequence[RuleVersions]
-) -> tuple[RuleVersions, ScanResult]:
-    """Return the first versions by which there is a store, or the first, with the photos as these find them."""
+) -> tuple[RuleVersions, ScanResult, str]:
+    """Return the first versions by which there is a store, or the first, the photos as these find them, the digest."""
     prepared = data_folder / "prepared"
     newest = _digested_photos(config, source, data_folder, versions[0].intake)
+    newest_digest = store_digest(config, source.folder, newest.photos, versions[0])
+    if not prepared.is_dir() or (prepared / newest_digest).is_dir():
+        return versions[0], newest, newest_digest
     scans = {versions[0].intake: newest}
     # An earlier version took folders that are named after splits for classes: its store is not what is meant.
     has_given_splits = not source.table and any(photo.split for photo in newest.photos)
-    for version in versions if prepared.is_dir() and not has_given_splits else versions[:1]:
+    for version in () if has_given_splits else versions[1:]:
         if version.intake not in scans:
             try:
                 scans[version.intake] = _digested_photos(config, source, data_folder, version.intake)
@@ -226,8 +230,8 @@ def _rules_and_photos(
                 continue
         digest = store_digest(config, source.folder, scans[version.intake].photos, version)
         if (prepared / digest).is_dir():
-            return version, scans[version.intake]
-    return versions[0], newest
+            return version, scans[version.intake], digest
+    return versions[0], newest, newest_digest
 
 
 def _digested_photos(config: DataConfig, source: Source, data_folder: Path, version: int) -> ScanResult:
