@@ -72,7 +72,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure how many are found again, and print the pairs among the photos themselves."""
-    source, _ = photo_source(DataConfig(data=data).data, Path("data/raw"))
+    source, *_ = photo_source(DataConfig(data=data).data, Path("data/raw"))
     files = [photo.path for photo in find_photos(source, ()).photos]
     with ThreadPoolExecutor() as pool:
         prints = list(pool.map(lambda file: fingerprint(decode(file.read_bytes())), files))

@@ -36,7 +36,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     for size in sizes:
         some, labels = pictures[:size], kinds[:size]
         tables.append(_measured(f"{size} near-identical pictures", some, labels, with_first=size == sizes[0]))
-    source, _ = photo_source(DataConfig(data=data).data, Path("data/raw"))
+    source, *_ = photo_source(DataConfig(data=data).data, Path("data/raw"))
     photos = find_photos(source, ()).photos
     prints = [fingerprint(decode(photo.path.read_bytes())) for photo in tqdm(photos, disable=None)]
     tables.append(_measured(f"{len(photos)} photos", prints, [photo.label for photo in photos], with_first=True))

@@ -68,7 +68,10 @@ def split_commas(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     rows = csv.reader(io.StringIO(value, newline=""), skipinitialspace=True)
-    return tuple(part.strip() for row in rows for part in row if part.strip())
+    parts = [part.strip() for row in rows for part in row]
+    if value.count('"') % 2 and not any('"' in part for part in parts):
+        raise ValueError(f"a comma list must close its quotation marks, got {value!r}")
+    return tuple(filter(None, parts))
 
 
 def join_commas(values: Iterable[object]) -> str:

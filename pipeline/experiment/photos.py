@@ -81,7 +81,8 @@ def _print_classes(counts: pd.DataFrame) -> None:
         fewest = counts
         print(f"  classes ({', '.join(counts.columns)}):", flush=True)
     for label, *numbers in fewest.itertuples():
-        print(f"    {label}: {sum(numbers)} ({', '.join(map(str, numbers))})", flush=True)
+        name = label if str(label).isprintable() else repr(label)
+        print(f"    {name}: {sum(numbers)} ({', '.join(map(str, numbers))})", flush=True)
 
 
 def _log_report(found: report.Report) -> Path:

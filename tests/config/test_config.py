@@ -142,6 +142,11 @@ def test_names_with_commas_are_quoted_as_in_csv(text: str, names: tuple[str, ...
     assert make_config(DataConfig, {"classes": text}).classes == names
 
 
+def test_a_quotation_mark_that_is_not_closed_is_named() -> None:
+    with pytest.raises(UserError, match="must close its quotation marks"):
+        make_config(DataConfig, {"classes": '"a,b'})
+
+
 @every_config
 @given(data=st.data())
 @settings(max_examples=10, deadline=None, phases=UNSHRUNK)

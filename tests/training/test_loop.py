@@ -161,7 +161,8 @@ def test_coloured_photos_are_learned(base: TrainConfig, data_root: Path) -> None
     result = _fit(_changed(base, epochs=5, learning_rate=3e-3, augment="medium"), data_root)
     assert result.best.val_accuracy > 0.9
     assert result.best.val_loss < 0.2
-    assert _losses(result)[-1] < _losses(result)[0] / 2
+    first, *later = _losses(result)
+    assert np.median(later) < first / 2  # a single epoch of few augmented photos may be off
 
 
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))

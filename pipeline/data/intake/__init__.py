@@ -14,12 +14,12 @@ from pipeline.data.intake.candidates import (
 )
 from pipeline.data.intake.digest_cache import add_digests
 from pipeline.data.intake.exclusion import exclude_photos
-from pipeline.data.intake.layout import class_root
+from pipeline.data.intake.layout import beside, class_root
 from pipeline.data.intake.side_files import candidate_files
 from pipeline.data.intake.tables import TABLE_SUFFIXES, read_table
 
 __all__ = [
-    "TABLE_SUFFIXES", "Candidate", "Ignored", "ScanResult", "add_digests", "candidate_files", "class_root",
+    "TABLE_SUFFIXES", "Candidate", "Ignored", "ScanResult", "add_digests", "beside", "candidate_files", "class_root",
     "exclude_photos",
     "find_photos", "photo_name", "photos_in_table", "printable", "read_table",
 ]  # fmt: skip

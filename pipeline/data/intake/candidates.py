@@ -7,7 +7,7 @@ Does not own whether the bytes are a photo (`decode`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,11 +110,14 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
     ignored = [Ignored(path, "", reason) for path, reason in layout.ignored.items()]
     files: dict[str, list[Candidate]] = {}
     class_folders: list[Path] = []
+    renamed: list[str] = []
     for root in layout.roots:
         found, beside = _class_folders(root.folder, version)
         ignored += beside
         class_folders += found.values()
-        for label, class_folder in found.items():
+        for name, class_folder in found.items():
+            label = _known_as(name, files) if root.split else name
+            renamed += [f"{class_folder.relative_to(folder)} is taken for {label!r}"] * (label != name)
             photos, passed_over = _files_of(class_folder, label, root, folder, version)
             files.setdefault(label, []).extend(photos)
             ignored += passed_over
@@ -133,10 +136,17 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
     remarks = [
         *([splits_remark(given)] if given else []),
         *ignored_folders_remark(layout.ignored),
-        *nested_remark(class_folders),
+        *([] if given else nested_remark(class_folders)),
+        *renamed,
         *confusable_remarks(selected),
     ]
     return ScanResult(photos, ignored, tuple(remarks) if version > 1 else ())
+
+
+def _known_as(name: str, labels: Iterable[str]) -> str:
+    """Return the class of another split that a folder means, whose name may have another case or Unicode form."""
+    alike = [label for label in labels if name_key(label) == name_key(name)]
+    return alike[0] if len(alike) == 1 and name not in labels else name
 
 
 def _files_of(
@@ -233,7 +243,9 @@ def _select_classes(present: list[str], classes: Sequence[str], folder_text: str
             f"{len(selected)} in {folder_text}: {', '.join(map(repr, selected)) or 'no folder with files'} ({about})"
         )
     if reserved := set(ANSWER_COLUMNS).intersection(selected):
-        raise UserError(f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name")
+        raise UserError(
+            f"a class cannot be named {', '.join(sorted(reserved))}: predictions have columns of that name (rename it)"
+        )
     return selected
 
 

@@ -7,6 +7,8 @@ the same names in another file give the same store.
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Container
 from pathlib import Path
 
 from pipeline.config import UserError
@@ -18,26 +20,40 @@ from pipeline.data.rules import rule_text
 def exclude_photos(scan: ScanResult, file: str, source: Path) -> ScanResult:
     """Return ``scan`` with the photos listed in ``file`` moved to the ignored; an empty ``file`` excludes none.
 
-    Listed names that match no photo become ignored entries, too, so that the report shows them.
+    A photo may be listed by its name, with slashes or backslashes, by its full path, or by its path from the working
+    folder. What matches no photo becomes an ignored entry, too, so that the report shows it, and a remark.
 
     Raises:
         UserError: the file cannot be read, or has no column path.
     """
     if not file:
         return scan
-    excluded = _listed_paths(Path(file))
-    named = [(photo_name(source, photo.path), photo) for photo in scan.photos]
+    listed = _listed_paths(Path(file).expanduser())
+    photos = {photo_name(source, photo.path): photo for photo in scan.photos}
+    found = {path: _named_photo(path, photos, source) for path in sorted(listed)}
+    excluded = set(found.values())
     excluded_text, unknown_text = (
         rule_text(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there")
     )
-    excluded_photos = [Ignored(photo.path, photo.label, excluded_text) for name, photo in named if name in excluded]
-    unknown_names = [
-        Ignored(source / name, "", unknown_text) for name in sorted(excluded.difference(name for name, _ in named))
-    ]
+    unknown = [path for path, name in found.items() if name not in photos]
+    remark = f"warning: exclude={file} lists {len(listed)} photos of which {len(unknown)} are not there"
     return scan._replace(
-        photos=[photo for name, photo in named if name not in excluded],
-        ignored=[*scan.ignored, *excluded_photos, *unknown_names],
+        photos=[photo for name, photo in photos.items() if name not in excluded],
+        ignored=[
+            *scan.ignored,
+            *(Ignored(photo.path, photo.label, excluded_text) for name, photo in photos.items() if name in excluded),
+            *(Ignored(source / path, "", unknown_text) for path in unknown),
+        ],
+        remarks=(*scan.remarks, *([f"{remark}, such as {unknown[0]!r}"] if unknown else [])),
     )
+
+
+def _named_photo(path: str, names: Container[str], source: Path) -> str:
+    """Return the name of the photo that a listed path means, or the path if there is none."""
+    slashed = path.strip().replace("\\", "/")
+    full = Path(slashed).expanduser().absolute()
+    spellings = (path, path.strip(), posixpath.normpath(slashed), photo_name(source.absolute(), full))
+    return next((name for name in spellings if name in names), path)
 
 
 def _listed_paths(file: Path) -> set[str]:
@@ -46,4 +62,4 @@ def _listed_paths(file: Path) -> set[str]:
         raise UserError(
             f"exclude must name a CSV with a column path, got {file} with {', '.join(map(str, found.columns))}"
         )
-    return set(table["path"])
+    return {path for path in table["path"] if path.strip()}

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.config import UserError
-from pipeline.data.intake.side_files import hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.intake.side_files import files_below, hidden_reason, holds_photos, side_file_reason, subfolders
 from pipeline.data.rules import rule_text
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -67,6 +67,18 @@ def class_root(folder: Path) -> Path:
     return folder
 
 
+def beside(folder: Path, root: Path) -> dict[Path, str]:
+    """Return what lies in ``folder`` and below it beside the way to its `class_root`, with the reason to ignore it."""
+    ignored = {}
+    while folder != root:
+        for path in sorted(folder.iterdir()):
+            if not root.is_relative_to(path):
+                reason = "folder without a photo" if path.is_dir() else "beside the class folders"
+                ignored[path] = hidden_reason(path.name) or rule_text(reason)
+        folder = folder / root.relative_to(folder).parts[0]
+    return ignored
+
+
 def find_layout(folder: Path) -> Layout:
     """Return where the class folders in ``folder`` are, which `class_root` has returned.
 
@@ -78,10 +90,17 @@ def find_layout(folder: Path) -> Layout:
         _refuse_splits_below(folder)
         return Layout([SplitFolder(folder)], {}, _splits_inside(folder))
     ignored = {}
-    for path in subfolders(folder):
-        if not any(root.folder.is_relative_to(path) for root in given):
+    for path in sorted(folder.iterdir()):
+        if any(root.folder.is_relative_to(path) for root in given):
+            continue
+        if reason := hidden_reason(path.name):
+            ignored[path] = reason
+        elif not path.is_dir():
+            ignored[path] = rule_text("beside the class folders")
+        else:
             reason = "photos without a class" if split_of(path.name) else "beside the split folders"
-            ignored[path] = rule_text(reason if holds_photos(path) else "folder without a photo")
+            reason = reason if holds_photos(path) else "folder without a photo"
+            ignored[path] = rule_text(reason, f"{sum(1 for _ in files_below(path))} files")
     return Layout(given if len(given) > 1 else [SplitFolder(given[0].folder)], ignored)
 
 
@@ -98,6 +117,8 @@ def given_splits(folder: Path) -> list[SplitFolder]:
     labels = {root: _labels(root.folder) for root in roots}
     labelled = [root for root in roots if labels[root]]
     others = [path for path in subfolders(folder) if not split_of(path.name) and holds_photos(path)]
+    if len({split for split, _ in named}) == 1 and len(named) > 1:
+        return []  # classes again: covid test, pregnancy test
     if not labelled:
         if not others and len(roots) > 1:
             raise _unclear(folder, [path for _, path in named], "hold photos that are in no class folder")
@@ -108,7 +129,7 @@ def given_splits(folder: Path) -> list[SplitFolder]:
         if others and not any(_labels(_unwrapped(path)) & found for path in others):
             return []  # again: test tubes, with folders in them
         raise _unclear(folder, [root.folder for root in labelled], "would not be for training")
-    given = [root for root in labelled if labels[root] & known]
+    given = [root for root in labelled if labels[root] & known or len(labels[root]) > 1]
     for split in SPLIT_ORDER:
         same = [root.folder for root in given if root.split == split]
         if len(same) > 1:
@@ -123,24 +144,38 @@ def given_splits(folder: Path) -> list[SplitFolder]:
 def _refuse_splits_below(folder: Path) -> None:
     for path in subfolders(folder):
         inner = _unwrapped(path)
-        named = {split_of(below.name): below for below in subfolders(inner) if _labels(_unwrapped(below))}
-        if TRAIN in named and {VALIDATION, TEST}.intersection(named):
-            names = _names([below for split, below in named.items() if split])
-            raise UserError(
-                f"data={folder} must hold class folders, got {path.name!r}, which holds split folders of its own "
-                f"({names}; try data={inner})"
-            )
+        named = {split_of(below.name): below for below in subfolders(inner) if split_of(below.name)}
+        if TRAIN in named and len(named) > 1:
+            labels = [_labels(_unwrapped(below)) for below in named.values()]
+            if len(set.intersection(*labels)) > 1:
+                raise UserError(
+                    f"data={folder} must hold class folders, got {path.name!r}, which holds split folders of its own "
+                    f"({_names(list(named.values()))}; try data={inner})"
+                )
 
 
 def _splits_inside(folder: Path) -> dict[str, str]:
-    """Return name -> split of the folders in the class folders, if all their photos are in folders of such names."""
+    """Return name -> split of the folders in the class folders, if these hold given splits, none if they do not.
+
+    Raises:
+        UserError: some class folders do, and there are photos beside the splits.
+    """
     splits: dict[str, str] = {}
+    irregular: list[Path] = []
+    is_given = False
     for class_folder in filter(holds_photos, subfolders(folder)):
         named = {path.name: split_of(path.name) for path in subfolders(class_folder) if holds_photos(path)}
+        is_given |= len({split for split in named.values() if split}) > 1
         if TRAIN not in named.values() or not all(named.values()) or _has_candidates(class_folder):
-            return {}
+            irregular.append(class_folder)
         splits |= named
-    return splits if len(set(splits.values())) > 1 else {}
+    if is_given and irregular:
+        raise UserError(
+            f"data={folder} must have all photos of every class in folders for train, val and test where some classes "
+            f"have them so, got others in {_names(irregular)} (move them, or list the photos in a table with the "
+            "columns path, label and split)"
+        )
+    return splits if is_given else {}
 
 
 def _has_candidates(folder: Path) -> bool:
@@ -157,7 +192,7 @@ def split_of(name: str) -> str:
 def _unwrapped(folder: Path) -> Path:
     """Return the folder of the class folders of one split; ``seg_train/seg_train/CLASS`` is not unusual."""
     while True:
-        inside = subfolders(folder)
+        inside = [path for path in subfolders(folder) if holds_photos(path)]
         if len(inside) != 1 or not any(map(holds_photos, subfolders(inside[0]))):
             return folder
         folder = inside[0]
@@ -169,7 +204,8 @@ def _labels(folder: Path) -> set[str]:
 
 def name_key(name: str) -> str:
     """Return what stays of a class name without case, Unicode form and blanks; equal keys are easily confused."""
-    return "".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return "".join(letter for letter in folded if not letter.isspace() and unicodedata.category(letter) != "Cf")
 
 
 def _names(folders: Sequence[Path]) -> str:

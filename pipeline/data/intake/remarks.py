@@ -23,7 +23,9 @@ def splits_remark(given: Mapping[str, str]) -> str:
 
 def ignored_folders_remark(ignored: Mapping[Path, str]) -> list[str]:
     """Return a line on folders of photos beside split folders, none if there are none."""
-    names = ", ".join(f"{path.name!r} ({reason})" for path, reason in ignored.items())
+    of_photos = ("photos without a class", "beside the split folders")
+    shown = {path: reason for path, reason in ignored.items() if reason.startswith(of_photos)}
+    names = ", ".join(f"{path.name!r} ({reason})" for path, reason in shown.items())
     return [f"ignored beside the split folders: {names}"] if names else []
 
 
@@ -43,7 +45,9 @@ def nested_remark(class_folders: Sequence[Path]) -> list[str]:
 
 def found_in(folder: Path) -> str:
     """Return what lies in a folder that has no class folders: photos, archives, other files, folders."""
-    paths = sorted(path for path in folder.iterdir() if not hidden_reason(path.name))
+    paths = _shown(folder)
+    while len(paths) == 1 and paths[0].is_dir():
+        paths = _shown(paths[0])
     folders = [path.name for path in paths if path.is_dir()]
     photos = [path.name for path in paths if path.suffix.lower() in PHOTO_SUFFIXES]
     archives = [path.name for path in paths if path.name.lower().endswith(ARCHIVE_SUFFIXES)]
@@ -54,6 +58,10 @@ def found_in(folder: Path) -> str:
     )  # fmt: skip
     parts = [f"{len(names)} {what} ({_listed(names)}{remedy})" for names, what, remedy in kinds if names]
     return f"found: {'; '.join(parts)}" if parts else "found: nothing"
+
+
+def _shown(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not hidden_reason(path.name))
 
 
 def confusable_remarks(labels: Sequence[str]) -> list[str]:

@@ -21,7 +21,9 @@ SYSTEM_NAMES_1 = ("__MACOSX", "Thumbs.db", "desktop.ini")  # all that version 1 
 NOTES = (
     ".json", ".jsonl", ".aae", ".xmp", ".thm", ".xml", ".txt", ".md", ".csv", ".tsv", ".ini", ".db", ".html", ".url",
     ".lnk", ".yaml", ".yml", ".cfg", ".log", ".bak", ".tmp", ".part", ".crdownload", ".md5", ".sha1", ".sha256",
+    ".py", ".ipynb", ".sh", ".rst",
 )  # fmt: skip
+NOTE_NAMES = ("readme", "license", "licence", "copying", "changelog", "authors")  # without a suffix
 FILMS = (
     ".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".lrv", ".insv",
     ".wav", ".mp3", ".m4a", ".aac", ".ogg",
@@ -50,11 +52,11 @@ def hidden_reason(name: str, version: int = NEWEST.intake) -> str:
 def side_file_reason(path: Path) -> str:
     """Return why a file is ignored as a note on a photo or a film, or an empty string."""
     suffix = path.suffix.lower()
-    if suffix not in NOTES and suffix not in FILMS:
+    if suffix not in NOTES and suffix not in FILMS and path.name.lower() not in NOTE_NAMES:
         return ""
     if _begins_like_a_photo(path):
         return ""
-    return rule_text("film or sound" if suffix in FILMS else "note beside photos", suffix)
+    return rule_text("film or sound" if suffix in FILMS else "note beside photos", suffix or path.name)
 
 
 def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:

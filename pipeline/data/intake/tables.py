@@ -10,12 +10,13 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import UserError, first_line
-from pipeline.data.intake.layout import SPLIT_NAMES
+from pipeline.data.intake.layout import SPLIT_NAMES, TRAIN
 from pipeline.data.rule_versions import NEWEST
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 REQUIRED, OPTIONAL = ("path", "label"), ("split", "group")
 SEPARATORS = (",", ";", "\t", "|")
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MOST_OF_A_PATH = 4096  # characters; more is the photo itself
+MOST_SHOWN = 200  # characters of a value in a message
 URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 # What pandas takes for a missing value, and version 1 of the rules did in the column group.
 MISSING_1 = frozenset(
@@ -45,12 +48,17 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
             a photo twice.
     """
     table = _columns(file, _read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file, "data"))
+    table = table[(table != "").any(axis=1)]  # spreadsheets leave empty rows; the others keep their numbers
+    if table.empty:
+        raise UserError(f"data={file} must list photos, got no row below the header")
     blank = table["path"].str.strip() == ""
+    table = table.copy()
     if version > 1:
         table = table.apply(lambda column: column if column.name == "path" else column.str.strip())
     else:
         table["group"] = table["group"].where(~table["group"].isin(MISSING_1), "")
     _reject_rows(file, table, blank | (table["label"] == ""), "every row must have a path and a label")
+    _reject_rows(file, table, table["path"].str.len() > MOST_OF_A_PATH, "a path must be that of a file")
     is_url = table["path"].str.contains(URL)
     _reject_rows(file, table, is_url, "a path must be that of a file", "; download the photos, and list the files")
     split = table["split"].str.lower()
@@ -59,7 +67,9 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
     _reject_rows(file, table, (split == "") & (split != "").any(), "split must be given in every row or none")
     if version > 1:
         table["path"] = _existing_paths(file, table["path"].tolist())
-    named = table["path"].map(lambda path: str(file.parent / path))
+    if (split != "").any() and not split.map(SPLIT_NAMES).eq(TRAIN).any():
+        raise UserError(f"data={file} must give training photos where it gives splits, got none (split=train)")
+    named = table["path"].map(lambda path: str((file.parent / path).absolute()))
     _reject_rows(file, table, named.duplicated(), "every photo must be named once")
     return table.assign(split=split.map(SPLIT_NAMES).fillna(""))
 
@@ -77,7 +87,7 @@ def _columns(file: Path, table: pd.DataFrame) -> pd.DataFrame:
             f"{', '.join(found) or 'none'} ({remedy})"
         )
     table = table.reindex(columns=[*REQUIRED, *OPTIONAL])
-    return table.apply(lambda column: column.map(_as_text, na_action=None)).astype("string").reset_index(drop=True)
+    return table.apply(lambda column: column.map(_as_text, na_action=None)).reset_index(drop=True).astype("string")
 
 
 def with_plain_names(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,6 +123,8 @@ def read_csv(file: Path, flag: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if file.exists() and not file.is_file():  # opening a pipe would block for ever
+        raise UserError(f"{flag}={file} must be a CSV, got what is no regular file")
     try:
         with file.open("rb") as opened:
             encoding = "utf-16" if opened.read(2) in UTF_16_MARKS else "utf-8-sig"
@@ -123,7 +135,11 @@ def read_csv(file: Path, flag: str) -> pd.DataFrame:
             text.seek(0)
             if directive:
                 text.readline()
-            return pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False, index_col=False)
+            with warnings.catch_warnings():  # rows that end in a separator have an empty value more than the header
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)
+                return pd.read_csv(
+                    text, sep=separator, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
+                )
     except UnicodeError as error:
         raise UserError(
             f"{flag}={file} must be a CSV in UTF-8, got {first_line(error)} (save it again as 'CSV UTF-8')"
@@ -159,7 +175,7 @@ def _existing_paths(file: Path, paths: list[str]) -> list[str]:
 
     existing = [next((spell(path) for spell in spellings if exists(spell(path))), None) for path in paths]
     if paths and not any(existing):
-        example = next((path for path in paths if path.strip()), "")
+        example = next((path for path in paths if path.strip()), "")[:MOST_SHOWN]
         raise UserError(
             f"data={file} must list photos by their full paths, or by paths relative to the table's folder, got "
             f"{len(paths)} rows of which none is there, such as {example!r}, looked for at {file.parent / example} "
@@ -170,8 +186,9 @@ def _existing_paths(file: Path, paths: list[str]) -> list[str]:
 
 def _reject_rows(file: Path, table: pd.DataFrame, is_wrong: pd.Series[bool], rule: str, remedy: str = "") -> None:
     if is_wrong.any():
-        row = int(is_wrong.to_numpy().argmax())
-        values = ", ".join(f"{name}={value!r}" for name, value in table.iloc[row].items() if value)
+        first = table[is_wrong.to_numpy()].iloc[0]
+        values = ", ".join(f"{name}={value[:MOST_SHOWN]!r}" for name, value in first.items() if value)
         raise UserError(
-            f"{rule}, got {values or 'nothing'} in row {row + 2} of {file} ({int(is_wrong.sum())} such rows{remedy})"
+            f"{rule}, got {values or 'nothing'} in row {first.name + 2} of {file} "
+            f"({int(is_wrong.sum())} such rows{remedy})"
         )

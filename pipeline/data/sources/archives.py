@@ -23,10 +23,14 @@ from typing import IO, NamedTuple
 from pipeline.config import UserError, first_line
 from pipeline.files import atomic_folder
 
-SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 OTHERS = {  # archives that are named for what they are -> what unpacks them
     ".7z": "7z x", ".rar": "unrar x", ".tar.zst": "tar --zstd -xf", ".tar.lz4": "tar -I lz4 -xf", ".iso": "7z x",
     ".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd",
+}  # fmt: skip
+KINDS = {  # how files begin, in lower case
+    b"pk\x03\x04": "a zip", b"rar!": "a RAR archive", b"7z\xbc\xaf": "a 7z archive", b"\x1f\x8b": "gzip",
+    b"bzh": "bzip2", b"\xfd7zxz": "xz", b"<": "a web page", b"\0" * 16: "zeros",
 }  # fmt: skip
 LIMIT_FILES, LIMIT_BYTES = 1_000_000, 100 << 30
 CHUNK_BYTES = 1 << 20
@@ -71,6 +75,8 @@ def extract(
                 path = _path_in(draft, member.name, member, archive, strip_components)
                 if member.linked:
                     earlier = _path_in(draft, member.linked, member, archive, strip_components)
+                    if earlier == path and path.is_file():  # GNU tar writes so of a linked file that is named twice
+                        continue
                     member = member._replace(open=partial(_open, earlier))
                 if member.is_file and path.is_file():
                     twice.append(member.name)
@@ -92,8 +98,12 @@ def extract(
 
 
 def _damaged(archive: Path, error: Exception) -> UserError:
+    with archive.open("rb") as file:
+        head = file.read(16).lower()
+    kind = next((kind for start, kind in KINDS.items() if head.startswith(start)), "")
+    found = f"{kind}: " if kind else ""
     return UserError(
-        f"{archive} must be a whole archive without a password, got {first_line(error)} "
+        f"{archive} must be a whole archive without a password, got {found}{first_line(error).rstrip(': ')} "
         "(get it again, or unpack it by hand and pass the folder as data)"
     )
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo
 
 ARTIFACT_URI = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs|wasbs|hdfs)://?")
+CHECK = "check the address, and MLFLOW_TRACKING_URI"
+REMEDIES = {
+    "http": "download what it is the address of, and give the file as data",
+    "s3:": "pip install boto3 if it is missing, and check the address and your credentials",
+    "gs:": "pip install google-cloud-storage if it is missing, and check the address and your credentials",
+}
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +63,9 @@ def fetch_artifact(address: str, raw_folder: Path) -> Path:
                 try:
                     mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(draft))
                 except Exception as error:
+                    remedy = next((text for scheme, text in REMEDIES.items() if address.startswith(scheme)), CHECK)
                     raise UserError(
-                        f"data={address} must be an artifact that can be fetched, got {first_line(error)}"
+                        f"data={address} must be an artifact that can be fetched, got {first_line(error)} ({remedy})"
                     ) from error
     return _content(folder)
 

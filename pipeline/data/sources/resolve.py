@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from filelock import FileLock
 
 from pipeline.config import UserError
-from pipeline.data.intake import TABLE_SUFFIXES, class_root
+from pipeline.data.intake import TABLE_SUFFIXES, beside, class_root
 from pipeline.data.sources import archives
 from pipeline.data.sources.artifacts import ARTIFACT_URI, fetch_artifact
 from pipeline.data.sources.downloads import download
@@ -35,10 +36,14 @@ log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """Where photos are: the folder that their names are relative to, and the table that lists them, if there is one."""
+    """Where photos are: the folder that their names are relative to, and the table that lists them, if there is one.
+
+    ``beside`` is what lies beside that folder, in folders that wrap it, with the reason to ignore it.
+    """
 
     folder: Path
     table: Path | None = None
+    beside: Mapping[Path, str] = MappingProxyType({})
 
 
 def photo_source(data: str, raw_dir: Path) -> Source:
@@ -49,14 +54,19 @@ def photo_source(data: str, raw_dir: Path) -> Source:
             return Source(path) if path.is_dir() else Source(path.parent, path)
         path = fetch_artifact(data, raw_dir) if ARTIFACT_URI.match(data) else _user_path(data)
         if path.is_dir():
-            return Source(class_root(path))
+            return _wrapped(path)
         if path.suffix.lower() in TABLE_SUFFIXES:
             return Source(path.parent, path)
-        return Source(class_root(_unpack(path, raw_dir)))
+        return _wrapped(_unpack(path, raw_dir))
     except OSError as error:
         raise UserError(
             f"data={data} must be readable, and its place writable, got {error} (check permissions and free space)"
         ) from error
+
+
+def _wrapped(folder: Path) -> Source:
+    root = class_root(folder)
+    return Source(root, beside=beside(folder, root))
 
 
 def _user_path(data: str) -> Path:
@@ -74,6 +84,8 @@ def _user_path(data: str) -> Path:
             f"data must be an existing folder or file, got {data}, not found at {path.absolute()} ({remedies})"
         )
     name = path.name.lower()
+    if not path.is_dir() and not path.is_file():  # opening a pipe would block for ever
+        raise UserError(f"data must be a folder or a regular file, got {data} ({remedies})")
     if not path.is_dir() and not name.endswith((*archives.SUFFIXES, *TABLE_SUFFIXES)):
         if tool := next((tool for suffix, tool in archives.OTHERS.items() if name.endswith(suffix)), ""):
             remedies = f"unpack it with {tool} and give the folder, or make it one of {', '.join(archives.SUFFIXES)}"

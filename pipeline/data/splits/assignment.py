@@ -93,7 +93,7 @@ def assign_splits_v2(
     photos = pd.DataFrame({"label": labels, "key": keys})
     groups = photos.groupby("key", as_index=False)["label"].min()
     groups["position"] = [_position(seed, key) for key in groups["key"]]
-    _check_sizes(photos, groups, val_fraction, test_fraction)
+    _check_sizes(photos, val_fraction, test_fraction)
     split_of: dict[str, str] = {}
     for _, members in groups.sort_values(["position", "key"]).groupby("label"):
         positions = members["position"].to_numpy()
@@ -173,9 +173,9 @@ def _held_out(positions: np.ndarray, start: float, fraction: float) -> int:
     return int(np.argmin([*(positions < ends), False]))
 
 
-def _check_sizes(photos: pd.DataFrame, groups: pd.DataFrame, val_fraction: float, test_fraction: float) -> None:
+def _check_sizes(photos: pd.DataFrame, val_fraction: float, test_fraction: float) -> None:
     least = 1 + (val_fraction > 0) + (test_fraction > 0)
-    distinct = groups["label"].value_counts().reindex(sorted(photos["label"].unique()), fill_value=0)
+    distinct = photos.drop_duplicates()["label"].value_counts().sort_index()  # a group is one of each of its classes
     short = distinct[distinct < least]
     if short.empty:
         return

@@ -82,7 +82,7 @@ def _split(
     if is_given:
         photos.loc[usable, "reason"] = FIND_LEAKS[rules.grouping](photos[usable], pairs)
         photos.loc[photos["reason"] != "", "split"] = ""
-        notes += _draw_missing_split(photos, config, rules)
+        _draw_missing_split(photos, config, rules)
         duplicates = _duplicate_table(photos, pairs)
         notes += _notes_on_given_splits(duplicates)
     else:
@@ -101,16 +101,15 @@ def _drawn(
     return ASSIGN_SPLITS[rules.splits](labels, keys, val_fraction, test_fraction, seed)
 
 
-def _draw_missing_split(photos: pd.DataFrame, config: DataConfig, rules: RuleVersions) -> tuple[str, ...]:
+def _draw_missing_split(photos: pd.DataFrame, config: DataConfig, rules: RuleVersions) -> None:
     """Take the test or the validation split from training, in place, if the user gave only the other two."""
     missing = sorted({"validation", "test"} - set(photos["split"]))
     if not missing or rules.splits == 1:
-        return ()
+        return
     val_fraction = config.val_fraction * ("validation" in missing)
     test_fraction = config.test_fraction * ("test" in missing)
     train = photos["split"] == "train"
     photos.loc[train, "split"] = _drawn(photos[train], val_fraction, test_fraction, config.split_seed, rules)
-    return (f"no {' and no '.join(missing)} photos are given: they are taken from the training photos",)
 
 
 def _conflicting_labels(photos: pd.DataFrame) -> list[str]:

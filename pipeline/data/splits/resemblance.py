@@ -91,10 +91,13 @@ def near_duplicates(labels: np.ndarray, phashes: np.ndarray, mirrored: np.ndarra
 
 
 def _have_one_layout(codes: np.ndarray, grey_of: GreyOf) -> bool:
+    """Return whether photos of different classes agree, and many of them: a burst agrees with one photo many times."""
     pairs = _random_pairs(np.arange(len(codes)), SAMPLED_ACROSS)
     across = pairs[codes[pairs[:, 0]] != codes[pairs[:, 1]]]
-    agreed = agreements(across[:, 0], across[:, 1], np.zeros(len(across), bool), grey_of)
-    return bool((agreed >= ONE_LAYOUT).sum() > max(RARE_ACROSS * len(across), FEW_ACROSS))
+    across = np.where((codes[across[:, 0]] < codes[across[:, 1]])[:, None], across, across[:, ::-1])
+    agreed = agreements(across[:, 0], across[:, 1], np.zeros(len(across), bool), grey_of) >= ONE_LAYOUT
+    photos = min(len(np.unique(across[agreed, side])) for side in (0, 1))
+    return bool(agreed.sum() > max(RARE_ACROSS * len(across), FEW_ACROSS) and photos > FEW_ACROSS)
 
 
 def _least_of_labels(pairs: pd.DataFrame, codes: np.ndarray, grey_of: GreyOf) -> np.ndarray:

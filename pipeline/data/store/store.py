@@ -240,7 +240,10 @@ def _digested_photos(config: DataConfig, source: Source, data_folder: Path, vers
     else:
         scan = find_photos(source.folder, config.classes, version)
     scan = exclude_photos(scan, config.exclude, source.folder)
-    return scan._replace(photos=add_digests(scan.photos, data_folder / DIGEST_CACHE))
+    wrapping = [Ignored(path, "", reason) for path, reason in source.beside.items()]
+    return scan._replace(
+        photos=add_digests(scan.photos, data_folder / DIGEST_CACHE), ignored=[*wrapping, *scan.ignored]
+    )
 
 
 def _build(

@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.config import UserError
 from pipeline.data.intake import Ignored
 from pipeline.data.rules import rule_of
+from pipeline.data.splits import SPLITS
 
 MOST_NAMED = 5  # classes in the line; the report has all
 
@@ -47,7 +48,7 @@ def _about(label: str, usable: pd.DataFrame, quarantined: pd.DataFrame) -> str:
         detail = next(iter(details)) if len(details) == 1 else ""
         text += f", {count} {rule}" + (f" ({detail})" if detail else "")
     if own["split"].ne("").any():
-        splits = own["split"].value_counts()
+        splits = own["split"].value_counts().reindex(list(SPLITS), fill_value=0)
         text += f" ({', '.join(f'{count} {split}' for split, count in splits.items())})"
     return text
 

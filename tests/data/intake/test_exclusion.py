@@ -55,3 +55,20 @@ def test_a_file_without_paths_is_the_users_mistake(
     with pytest.raises(UserError, match=f"exclude.*must .*a CSV.*, got .*{said}") as error:
         _prepared(photo_folder, tmp_path, file)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "spelled", ["blue\\blue1.jpg", "./blue/blue1.jpg", " blue/blue1.jpg ", "{full}/blue/blue1.jpg"]
+)
+def test_a_photo_may_be_spelled_as_people_do(spelled: str, photo_folder: Path, tmp_path: Path) -> None:
+    reviewed = tmp_path / "reviewed.csv"
+    reviewed.write_text(f"\ufeffPath;why\n{spelled.format(full=photo_folder)};blurred\n;\n")
+    store = _prepared(photo_folder, tmp_path, reviewed)
+    assert [ignored.path.name for ignored in store.ignored] == ["blue1.jpg"]
+    assert store.remarks == ()
+
+
+def test_what_is_listed_and_not_there_is_said(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "reviewed.csv").write_text("path\nnobody.jpg\nblue/blue1.jpg\n")
+    (remark,) = _prepared(photo_folder, tmp_path, tmp_path / "reviewed.csv").remarks
+    assert "lists 2 photos of which 1 are not there, such as 'nobody.jpg'" in remark

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.config import UserError
 from pipeline.data.intake.candidates import ScanResult, find_photos
+from pipeline.data.intake.layout import beside as layout_beside
 from pipeline.data.intake.layout import class_root, split_of
 
 Make = Callable[..., Path]
@@ -62,23 +63,25 @@ def test_folders_named_after_splits_are_given_splits(make: Make, train: str, val
 def test_unlabelled_test_photos_and_other_folders_are_named(make: Make) -> None:
     folder = make(
         *(f"{split}/{label}/1.jpg" for split in ("train", "valid", "set/train", "set/valid") for label in "ab"),
-        "test/1.jpg", "notes/a.xml",
+        "test/1.jpg", "notes/a.xml", "labels.csv",
     )  # fmt: skip
     scan = find_photos(class_root(folder), ())
     assert set(_splits(scan)) == {(label, split) for label in "ab" for split in ("train", "validation")}
     assert _reasons(scan) == {
-        "test": "photos without a class",
-        "set": "beside the split folders",
-        "notes": "folder without a photo",
+        "test": "photos without a class (1 files)",
+        "set": "beside the split folders (4 files)",
+        "notes": "folder without a photo (1 files)",
+        "labels.csv": "beside the class folders",
     }
-    assert "'test' (photos without a class)" in scan.remarks[1]
+    assert "'test' (photos without a class (1 files))" in scan.remarks[1]
+    assert "notes" not in scan.remarks[1]
 
 
 def test_training_photos_beside_unlabelled_ones_are_split_as_usual(make: Make) -> None:
     folder = make("train/a/1.jpg", "train/b/1.jpg", "test1/1.jpg", "test1/2.jpg")
     scan = find_photos(class_root(folder), ())
     assert set(_splits(scan)) == {("a", ""), ("b", "")}
-    assert _reasons(scan) == {"test1": "photos without a class"}
+    assert _reasons(scan) == {"test1": "photos without a class (2 files)"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,16 @@ def test_training_photos_beside_unlabelled_ones_are_split_as_usual(make: Make) -
         (["train/a/1.jpg", "training/a/1.jpg", "test/a/1.jpg"], ["'train' and 'training'", "one split, train"]),
         (["train/1.jpg", "test/1.jpg"], ["'test' and 'train'", "in no class folder"]),
         (["val/a/1.jpg", "test/a/1.jpg"], ["would not be for training"]),
-        (["x/train/a/1.jpg", "x/test/a/1.jpg", "y/a/1.jpg"], ["'x', which holds split folders", "data=", "set/x)"]),
+        (
+            [f"x/{split}/{label}/1.jpg" for split in ("train", "test") for label in "ab"] + ["y/a/1.jpg"],
+            ["'x', which holds split folders", "data=", "set/x)"],
+        ),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/c/1.jpg", "test/d/1.jpg"], ["got none of 'c', 'd'"]),
+        (
+            ["cat/train/1.jpg", "cat/test/1.jpg", "dog/train/1.jpg", "dog/test/1.jpg", "dog/loose.jpg"],
+            ["got others in 'dog'", "columns path, label and split"],
+        ),
+        (["cat/val/1.jpg", "cat/test/1.jpg", "dog/1.jpg"], ["got others in 'cat' and 'dog'"]),
         (["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/c/1.jpg"], ["got none of 'c'", "set/train"]),
     ],
 )
@@ -106,8 +118,26 @@ def test_given_splits_may_lie_in_the_class_folders(make: Make) -> None:
     assert _splits(scan) == {(label, split): 1 for label in "ab" for split in ("train", "validation")} | {
         ("b", "test"): 1
     }
-    scan = find_photos(make("a/1.jpg"), ())  # a photo in no split: these are mere folders
-    assert {photo.split for photo in scan.photos} == {""}
+    assert scan.remarks[0].startswith("the splits are as given: train from 'Train'")
+    assert len(scan.remarks) == 1
+
+
+def test_spellings_of_a_class_in_several_splits_are_one(make: Make) -> None:
+    folder = make("train/caf\u00e9/1.jpg", "train/Cat/1.jpg", "val/cafe\u0301/1.jpg", "val/cat/1.jpg")
+    scan = find_photos(class_root(folder), ())
+    assert set(_splits(scan)) == {(name, split) for name in ("caf\u00e9", "Cat") for split in ("train", "validation")}
+    assert any("val/cat is taken for 'Cat'" in remark for remark in scan.remarks)
+
+
+def test_split_folders_may_hold_more_than_the_classes(make: Make) -> None:
+    names = [f"{split}/{name}" for split in ("train", "valid") for name in ("images/a/1.jpg", "images/b/1.jpg")]
+    scan = find_photos(class_root(make(*names, "train/labels/1.txt", "valid/labels/1.txt")), ())
+    assert set(_splits(scan)) == {(label, split) for label in "ab" for split in ("train", "validation")}
+
+
+def test_classes_may_all_be_named_after_one_split(make: Make) -> None:
+    scan = find_photos(class_root(make("covid test/1.jpg", "pregnancy test/1.jpg")), ())
+    assert set(_splits(scan)) == {("covid test", ""), ("pregnancy test", "")}
 
 
 def test_a_class_may_be_called_train(make: Make) -> None:
@@ -134,6 +164,8 @@ def test_class_folders_are_found_below_wrapping_folders(make: Make, wrapped: str
     (folder / wrapped / "b/1").write_bytes(b"\xff\xd8\xff\xe0" + bytes(20))  # a photo without a suffix
     root = class_root(folder)
     assert root == folder / wrapped
+    told = {path.relative_to(folder).parts[0] for path in layout_beside(folder, root)}
+    assert told == {Path(name).parts[0] for name in beside}
     assert set(_splits(find_photos(root, ()))) == {("a", ""), ("b", "")}
 
 

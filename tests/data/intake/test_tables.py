@@ -73,6 +73,7 @@ def test_a_group_called_na_was_none_before(folder: Path) -> None:
         b'"path","label"\n"a.jpg","rose"\n"b.jpg","tulip"\n',
         b"id,path,label,\n1,a.jpg,rose,\n2,b.jpg,tulip,\n",
         b"path,label\n./a.jpg,rose\n./b.jpg,tulip",
+        b"path;label\na.jpg;rose;\n\nb.jpg;tulip;\n;\n",
     ],
 )
 def test_a_csv_is_read_as_programs_write_it(content: bytes, folder: Path) -> None:
@@ -89,7 +90,8 @@ def test_a_csv_is_read_as_programs_write_it(content: bytes, folder: Path) -> Non
     ],
 )  # fmt: skip
 def test_splits_have_many_names(written: str, read: str, folder: Path) -> None:
-    assert _read(folder / "photos.csv", f"path,label,split\na.jpg,rose,{written}\n")["split"].tolist() == [read]
+    table = _read(folder / "photos.csv", f"path,label,split\na.jpg,rose,{written}\nb.jpg,rose,train\n")
+    assert table["split"].tolist() == [read, "train"]
 
 
 def test_labels_of_parquet_become_text(folder: Path) -> None:
@@ -105,6 +107,10 @@ def test_labels_of_parquet_become_text(folder: Path) -> None:
     assert read(pd.Categorical(["x", "y"])) == ["x", "y"]
     assert read([True, False]) == ["True", "False"]
     assert read([0.5, 1.5]) == ["0.5", "1.5"]
+    pd.DataFrame({"path": [b"\xff" * 9000], "label": ["x"]}).to_parquet(file)
+    with pytest.raises(UserError, match="that of a file") as error:
+        read_table(file)
+    assert len(str(error.value)) < 600
     with pytest.raises(UserError, match=r"a path and a label, got path='b.jpg' in row 3"):
         read([7.0, None])
 
@@ -122,6 +128,9 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
         ("file,label\na.jpg,rose\n", ["columns path and label", "got file, label", "add path"]),
         ("path,Label,label\na.jpg,rose,x\n", ["columns path and label", "keep one column label"]),
         ("path,label\na.jpg,rose\nb.jpg,\n", ["a path and a label", "path='b.jpg'", "row 3"]),
+        ("path,label\n", ["no row below the header"]),
+        ("path,label,split\na.jpg,rose,val\n", ["must give training photos"]),
+        ("path,label\n\n\na.jpg,rose\n\nb.jpg,\n", ["a path and a label", "row 6"]),
         ("path,label\na.jpg,rose\n ,tulip\n", ["a path and a label", "label='tulip'", "row 3"]),
         ("path,label\na.jpg,rose\n./a.jpg,tulip\n", ["named once", "label='tulip'", "row 3"]),
         ("path,label,split\na.jpg,rose,holdout\n", ["train, validation or test", "split='holdout'", "row 2"]),

@@ -184,9 +184,20 @@ def test_a_name_twice_is_its_last_file(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_hard_links_inside_a_tar_become_copies(tmp_path: Path) -> None:
     linked = member("top/b/2.jpg", kind=tarfile.LNKTYPE, link="top/a/1.jpg")
-    (tmp_path / "photos.tgz").write_bytes(tar_of(member("top/a/1.jpg", b"rose"), linked))
+    itself = member("top/a/1.jpg", kind=tarfile.LNKTYPE, link="top/a/1.jpg")  # as GNU tar writes what is named twice
+    (tmp_path / "photos.tgz").write_bytes(tar_of(member("top/a/1.jpg", b"rose"), linked, itself))
     extract(tmp_path / "photos.tgz", tmp_path / "photos", strip_components=1)
-    assert (tmp_path / "photos/b/2.jpg").read_bytes() == b"rose"
+    assert [(tmp_path / "photos" / name).read_bytes() for name in ("a/1.jpg", "b/2.jpg")] == [b"rose", b"rose"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [("a.zip", b"Rar!\x1a\7", "a RAR archive"), ("a.tar", ZIPPED, "a zip"), ("a.zip", b"<html>", "a web page")],
+)
+def test_an_archive_that_is_another_thing_is_named_for_it(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"must be a whole archive without a password, got {kind}: "):
+        extract(tmp_path / name, tmp_path / "photos")
 
 
 def test_folders_of_a_zip_may_end_in_a_backslash(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_test_photos_are_those_that_keras_would_validate_on(photo_folder: Pa
 
 def test_the_source_is_a_table_beside_the_photos(photo_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(photo_folder, tmp_path / "flower_photos")
-    folder, table = photo_source("flower_photos_notebook", tmp_path)
+    folder, table, _ = photo_source("flower_photos_notebook", tmp_path)
     assert table == tmp_path / "flower_photos_notebook-v2.csv"
     rows = table.read_text().splitlines()
     assert rows[0] == "path,label,split"
