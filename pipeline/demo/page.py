@@ -16,6 +16,7 @@ from pipeline.data.pixels import BadImage
 from pipeline.demo import Demo
 
 NEIGHBOURS = 6
+MOST_CLASSES, LIKELIEST = 20, 10  # classes that are named, and whose probabilities are shown
 
 
 @st.cache_resource(show_spinner="Loading the model…")
@@ -34,7 +35,7 @@ def show_answer(demo: Demo, image: np.ndarray) -> None:
     with right:
         st.image(demo.overlay(prepared), caption=f"What speaks for {answer.label} (Grad-CAM)", width="stretch")
     st.header(f"{answer.label}, {100 * answer.probability:.0f} %", anchor=False)
-    for name, probability in answer.probabilities:
+    for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
 
 
@@ -60,7 +61,10 @@ def main(model_uri: str, data: str) -> None:
     except UserError as error:
         st.error(str(error))
         return
-    st.write(f"It tells {', '.join(demo.class_names)} apart ({demo.name}). The photo stays on this machine.")
+    names = ", ".join(demo.class_names[:MOST_CLASSES])
+    if len(demo.class_names) > MOST_CLASSES:
+        names = f"{len(demo.class_names):,} classes, such as {names},"
+    st.write(f"It tells {names} apart ({demo.name}). The photo stays on this machine.")
     uploaded = st.file_uploader("Drop a photo here", accept_multiple_files=False)
     if uploaded is None:
         return

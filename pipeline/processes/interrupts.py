@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_AFTER_S = 0.05  # when the callback is over
-_arrived: list[int] = []  # the signals that have come since `raise_interrupts`
+_arrived: list[int] = []  # the signals that have come in the block of `raise_interrupts`
 
 
 @contextlib.contextmanager
 def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[None]:
     """Raise KeyboardInterrupt in the block on each of the signals, but for those that the process ignores.
 
-    Where Python drops it, because it was raised in a callback of the garbage collector, it is raised again.
+    Where Python drops it, because it was raised in a callback of the garbage collector, it is raised again. What a
+    library has made of one leaves the block as KeyboardInterrupt, too.
 
     Args:
         signals: which.
@@ -55,7 +56,12 @@ def raise_interrupts(*signals: signal.Signals, once: bool = False) -> Iterator[N
             signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
     finally:
+        _arrived.clear()  # or an error of later work would count as an interrupt
         sys.unraisablehook = previous_hook
         for timer in timers:
             timer.cancel()

@@ -53,8 +53,25 @@ def test_an_interruption_that_something_has_caught_is_not_lost() -> None:
         assert is_interrupt(RuntimeError("what a library has made of it"))
         assert not is_interrupt(UserError("what the user can mend"))
         assert not is_interrupt(OSError(errno.ENOSPC, "what the system refused, perhaps as the work was being saved"))
-    with raise_interrupts(signal.SIGTERM):
-        assert not is_interrupt(RuntimeError("of another command"))
+    assert not is_interrupt(RuntimeError("of later work"))
+
+
+@pytest.mark.parametrize(
+    ("error", "leaves_as"),
+    [
+        (RuntimeError("what a library has made of it"), KeyboardInterrupt),
+        (UserError("what a user can mend"), UserError),
+    ],
+)
+def test_what_a_library_makes_of_an_interrupt_leaves_as_one(error: Exception, leaves_as: type[BaseException]) -> None:
+    def library() -> None:
+        try:
+            _interrupt()
+        except KeyboardInterrupt:
+            raise error from None
+
+    with pytest.raises(leaves_as), raise_interrupts(signal.SIGTERM):
+        library()
 
 
 @pytest.mark.parametrize("once", [True, False])

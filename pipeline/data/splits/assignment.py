@@ -20,8 +20,10 @@ Guarantees when photos are added or removed:
    has few steps, can join or part old groups; a photo whose group has another key then moves with probability 0.34.
 
 Version 2 of the rules has the same positions, and more substitutes in small classes (`assign_splits_v2`). They make the
-least counts larger, and keep guarantee 4. The largest counts cannot be bounded: if the class grows, the photos whose
-positions are in test or validation are to be there, and a photo that was in training meanwhile would have to leave it.
+least counts larger, and keep guarantee 4, with its exception: a class in which training has but half of its share, and
+holds photos of the other splits until it grows. The largest counts cannot be bounded: if the class grows, the photos
+whose positions are in test or validation are to be there, and a photo that was in training meanwhile would have to
+leave it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.config import UserError
 from pipeline.data.splits.assignment import (
     ASSIGN_SPLITS,
+    LEAST_OF_TRAINING,
     MIN_PHOTOS_PER_CLASS,
     SPLITS,
     assign_splits,
@@ -253,7 +254,10 @@ def test_in_version_2_added_photos_move_old_ones_towards_training_alone(
     own = _own_splits(labels, keys, shares, seed)
     for label in set(labels):
         mine = [place for place, other in enumerate(labels) if other == label]
-        if sum(own[place] == "train" for place in mine) < 0.6 * (1 - sum(shares)) * len(mine):
+        left_to_train = sum(before[place] == "train" for place in mine)
+        if left_to_train <= max(1, int(LEAST_OF_TRAINING * (1 - sum(shares)) * len(mine))) or (
+            sum(own[place] == "train" for place in mine) < 0.6 * (1 - sum(shares)) * len(mine)
+        ):
             continue  # training had to be given photos of the others, which they take back
         for place in mine:
             assert TOWARDS_TRAINING[after[place]] >= TOWARDS_TRAINING[before[place]]
