@@ -46,18 +46,25 @@ def describe_draft(draft: Path, config: DataConfig, candidates: Sequence[Candida
 
 
 def take_over(draft: Path, config: DataConfig, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
-    """Write into ``draft`` the shards whose photos are all in other drafts, and delete these drafts."""
+    """Write into ``draft`` the shards whose photos are all in other drafts.
+
+    Of these, the drafts whose photos are all among the candidates are deleted; others may yet be gone on with.
+    """
     known: dict[Identity, Callable[[], tuple[Record, bytes]]] = {}
+    wanted = set(map(_identity, candidates))
     with contextlib.ExitStack() as locks:
         others = [other for other in sorted(draft.parent.glob(f"*{DRAFT_SUFFIX}")) if other != draft]
         mine = [other for other in others if _is_free(other, locks) and _is_of(other, _pixel_key(config, rules))]
+        done: list[Path] = []
         for other in mine:
-            known |= _kept_in(other, config.image_size)
+            kept = _kept_in(other, config.image_size)
+            known |= kept
+            done += [other] if kept and kept.keys() <= wanted else []
         for shard, photos in shards_of(draft / SHARDS, candidates) if known else ():
             readers = [known.get(_identity(photo)) for photo in photos]
             if not (shard.is_of(photos) and shard.is_complete()) and all(readers):
                 write_known_shard(shard, photos, (read() for read in readers if read))
-        for other in mine:
+        for other in done:
             shutil.rmtree(other)
 
 

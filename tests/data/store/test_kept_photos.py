@@ -73,6 +73,18 @@ def test_what_was_decoded_is_kept_for_the_next_try(photos: Path, decoded: list[i
         np.testing.assert_array_equal(images_of(fresh, split), images_of(store, split))
 
 
+def test_what_another_data_set_has_decoded_is_not_deleted(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooFewPhotos):
+        _prepare(photos)
+    other = tmp_path / "other"
+    for place, label in enumerate("xy"):
+        (other / label).mkdir(parents=True)
+        for number in range(5):
+            _draw(other / label / f"{number}.png", np.random.default_rng((9, place, number)))
+    _prepare(other)
+    assert len(list((tmp_path / "root/prepared").glob("*.part"))) == 1  # of the first, which may be gone on with
+
+
 def test_other_pixels_are_decoded_again(photos: Path, decoded: list[int]) -> None:
     with pytest.raises(TooFewPhotos):
         _prepare(photos)
