@@ -7,7 +7,7 @@ Does not own whether the bytes are a photo (`decode`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,7 +80,7 @@ class ScanResult(NamedTuple):
 def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -> ScanResult:
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
     present = sorted(set(table["label"]))
-    selected = _select_classes(present, classes, str(folder), "the classes are those of the column label")
+    selected = _select_classes(present, classes, str(folder), lambda: "the classes are those of the column label")
     photos, ignored = [], []
     for row in table.itertuples():
         if row.label in selected:
@@ -122,7 +122,9 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
             files.setdefault(label, []).extend(photos)
             ignored += passed_over
     present = sorted(label for label in files if files[label])
-    selected = _select_classes(present, classes, str(folder), f"expected {folder}/CLASS/photo.jpg; {found_in(folder)}")
+    selected = _select_classes(
+        present, classes, str(folder), lambda: f"expected {folder}/CLASS/photo.jpg; {found_in(folder)}"
+    )
     for label in sorted(set(files).difference(selected)):
         ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in files[label]]
     photos = [photo for label in selected for photo in files[label]]
@@ -235,12 +237,14 @@ def _link_note(path: Path, folder: Path) -> str:
     return "" if inside else rule_text("link out of the folder")
 
 
-def _select_classes(present: list[str], classes: Sequence[str], folder_text: str, about: str) -> list[str]:
+def _select_classes(
+    present: list[str], classes: Sequence[str], folder_text: str, about: Callable[[], str]
+) -> list[str]:
     selected = sorted({_named_class(name, present, folder_text) for name in classes}) if classes else present
     if len(selected) < 2:
         raise UserError(
             "a classifier needs at least two classes, each a folder with photos, got "
-            f"{len(selected)} in {folder_text}: {', '.join(map(repr, selected)) or 'no folder with files'} ({about})"
+            f"{len(selected)} in {folder_text}: {', '.join(map(repr, selected)) or 'no folder with files'} ({about()})"
         )
     if reserved := set(ANSWER_COLUMNS).intersection(selected):
         raise UserError(

@@ -9,14 +9,13 @@ photo that has its `NEAREST` candidates seeks no further ones, and photos are se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.data.splits.duplicates import BAND_BITS, BANDS, MAX_DISTANCE_BITS
+from pipeline.data.splits.duplicates import BAND_BITS, BANDS, MAX_DISTANCE_BITS, expand_ranges
 
 NEAREST = 16  # candidates that a photo keeps, and as many for its mirror image
 FULL_BUCKET = 64  # hashes looked at for one band value
@@ -113,7 +112,7 @@ def _nearest(block: np.ndarray, queries: np.ndarray, hashes: np.ndarray, index: 
             masks = flips << np.uint64(64 - BAND_BITS)
             turned = (band.turn(queries[seeking])[:, None] ^ masks).ravel()
             first, count = band.bucket(turned)
-            for lookup, number in _expand_ranges(first, count):
+            for lookup, number in expand_ranges(first, count, CHUNK):
                 query, member = seeking[lookup // len(masks)], band.order[number]
                 distance = np.bitwise_count(queries[query] ^ hashes[member])
                 near = (distance <= MAX_DISTANCE_BITS) & (query != member)
@@ -137,14 +136,3 @@ def _keep_nearest(hits: pd.DataFrame) -> pd.DataFrame:
     order = np.lexsort([hits["member"], hits["distance"], hits["query"]])
     hits = hits.iloc[order].drop_duplicates(["query", "member"])
     return hits[hits.groupby("query").cumcount() < NEAREST]
-
-
-def _expand_ranges(first: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, about `CHUNK` at a time, each i paired with each of the ``counts[i]`` numbers from ``first[i]`` on."""
-    nonempty = np.flatnonzero(counts)
-    ends = np.cumsum(counts[nonempty])
-    cuts = np.searchsorted(ends, np.arange(CHUNK, ends[-1] if len(ends) else 0, CHUNK))
-    for some in np.split(nonempty, np.unique(cuts)):
-        before = np.cumsum(counts[some]) - counts[some]
-        index = np.repeat(np.arange(len(some)), counts[some])
-        yield some[index], first[some][index] + np.arange(len(index)) - before[index]

@@ -115,17 +115,17 @@ def _neighbours(queries: np.ndarray, hashes: np.ndarray) -> Iterator[np.ndarray]
         for begin in range(0, len(queries), step):
             lookups = (query_keys[begin : begin + step, None] ^ flips).ravel()
             first = starts[lookups]
-            for query, number in _expand_ranges(first, starts[lookups + 1] - first):
+            for query, number in expand_ranges(first, starts[lookups + 1] - first, CHUNK):
                 index, member = begin + query // len(flips), order[number]
                 near = (np.bitwise_count(queries[index] ^ hashes[member]) <= MAX_DISTANCE_BITS) & (index != member)
                 yield np.stack([index[near], member[near]], axis=1)
 
 
-def _expand_ranges(first: np.ndarray, counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, about `CHUNK` at a time, each i paired with each of the ``counts[i]`` numbers from ``first[i]`` on."""
+def expand_ranges(first: np.ndarray, counts: np.ndarray, chunk: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, about ``chunk`` at a time, each i paired with each of the ``counts[i]`` numbers from ``first[i]`` on."""
     nonempty = np.flatnonzero(counts)
     ends = np.cumsum(counts[nonempty])
-    cuts = np.searchsorted(ends, np.arange(CHUNK, ends[-1] if len(ends) else 0, CHUNK))
+    cuts = np.searchsorted(ends, np.arange(chunk, ends[-1] if len(ends) else 0, chunk))
     for some in np.split(nonempty, np.unique(cuts)):
         before = np.cumsum(counts[some]) - counts[some]
         index = np.repeat(np.arange(len(some)), counts[some])

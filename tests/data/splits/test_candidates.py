@@ -37,16 +37,16 @@ def test_all_near_hashes_of_few_photos_are_met(drawn: list[tuple[int, list[int]]
 def test_a_crowd_of_near_hashes_is_searched_in_bounded_steps(distinct: int, monkeypatch: pytest.MonkeyPatch) -> None:
     count, looked_at = 20_000, 0
     low_bits = np.random.default_rng(0).integers(0, distinct, count).astype(np.uint64)
-    expand = candidates._expand_ranges
+    expand = candidates.expand_ranges
 
-    def watched(first: np.ndarray, counts: np.ndarray):
+    def watched(first: np.ndarray, counts: np.ndarray, chunk: int):
         nonlocal looked_at
-        for place, number in expand(first, counts):
+        for place, number in expand(first, counts, chunk):
             looked_at += len(place)
             assert len(place) <= 1.1 * candidates.CHUNK
             yield place, number
 
-    monkeypatch.setattr(candidates, "_expand_ranges", watched)
+    monkeypatch.setattr(candidates, "expand_ranges", watched)
     pairs = candidate_pairs(np.zeros(count, int), low_bits, low_bits)
     assert looked_at <= 8 * candidates.FULL_BUCKET * count
     assert len(pairs) <= 4 * NEAREST * count

@@ -109,15 +109,15 @@ def test_the_search_takes_little_memory_at_a_time(monkeypatch: pytest.MonkeyPatc
     hashes = np.full(300, 7, np.uint64)  # all in one place of the index: the worst case
     whole = duplicates._candidate_pairs(hashes, hashes)
     sizes = []
-    expand = duplicates._expand_ranges
+    expand = duplicates.expand_ranges
 
-    def watched(first: np.ndarray, counts: np.ndarray):
-        for place, number in expand(first, counts):
+    def watched(first: np.ndarray, counts: np.ndarray, chunk: int):
+        for place, number in expand(first, counts, chunk):
             sizes.append(len(place))
             yield place, number
 
     monkeypatch.setattr(duplicates, "CHUNK", 1000)
-    monkeypatch.setattr(duplicates, "_expand_ranges", watched)
+    monkeypatch.setattr(duplicates, "expand_ranges", watched)
     in_parts = duplicates._candidate_pairs(hashes, hashes)
     assert all(np.array_equal(one, other) for one, other in zip(whole, in_parts, strict=True))
     assert len(whole[0]) == 300 * 299 // 2
