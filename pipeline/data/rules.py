@@ -46,7 +46,9 @@ RULES: dict[str, Rule] = {
         "quarantined", "HTML, PDF, text, raw data of cameras, and whatever else is no format that is taken."
     ),
     "truncated or damaged": Rule("quarantined", "It begins like an image, and no decoder can read it to its end."),
-    "too many pixels": Rule("quarantined", "More than max_pixels by its header: a decompression bomb is not decoded."),
+    "too many pixels": Rule(
+        "quarantined", "By its header, more than max_pixels, or than a minute decodes of JPEG 2000: no bomb is decoded."
+    ),
     "too many scans": Rule("quarantined", "A JPEG of more than 100, which would take minutes; cameras write 10."),
     "too many bytes": Rule("quarantined", "More than max_pixels take, uncompressed with 16 bits and transparency."),
     "too small": Rule("quarantined", f"Less than {MIN_SIDE} pixels a side."),

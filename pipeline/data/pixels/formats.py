@@ -75,7 +75,10 @@ def sniff_format(data: bytes) -> str:
             return "AVIF"
         if b"crx " in brands:
             return f"CR3, {RAW}, {REMEDY}"
-        return "HEIC" if brands.intersection(HEIF_BRANDS) else "video"
+        if not brands.intersection(HEIF_BRANDS):
+            return "video"
+        is_film = b"moov" in (boxes := _boxes(data)) and b"meta" not in boxes
+        return f"HEIC film without a still picture, {REMEDY}" if is_film else "HEIC"
     if data.startswith(b"RIFF"):
         return "WebP" if data[8:12] == b"WEBP" else "sound or film"
     is_cr2 = data[:4] in TIFF_SIGNATURES and data[8:10] == CR2_MARK
@@ -143,6 +146,15 @@ def _brands(data: bytes) -> set[bytes]:
     """Return the brands of an ISO media file: the major one and those that it is compatible with."""
     end = min(int.from_bytes(data[:4], "big"), 512)
     return {data[8:12], *(data[place : place + 4] for place in range(16, end, 4))}
+
+
+def _boxes(data: bytes) -> set[bytes]:
+    """Return the kinds of an ISO media file's outermost boxes."""
+    place, kinds = 0, set()
+    while place + 8 <= len(data):
+        kinds.add(data[place + 4 : place + 8])
+        place += max(8, int.from_bytes(data[place : place + 4], "big"))
+    return kinds
 
 
 def _is_tga(data: bytes) -> bool:

@@ -15,7 +15,7 @@ import pi_heif
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.config import MOST_PIXELS, first_line
-from pipeline.data.pixels.formats import IMAGE_FORMATS, pillow_formats, sniff_format
+from pipeline.data.pixels.formats import IMAGE_FORMATS, REMEDY, pillow_formats, sniff_format
 from pipeline.data.pixels.jpeg_data import START, read_structure
 from pipeline.data.pixels.png_data import PNG, without_text
 from pipeline.data.rules import MAX_ASPECT, MIN_SIDE, rule_text
@@ -30,6 +30,9 @@ ORIENTATION, BITS_PER_SAMPLE = 0x0112, 0x0102  # tags of EXIF and TIFF
 # Every scan goes over all of the photo, at 1 to 3 ns a pixel. Cameras and editors write 10 scans, of any photo.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 4_000_000_000
+# A server cannot kill a decoder, so the header has to bound its time: 285 ns a pixel of noise in 8 bits, twice that
+# in 16 (docs/log.md). The slowest after it, HEIC, takes 100.
+MAX_JPEG2000_PIXELS = 1 << 26
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow's own, lower limit would override max_pixels, which is checked first
 PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # as a colour profile may be; long texts are left out (`png_data`)
@@ -99,6 +102,8 @@ def _check_header(header: Image.Image, data: bytes, max_pixels: int) -> None:
     if short * long > max_pixels:
         remedy = f", raise it with max_pixels={short * long}" if short * long <= MOST_PIXELS else ""
         raise BadImage(rule_text("too many pixels", f"{size}, more than max_pixels={max_pixels}{remedy}"))
+    if header.format == "JPEG2000" and short * long > MAX_JPEG2000_PIXELS:
+        raise BadImage(rule_text("too many pixels", f"{size} of JPEG 2000, more than {MAX_JPEG2000_PIXELS}, {REMEDY}"))
     if short < MIN_SIDE:
         raise BadImage(rule_text("too small", size))
     if long > MAX_ASPECT * short:

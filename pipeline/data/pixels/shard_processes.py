@@ -97,7 +97,9 @@ def _run_processes(
 def _context() -> multiprocessing.context.BaseContext:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    multiprocessing.set_forkserver_preload(["pipeline.data.pixels.shards"])  # no effect if the server already runs
+    # All that a process imports: this module for Pebble, too, which takes as long as 70 photos. No effect if the server
+    # already runs.
+    multiprocessing.set_forkserver_preload(["pipeline.data.pixels.shard_processes"])
     return multiprocessing.get_context("forkserver")
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.data.pixels.decode import BadImage, decode, decode_with_notes
 from tests.data.pixels import encoded
 from tests.data.pixels.encoded import drawn, encode, heic
+from tests.data.pixels.heif_files import film_of_heif, heic_of_tiles
 
 PHOTO = drawn()
 GREY_12_IN_16 = np.asarray(PHOTO.convert("L")).astype(np.uint16) << 4
@@ -55,6 +56,28 @@ def test_heic_of_several_pictures_is_its_primary_one() -> None:
     pictures.save(buffer, quality=90)
     assert _difference(decode(buffer.getvalue())) < 6
     assert _notes(buffer.getvalue()) == "first picture taken"
+
+
+@pytest.mark.parametrize("quarter_turns", [0, 1, 3])
+def test_heic_of_tiles_is_one_photo_as_iphones_write_it(quarter_turns: int) -> None:
+    photo = drawn(384, 256)
+    decoded = decode_with_notes(heic_of_tiles(photo, columns=3, rows=2, quarter_turns=quarter_turns))
+    turned = np.rot90(np.asarray(photo).astype(int), quarter_turns)
+    assert (decoded.height, decoded.width) == turned.shape[:2]
+    assert np.abs(decoded.pixels - turned).mean() < 6
+
+
+def test_heif_without_a_still_picture_is_named_as_a_film() -> None:
+    with pytest.raises(BadImage, match=r"not an image \(HEIC film without a still picture, export it as JPEG\)"):
+        decode(film_of_heif())
+
+
+def test_jpeg_2000_that_would_take_a_minute_is_refused_by_its_header() -> None:
+    data = bytearray(encode(drawn(), "JPEG2000", no_jp2=True))
+    size = data.index(b"\xff\x51") + 6  # behind marker, length and capabilities
+    data[size : size + 8] = struct.pack(">II", 8192, 8193)
+    with pytest.raises(BadImage, match=r"8192 x 8193 of JPEG 2000, more than 67108864, export it as JPEG"):
+        decode(bytes(data))
 
 
 def test_heic_with_transparency_is_laid_on_white() -> None:
