@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pipeline.config import UserError, first_line
 from pipeline.data.intake.layout import SPLIT_NAMES, TRAIN
@@ -25,10 +27,14 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 REQUIRED, OPTIONAL = ("path", "label"), ("split", "group")
 SEPARATORS = (",", ";", "\t", "|")
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ENCODINGS = {  # by a file's first bytes
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
 MOST_OF_A_PATH = 4096  # characters; more is the photo itself
 MOST_SHOWN = 200  # characters of a value in a message
-URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+LOCAL_URL = "file://"
+URL = re.compile(rf"^(?!{LOCAL_URL})[a-zA-Z][a-zA-Z0-9+.-]+://")
 # What pandas takes for a missing value, and version 1 of the rules did in the column group.
 MISSING_1 = frozenset(
     ("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
@@ -81,13 +87,17 @@ def _columns(file: Path, table: pd.DataFrame) -> pd.DataFrame:
     twice = [name for name in (*REQUIRED, *OPTIONAL) if list(table.columns).count(name) > 1]
     missing = [name for name in REQUIRED if name not in table]
     if missing or twice:
-        remedy = f"add {' and '.join(missing)}" if missing else f"keep one column {twice[0]}"
+        wanted = " and ".join(missing)
+        remedy = f"name a column {wanted} in the first row" if missing else f"keep one column {twice[0]}"
         raise UserError(
             f"data={file} must have the columns path and label (and may have split and group), got "
             f"{', '.join(found) or 'none'} ({remedy})"
         )
-    table = table.reindex(columns=[*REQUIRED, *OPTIONAL])
-    return table.apply(lambda column: column.map(_as_text, na_action=None)).reset_index(drop=True).astype("string")
+    table = table.reindex(columns=[*REQUIRED, *OPTIONAL]).reset_index(drop=True)
+    texts = table.apply(lambda column: column.map(_as_text, na_action=None)).astype("string")
+    is_one = table.apply(lambda column: column.map(_is_one_value, na_action=None)).all(axis=1)
+    _reject_rows(file, texts, ~is_one, "every value must be one text or number")
+    return texts
 
 
 def with_plain_names(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,6 +109,8 @@ def _as_text(value: Any) -> str:
     """Return a value of any column as text: missing ones as empty, and whole numbers without a point."""
     import pandas as pd
 
+    if not _is_one_value(value):
+        return str(value)
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return ""
     if isinstance(value, bytes):
@@ -106,11 +118,19 @@ def _as_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _is_one_value(value: Any) -> bool:
+    """Return whether a value of a Parquet table is none of lists (of labels) or records (of a photo's own bytes)."""
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value))
+
+
 def _read_parquet(file: Path) -> pd.DataFrame:
     import pandas as pd  # imported here: decoding processes import this package and need no tables
 
     try:
-        return pd.read_parquet(file)
+        table = pd.read_parquet(file)
+        return table.reset_index() if any(table.index.names) else table
     except Exception as error:  # PyArrow raises many types on damaged files
         raise UserError(f"data={file} must be a CSV or Parquet table, got {first_line(error)}") from error
 
@@ -127,25 +147,40 @@ def read_csv(file: Path, flag: str) -> pd.DataFrame:
         raise UserError(f"{flag}={file} must be a CSV, got what is no regular file")
     try:
         with file.open("rb") as opened:
-            encoding = "utf-16" if opened.read(2) in UTF_16_MARKS else "utf-8-sig"
+            encoding = _encoding(opened.read(4))
         with file.open(encoding=encoding, newline="") as text:
             first = text.readline()
             directive = re.fullmatch(r"sep=(.)\s*", first)  # with which Excel says how a file is separated
-            separator = directive[1] if directive else _separator(first)
-            text.seek(0)
             if directive:
-                text.readline()
-            with warnings.catch_warnings():  # rows that end in a separator have an empty value more than the header
+                first = text.readline()
+            separator = directive[1] if directive else _separator(first)
+            names = next(csv.reader([first], delimiter=separator), [])
+            if not names:
+                raise UserError(f"{flag}={file} must be a CSV, got no names of columns in its first row")
+            with warnings.catch_warnings():  # rows with more values still
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)
-                return pd.read_csv(
-                    text, sep=separator, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False
-                )
+                table = pd.read_csv(
+                    text, sep=separator, dtype=str, keep_default_na=False, index_col=False, skip_blank_lines=False,
+                    header=None, names=range(len(names) + 1),
+                )  # fmt: skip
     except UnicodeError as error:
         raise UserError(
             f"{flag}={file} must be a CSV in UTF-8, got {first_line(error)} (save it again as 'CSV UTF-8')"
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{flag}={file} must be a CSV, got {first_line(error)}") from error
+    beyond = table.pop(len(names)).fillna("")  # empty where a row ends in a separator
+    table.columns = names
+    shown = table.assign(further=beyond)
+    _reject_rows(file, shown, beyond != "", "a row must have no more values than the first one", '; quote "a, b"')
+    return table
+
+
+def _encoding(start: bytes) -> str:
+    """Return a text file's encoding by its first four bytes, whose first two are Latin letters."""
+    marked = next((name for mark, name in ENCODINGS.items() if start.startswith(mark)), "")
+    without_mark = {0: "utf-16-be", 1: "utf-16-le"}.get(start.find(b"\0"), "utf-8-sig")
+    return marked or without_mark
 
 
 def _separator(header: str) -> str:
@@ -158,13 +193,13 @@ def _separator(header: str) -> str:
 
 
 def _existing_paths(file: Path, paths: list[str]) -> list[str]:
-    """Return each path as the table has it, or without blanks around it and with slashes, if only that is there.
+    """Return each path as the table has it, or without blanks around it, with slashes or of a URL, if that is there.
 
     Raises:
         UserError: none of them is there.
     """
     spellings: tuple[Callable[[str], str], ...] = (
-        str, str.strip, lambda path: path.strip().replace("\\", "/"),
+        str, str.strip, lambda path: path.strip().replace("\\", "/"), _path_of_url,
     )  # fmt: skip
 
     def exists(path: str) -> bool:
@@ -179,9 +214,24 @@ def _existing_paths(file: Path, paths: list[str]) -> list[str]:
         raise UserError(
             f"data={file} must list photos by their full paths, or by paths relative to the table's folder, got "
             f"{len(paths)} rows of which none is there, such as {example!r}, looked for at {file.parent / example} "
-            "(put the table where its paths begin)"
+            f"({_alike(file.parent / example) or 'put the table where its paths begin'})"
         )
     return [path.strip() if found is None else found for path, found in zip(paths, existing, strict=True)]
+
+
+def _path_of_url(path: str) -> str:
+    return url2pathname(urlsplit(path).path) if path.startswith(LOCAL_URL) else ""
+
+
+def _alike(path: Path) -> str:
+    """Return what is there in place of a path: in another case, or with a suffix."""
+    try:
+        names = sorted(found.name for found in path.parent.iterdir())
+    except OSError:
+        return ""
+    wanted = path.name.lower()
+    found = next((name for name in names if wanted in (name.lower(), Path(name).stem.lower())), "")
+    return f"there is {path.parent / found}: write names as the files have them" if found else ""
 
 
 def _reject_rows(file: Path, table: pd.DataFrame, is_wrong: pd.Series[bool], rule: str, remedy: str = "") -> None:

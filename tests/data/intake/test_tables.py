@@ -69,6 +69,9 @@ def test_a_group_called_na_was_none_before(folder: Path) -> None:
         b"sep=;\r\npath;label\r\na.jpg;rose\r\nb.jpg;tulip\r\n",
         b"\xef\xbb\xbfpath,label\r\na.jpg,rose\r\nb.jpg,tulip\r\n",
         "path\tlabel\r\na.jpg\trose\r\nb.jpg\ttulip\r\n".encode("utf-16"),
+        "path,label\na.jpg,rose\nb.jpg,tulip\n".encode("utf-16-le"),
+        "path,label\na.jpg,rose\nb.jpg,tulip\n".encode("utf-16-be"),
+        "path,label\na.jpg,rose\nb.jpg,tulip\n".encode("utf-32"),
         b"Path , LABEL\n a.jpg, rose \nb.jpg ,tulip\n",
         b'"path","label"\n"a.jpg","rose"\n"b.jpg","tulip"\n',
         b"id,path,label,\n1,a.jpg,rose,\n2,b.jpg,tulip,\n",
@@ -113,9 +116,21 @@ def test_labels_of_parquet_become_text(folder: Path) -> None:
     assert len(str(error.value)) < 600
     with pytest.raises(UserError, match=r"a path and a label, got path='b.jpg' in row 3"):
         read([7.0, None])
+    with pytest.raises(
+        UserError, match=r"must be one text or number, got .*label=\"\['x' 'y'\]\" in row 2"
+    ):
+        read([["x", "y"], ["x"]])
+
+
+def test_paths_may_be_the_index_of_parquet(folder: Path) -> None:
+    file = folder / "photos.parquet"
+    pd.DataFrame({"path": ["a.jpg", "b.jpg"], "label": ["x", "y"]}).set_index("path").to_parquet(file)
+    assert read_table(file)[["path", "label"]].values.tolist() == [["a.jpg", "x"], ["b.jpg", "y"]]
 
 
 def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
+    url = (folder / "ä.jpg").absolute().as_uri()
+    assert _read(folder / "urls.csv", f"path,label\n{url},x\n")["path"].tolist() == [str(folder / "ä.jpg")]
     content = "path,label\nroses\\1.jpg,x\n roses/2.jpg ,x\n blank.jpg,x\nä.jpg,y\nmissing\\1.jpg,y\n"
     table = _read(folder / "photos.csv", content)
     assert table["path"].tolist() == ["roses/1.jpg", "roses/2.jpg", " blank.jpg", "ä.jpg", "missing\\1.jpg"]
@@ -124,8 +139,11 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["must be a CSV"]),
-        ("file,label\na.jpg,rose\n", ["columns path and label", "got file, label", "add path"]),
+        ("", ["must be a CSV", "no names of columns"]),
+        ("file,label\na.jpg,rose\n", ["columns path and label", "got file, label", "name a column path"]),
+        ("path,label\na.jpg,rose, red\n", ["no more values than the first", "further=' red'", "row 2", 'quote "a, b"']),
+        ("path,label\nÄ.JPG,x\n", ["'Ä.JPG'", "there is", "ä.jpg: write names as the files have them"]),
+        ("path,label\nä,x\n", ["'ä'", "there is", "ä.jpg: write names as the files have them"]),
         ("path,Label,label\na.jpg,rose,x\n", ["columns path and label", "keep one column label"]),
         ("path,label\na.jpg,rose\nb.jpg,\n", ["a path and a label", "path='b.jpg'", "row 3"]),
         ("path,label\n", ["no row below the header"]),
