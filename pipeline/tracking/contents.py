@@ -57,9 +57,19 @@ def save_figure(figure: Figure, file: Path) -> None:
 
 
 def log_table(table: pd.DataFrame, file: str) -> None:
-    """Store a table of the open run as .csv, as .parquet, or as .json with ``columns``, ``index`` and ``data``."""
+    """Store a table of the open run as .csv, as .json with ``columns``, ``index`` and ``data``, or as .parquet.
+
+    Parquet gets numbers as float32, as networks compute them: that and splitting their bytes leave a third of the size.
+    """
     if file.endswith(".parquet"):
-        _log_file(file, lambda path: table.to_parquet(path, compression="zstd", index=False))
+        numbers = list(table.select_dtypes("float"))
+        _log_file(
+            file,
+            lambda path: table.astype(dict.fromkeys(numbers, "float32")).to_parquet(
+                path, compression="zstd", index=False, use_byte_stream_split=numbers,
+                use_dictionary=[name for name in table.columns if name not in numbers],
+            ),
+        )  # fmt: skip
     elif file.endswith(".csv"):
         log_text(csv_text(table), file)
     else:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -136,6 +137,20 @@ def test_tables_figures_and_texts_are_read_back(tracking_store: MlflowClient) ->
         "confusion_matrix.json",  # of the three pictures, those that the source has
         "history.png",
     }
+
+
+def test_predictions_of_many_classes_are_read_back_from_few_bytes(tracking_store: MlflowClient) -> None:
+    probabilities = np.random.default_rng(0).dirichlet(np.full(300, 0.1), 200)
+    table = pd.DataFrame(probabilities, columns=[f"class {number}" for number in range(300)])
+    table.insert(0, "path", [f"a/{number}.jpg" for number in range(len(table))])
+    with tracking.run("train", "predictions", CONFIG) as run_id:
+        tracking.log_table(table, tracking.VAL_PREDICTIONS)
+    read = tracking.read_val_predictions(run_id)
+    assert read is not None
+    assert list(read["path"]) == list(table["path"])
+    np.testing.assert_allclose(read[table.columns[1:]], probabilities, rtol=1e-6, atol=1e-30)
+    size = Path(tracking_store.download_artifacts(run_id, tracking.VAL_PREDICTIONS)).stat().st_size
+    assert size < 4.5 * probabilities.size  # bytes; twice that as pandas writes it
 
 
 def test_the_data_set_is_named(tracking_store: MlflowClient, tmp_path: Path) -> None:

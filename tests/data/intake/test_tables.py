@@ -116,9 +116,7 @@ def test_labels_of_parquet_become_text(folder: Path) -> None:
     assert len(str(error.value)) < 600
     with pytest.raises(UserError, match=r"a path and a label, got path='b.jpg' in row 3"):
         read([7.0, None])
-    with pytest.raises(
-        UserError, match=r"must be one text or number, got .*label=\"\['x' 'y'\]\" in row 2"
-    ):
+    with pytest.raises(UserError, match=r"must be one text or number, got .*label=\"\['x' 'y'\]\" in row 2"):
         read([["x", "y"], ["x"]])
 
 
