@@ -17,7 +17,8 @@ PICTURES = {
 
 TABLES = {
     "metrics.csv": "metric, value, low, high: every metric, and precision, recall and F1 by class, with 95 % intervals",
-    "predictions.csv": "one row per test photo: path, label, predicted, probability, correct, a column per class",
+    "predictions.csv": "one row per test photo: path, label, predicted, probability, correct, a column per class; of "
+    "over 100 classes their columns are in predictions.parquet alone",
     "per_class.json": "precision, recall, f1 and support by class",
     "confusion_matrix.json": "photos, by true and predicted class; of over 100 classes a row per cell that is not 0",
     "confused_pairs.csv": "true, predicted, photos, share: what is taken for what, most often first",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from pipeline import evaluation, plots, tracking
 from pipeline.config import DataConfig, EvaluateConfig, UserError
 from pipeline.data.store import HeldOutPhotos
@@ -14,6 +16,7 @@ from pipeline.serving import About, Classifier
 from pipeline.tracking import registry
 from pipeline.tracking.registry import FetchedModel, Version
 
+MOST_PRINTED = 25  # classes
 PLACES = ("data", "exclude")  # what is there must be the same, not where it is
 
 
@@ -33,10 +36,19 @@ def run_evaluation(config: EvaluateConfig) -> None:
         assessment = assess(classifier, model.folder, photos, config.corruption_photos)
         _log(assessment, classifier.about)
         print(f"test: {len(photos.labels)} photos, {assessment.summary}", flush=True)
-        print(assessment.tables["per_class.json"].round(3).to_string(), flush=True)
+        _print_classes(assessment.tables["per_class.json"])
         data = config.data or data_config_of(classifier.about).data
         decision = _decide(config, model.version, classifier.about, photos, assessment, data)
         _publish(config.model_uri, model, classifier.about, photos, assessment, decision)
+
+
+def _print_classes(classes: pd.DataFrame) -> None:
+    """Print the classes of a table of precision, recall, f1 and support, of many only the weakest."""
+    shown = classes
+    if len(classes) > MOST_PRINTED:
+        shown = classes.sort_values("recall", kind="stable").head(MOST_PRINTED)
+        print(f"the {MOST_PRINTED} weakest of {len(classes)} classes:")
+    print(shown.round(3).to_string(), flush=True)
 
 
 def _check_flags(config: EvaluateConfig, about: About) -> None:
@@ -66,8 +78,13 @@ def _log(assessment: Assessment, about: About) -> None:
     tracking.log_metrics({f"model_{name}": value for name, value in assessment.cost.items()})
     tracking.log_metrics({"temperature": about.temperature})
     tracking.log_json(assessment.cost, "cost.json")
-    for file, table in assessment.tables.items():
-        tracking.log_table(evaluation.compact_counts(table) if file == "confusion_matrix.json" else table, file)
+    tables = dict(assessment.tables)
+    tables["confusion_matrix.json"] = evaluation.compact_counts(tables["confusion_matrix.json"])
+    if len(about.class_names) > evaluation.MOST_SQUARE:  # as text, a thousand probabilities take 22 kB a photo
+        tables["predictions.parquet"] = tables["predictions.csv"]
+        tables["predictions.csv"] = tables["predictions.csv"][list(evaluation.PREDICTION_COLUMNS)]
+    for file, table in tables.items():
+        tracking.log_table(table, file)
     for file, figure in assessment.figures.items():
         tracking.log_figure(figure, file)
 

@@ -140,8 +140,8 @@ def test_tables_figures_and_texts_are_read_back(tracking_store: MlflowClient) ->
 
 
 def test_predictions_of_many_classes_are_read_back_from_few_bytes(tracking_store: MlflowClient) -> None:
-    probabilities = np.random.default_rng(0).dirichlet(np.full(300, 0.1), 200)
-    table = pd.DataFrame(probabilities, columns=[f"class {number}" for number in range(300)])
+    probabilities = np.random.default_rng(0).dirichlet(np.full(100, 0.1), 2000)
+    table = pd.DataFrame(probabilities, columns=[f"class {number}" for number in range(100)])
     table.insert(0, "path", [f"a/{number}.jpg" for number in range(len(table))])
     with tracking.run("train", "predictions", CONFIG) as run_id:
         tracking.log_table(table, tracking.VAL_PREDICTIONS)

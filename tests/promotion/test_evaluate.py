@@ -1,0 +1,57 @@
+"""What an evaluation logs and prints of very many classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import evaluation, tracking
+from pipeline.config import PreprocessConfig
+from pipeline.promotion import evaluate
+from pipeline.promotion.assessment import Assessment
+from pipeline.serving import About
+
+CLASSES = tuple(f"class {number:03d}" for number in range(evaluation.MOST_SQUARE + 1))
+
+
+@pytest.fixture
+def assessment() -> Assessment:
+    labels = np.repeat(np.arange(len(CLASSES)), 2)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(len(CLASSES)), len(labels))
+    paths = [f"{label}.jpg" for label in labels]
+    tables = {
+        "predictions.csv": evaluation.prediction_table(paths, labels, probabilities, CLASSES),
+        "per_class.json": evaluation.per_class_table(labels, probabilities, CLASSES),
+        "confusion_matrix.json": evaluation.confusion_table(labels, probabilities.argmax(axis=1), CLASSES),
+    }
+    return Assessment(probabilities, {}, pd.DataFrame(), tables, {}, {})
+
+
+def test_predictions_of_many_classes_are_a_short_table_and_a_whole_one(
+    tracking_store: MlflowClient, assessment: Assessment
+) -> None:
+    about = About(CLASSES, 32, "crop", (), "0" * 64, "photos", {})
+    with tracking.run("evaluate", "many", PreprocessConfig()) as run_id:
+        evaluate._log(assessment, about)
+    short = pd.read_csv(tracking_store.download_artifacts(run_id, "predictions.csv"))
+    whole = pd.read_parquet(tracking_store.download_artifacts(run_id, "predictions.parquet"))
+    assert list(short.columns) == list(evaluation.PREDICTION_COLUMNS)
+    assert list(whole.columns) == [*evaluation.PREDICTION_COLUMNS, *CLASSES]
+    np.testing.assert_allclose(whole[list(CLASSES)], assessment.probabilities, rtol=1e-6)
+    assert Path(tracking_store.download_artifacts(run_id, "confusion_matrix.json")).stat().st_size < 50_000
+
+
+def test_of_many_classes_the_weakest_are_printed(assessment: Assessment, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = assessment.tables["per_class.json"]
+    classes.loc["class 100", "recall"] = -1.0
+    evaluate._print_classes(classes)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"the 25 weakest of {len(CLASSES)} classes:"
+    assert lines[3].startswith("class 100")
+    assert len(lines) == 28
+    evaluate._print_classes(classes.head(25))
+    assert "weakest" not in capsys.readouterr().out
