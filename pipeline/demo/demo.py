@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import plots, tracking
 from pipeline.config import DemoConfig, UserError
 from pipeline.demo.similar import SimilarPhotos
+from pipeline.evaluation import metric_name
 from pipeline.experiment import open_model_photos
 from pipeline.serving import Classifier
 from pipeline.serving.server import check_address_is_free
@@ -58,10 +59,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Demo:
-    """A model, and its training photos or the reason why there are none."""
+    """A model, its recalls on validation photos by class, and its training photos or why there are none."""
 
     name: str
     classifier: Classifier
+    recalls: dict[str, float]
     similar: SimilarPhotos | str
 
     @classmethod
@@ -79,7 +81,10 @@ class Demo:
             similar: SimilarPhotos | str = SimilarPhotos(classifier, store)
         except UserError as error:
             similar = str(error)
-        return cls(f"{version.name} version {version.number}" if version else model_uri, classifier, similar)
+        metrics = registry.training_metrics(version) if version else {}
+        known = {name: metrics.get(f"val_recall_{metric_name(name)}") for name in classifier.about.class_names}
+        recalls = {name: recall for name, recall in known.items() if recall is not None}
+        return cls(f"{version.name} version {version.number}" if version else model_uri, classifier, recalls, similar)
 
     @property
     def class_names(self) -> tuple[str, ...]:

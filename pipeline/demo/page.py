@@ -16,13 +16,30 @@ from pipeline.data.pixels import BadImage
 from pipeline.demo import Demo
 
 NEIGHBOURS = 6
-MOST_CLASSES, LIKELIEST = 20, 10  # classes that are named, and whose probabilities are shown
+MOST_CLASSES, WEAKEST = 20, 5  # classes that are all named; of more, so many
+LIKELIEST = 10  # classes whose probabilities are shown
 
 
 @st.cache_resource(show_spinner="Loading the model…")
 def load(model_uri: str, data: str) -> Demo:
     """Load the model and its training photos, once for all visitors."""
     return Demo.load(model_uri, data)
+
+
+def show_classes(demo: Demo) -> None:
+    """Name the classes; of many, those that the model knows worst, and all in a table that opens."""
+    count = len(demo.class_names)
+    names = ", ".join(demo.class_names) if count <= MOST_CLASSES else f"{count:,} classes"
+    st.write(f"It tells {names} apart ({demo.name}). The photo stays on this machine.")
+    if count <= MOST_CLASSES:
+        return
+    weakest = sorted(demo.recalls, key=lambda name: demo.recalls[name])
+    if weakest:
+        named = ", ".join(f"{name} ({100 * demo.recalls[name]:.0f} %)" for name in weakest[:WEAKEST])
+        st.write(f"It recognises these worst, by its validation photos: {named}.")
+    table = {"class": weakest or demo.class_names}
+    with st.expander("All classes, the weakest first" if weakest else "All classes"):
+        st.dataframe(table | {"recognised": [demo.recalls[name] for name in weakest]} if weakest else table)
 
 
 def show_answer(demo: Demo, image: np.ndarray) -> None:
@@ -34,7 +51,8 @@ def show_answer(demo: Demo, image: np.ndarray) -> None:
         st.image(image, caption="The photo", width="stretch")
     with right:
         st.image(demo.overlay(prepared), caption=f"What speaks for {answer.label} (Grad-CAM)", width="stretch")
-    st.header(f"{answer.label}, {100 * answer.probability:.0f} %", anchor=False)
+    digits = 0 if answer.probability >= 0.1 else 1
+    st.header(f"{answer.label}, {100 * answer.probability:.{digits}f} %", anchor=False)
     for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
 
@@ -61,10 +79,7 @@ def main(model_uri: str, data: str) -> None:
     except UserError as error:
         st.error(str(error))
         return
-    names = ", ".join(demo.class_names[:MOST_CLASSES])
-    if len(demo.class_names) > MOST_CLASSES:
-        names = f"{len(demo.class_names):,} classes, such as {names},"
-    st.write(f"It tells {names} apart ({demo.name}). The photo stays on this machine.")
+    show_classes(demo)
     uploaded = st.file_uploader("Drop a photo here", accept_multiple_files=False)
     if uploaded is None:
         return

@@ -117,6 +117,15 @@ def _version_of(model_uri: str) -> Version | None:
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 
+def training_metrics(version: Version) -> dict[str, float]:
+    """Return the metrics of the run that a version was trained in; none if the run is gone."""
+    run_id = MlflowClient().get_model_version(*version).run_id
+    try:
+        return dict(MlflowClient().get_run(run_id).data.metrics) if run_id else {}
+    except MlflowException:  # deleted, and the store cleaned
+        return {}
+
+
 def version_with_alias(name: str, alias: str) -> Version | None:
     """Return the version that has an alias now, if any."""
     number = MlflowClient().get_registered_model(name).aliases.get(alias)

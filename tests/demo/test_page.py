@@ -1,0 +1,55 @@
+"""What the page says of a model's classes, few or many."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+pytest.importorskip("streamlit", reason="the page needs Streamlit (extra demo)")
+from streamlit.testing.v1 import AppTest
+
+
+@pytest.fixture(autouse=True)
+def own_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Streamlit, which puts a script in its place, not keep it: processes of later tests would run that script."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
+def _page(classes: int, with_recalls: bool) -> None:
+    from types import SimpleNamespace
+
+    from pipeline.demo.page import show_classes
+
+    names = tuple(f"class {number}" for number in range(classes))
+    recalls = {name: 1 - number / classes for number, name in enumerate(names)} if with_recalls else {}
+    show_classes(SimpleNamespace(name="flowers version 1", class_names=names, recalls=recalls))  # type: ignore[arg-type]
+
+
+def _shown(classes: int, with_recalls: bool) -> AppTest:
+    page = AppTest.from_function(_page, args=(classes, with_recalls)).run(timeout=60)
+    assert not page.exception
+    return page
+
+
+def test_few_classes_are_all_named() -> None:
+    page = _shown(2, with_recalls=True)
+    assert [text.value for text in page.markdown] == [
+        "It tells class 0, class 1 apart (flowers version 1). The photo stays on this machine."
+    ]
+    assert not page.dataframe
+
+
+def test_of_many_classes_the_weakest_are_named_and_all_listed() -> None:
+    page = _shown(100, with_recalls=True)
+    told, worst = (text.value for text in page.markdown)
+    assert "100 classes apart" in told
+    assert worst.startswith("It recognises these worst, by its validation photos: class 99 (1 %), class 98 (2 %), ")
+    assert page.dataframe[0].value["class"].tolist()[:2] == ["class 99", "class 98"]
+    assert len(page.dataframe[0].value) == 100
+
+
+def test_where_no_figures_are_known_no_class_is_called_weak() -> None:
+    page = _shown(100, with_recalls=False)
+    assert len(page.markdown) == 1
+    assert page.dataframe[0].value["class"].tolist()[0] == "class 0"
