@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.data.intake.layout import SPLIT_ORDER, name_key
 from pipeline.data.intake.side_files import PHOTO_SUFFIXES, hidden_reason, subfolders
+from pipeline.data.intake.tables import TABLE_SUFFIXES
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".iso")
 MOST_NAMES = 4  # in a line
@@ -51,10 +52,13 @@ def found_in(folder: Path) -> str:
     folders = [path.name for path in paths if path.is_dir()]
     photos = [path.name for path in paths if path.suffix.lower() in PHOTO_SUFFIXES]
     archives = [path.name for path in paths if path.name.lower().endswith(ARCHIVE_SUFFIXES)]
-    others = [path.name for path in paths if path.name not in {*folders, *photos, *archives}]
+    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+    others = [path.name for path in paths if path.name not in {*folders, *photos, *archives} and path not in tables]
+    which = f", whose columns path and label may name the photos: data={tables[0]}" if tables else ""
     kinds = (
         (folders, "folders", ""), (photos, "photos that are in no class folder", ""),
-        (archives, "archives", ", to be unpacked first"), (others, "other files", ""),
+        (archives, "archives", ", to be unpacked first"), ([path.name for path in tables], "tables", which),
+        (others, "other files", ""),
     )  # fmt: skip
     parts = [f"{len(names)} {what} ({_listed(names)}{remedy})" for names, what, remedy in kinds if names]
     return f"found: {'; '.join(parts)}" if parts else "found: nothing"

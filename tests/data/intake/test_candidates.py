@@ -106,6 +106,10 @@ def test_a_table_names_photos_anywhere_with_split_and_group(photos: Path) -> Non
         (["cat.0.jpg", "dog.0.jpg"], "2 photos that are in no class folder ('cat.0.jpg', 'dog.0.jpg')"),
         (["photos.zip"], "1 archives ('photos.zip', to be unpacked first)"),
         (["roses/1.jpg", "README"], "1 folders ('roses'); 1 other files ('README')"),
+        (
+            ["images/1.jpg", "labels.csv"],
+            "('labels.csv', whose columns path and label may name the photos: data=",
+        ),
         ([".hidden/1.jpg"], "found: nothing"),
     ],
 )
