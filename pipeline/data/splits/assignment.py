@@ -39,6 +39,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config import UserError
 
 SPLITS = ("train", "validation", "test")
+GROUP = "group "  # begins the key of a group that the user named
 MIN_PHOTOS_PER_CLASS = 3  # one for each split
 REACH = (np.inf, 2, 1.5)  # how far the first groups of test and of validation may lie, in fractions of the split
 LEAST_OF_TRAINING = 0.5  # of its share
@@ -115,7 +116,7 @@ def group_keys(
         groups: the user's group of each photo; empty for none.
         similar_pairs: pairs of indices of photos that look alike.
     """
-    names = [f"group {group}" if group else digest for digest, group in zip(digests, groups, strict=True)]
+    names = [GROUP + group if group else digest for digest, group in zip(digests, groups, strict=True)]
     codes, nodes = pd.factorize(pd.Series([*digests, *names]))
     photo_codes, name_codes = np.split(codes, 2)
     links = photo_codes[np.array(similar_pairs, np.int64).reshape(-1, 2)]
@@ -128,11 +129,13 @@ def group_keys(
 
 
 def check_given_splits(splits: Sequence[str], keys: Sequence[str], paths: Sequence[str]) -> None:
-    """Raise UserError if photos with the same key are in more than one of the user's splits."""
+    """Raise UserError if photos with the same key, of `group_keys`, are in more than one of the user's splits."""
     photos = pd.DataFrame({"split": splits, "key": keys, "path": paths}).drop_duplicates(["key", "split"])
     straddling = photos[photos["key"].duplicated(keep=False)].sort_values("key")
     if len(straddling):
         pair = "; ".join(f"{row.path} in {row.split}" for row in straddling.iloc[:2].itertuples())
+        key = straddling["key"].iloc[0]
+        pair += f" of {key}" if key.startswith(GROUP) else ""
         raise UserError(
             f"photos of one group, or with the same bytes, must be in one split, got {pair} "
             f"({straddling['key'].nunique()} such groups; change the column split, or leave it out)"

@@ -19,7 +19,7 @@ from pipeline.config import DataConfig
 from pipeline.data.rule_versions import NEWEST, RuleVersions
 from pipeline.data.rules import rule_text
 from pipeline.data.splits.agreement import GreyOf
-from pipeline.data.splits.assignment import ASSIGN_SPLITS, SPLITS, TooFewGroups, check_given_splits, group_keys
+from pipeline.data.splits.assignment import ASSIGN_SPLITS, GROUP, SPLITS, TooFewGroups, check_given_splits, group_keys
 from pipeline.data.splits.pairs import FIND_PAIRS
 from pipeline.data.splits.split_notes import notes_on_shares, notes_on_sizes
 
@@ -146,7 +146,7 @@ def _find_leaks_v2(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     Raises UserError if a group of the user's is in several: one of the two columns must be wrong.
     """
     named = photos[photos["given_group"] != ""]
-    check_given_splits(named["split"].tolist(), named["given_group"].tolist(), named["path"].tolist())
+    check_given_splits(named["split"].tolist(), (GROUP + named["given_group"]).tolist(), named["path"].tolist())
     place = pd.Series(np.arange(len(photos)), photos.index)
     exact = pairs[pairs["is_exact"] & pairs["left"].isin(photos.index) & pairs["right"].isin(photos.index)]
     links = list(zip(place[exact["left"]], place[exact["right"]], strict=True))

@@ -222,6 +222,8 @@ def test_given_splits_may_not_tear_a_group() -> None:
     check_given_splits(["train", "train", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
     with pytest.raises(UserError, match=r"in one split, got 1\.jpg in train; 2\.jpg in test \(1 such groups"):
         check_given_splits(["train", "test", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+    with pytest.raises(UserError, match=r"got 1.jpg in train; 2.jpg in test of group a \(1 such"):
+        check_given_splits(["train", "test", "test"], ["group a", "group a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
 
 
 sizes_of_classes = st.lists(st.integers(3, 60), min_size=1, max_size=4)
