@@ -24,13 +24,13 @@ LOADER_WORKERS = 2
 class _Photos(torch.utils.data.Dataset):
     def __init__(self, store: Store, config: TrainConfig) -> None:
         self._images, self._labels = store.images("train"), store.labels("train")
-        self._policy = config.augment
+        self._config = config
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
-        return augment(self._images[row], self._policy, (row,)), int(self._labels[row])
+        return augment(self._images[row], self._config, (row,)), int(self._labels[row])
 
 
 def main() -> None:

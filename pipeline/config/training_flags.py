@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.base import Augment, Config, OptimizerName, Schedule, Stage, Variant, check_image_size
+from pipeline.config.identity import AsBefore
 
 VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
 WEIGHTS: Any = Field(
@@ -30,6 +31,12 @@ class TrainingConfig(Config):
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")
     augment: Augment = Field("medium", description="Random changes to photos (see pipeline/training/augmentation.py).")
+    horizontal_flip: Annotated[bool, AsBefore(True)] = Field(
+        True, description="Also mirror left to right, unless augment=none; false for letters, gestures, left and right."
+    )
+    vertical_flip: Annotated[bool, AsBefore(False)] = Field(
+        False, description="Also mirror top to bottom, as photos from above and under a microscope bear."
+    )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = Field(
         0.0, ge=0, description="Alpha of CutMix's Beta distribution; 0 for none; beside mixup, each batch draws one."
@@ -75,6 +82,12 @@ class TrainingConfig(Config):
                 f"freeze_backbone=true trains on features alone, got head_epochs={self.head_epochs} "
                 f"unfreeze_from={self.unfreeze_from} start_size={self.start_size} (try freeze_backbone=false)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _flips_are_augmentation(self) -> TrainingConfig:
+        if self.vertical_flip and self.augment == "none":
+            raise ValueError("vertical_flip=true needs an augmentation, got augment=none (try augment=light)")
         return self
 
     @model_validator(mode="after")

@@ -37,9 +37,10 @@ from pipeline.experiment.photos import log_store, open_store
 from pipeline.files import sha256_of_file
 from pipeline.serving import MODEL_FILE, About, save_classifier
 from pipeline.tracking import registry
-from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit
+from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
+SHOWN_CLASSES, SHOWN_EPOCHS = 6, 6  # of the picture of augmented photos
 UNIMPORTANT_FLAGS = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}  # no result depends on them
 
 
@@ -89,6 +90,7 @@ def tracked_fit(
 
     start_from = saved_weights(config)
     with _checkpoints(config, store, start_from) as checkpoints:
+        _log_augmented(config, store)
         result = fit(config, store, log_epoch, start_from, checkpoints)
         about = _about(result, config, store)
         wanted = wants_model(result.best)
@@ -149,6 +151,19 @@ def saved_weights(config: TrainConfig) -> Path | None:
     if not config.weights.startswith("models:/"):
         return None
     return registry.fetch_model(config.weights).folder / MODEL_FILE
+
+
+def _log_augmented(config: TrainConfig, store: Store) -> None:
+    """Draw a training photo of each of the first classes as the network sees it in its first epochs."""
+    rows = np.unique(store.labels("train"), return_index=True)[1][:SHOWN_CLASSES]
+    seen = seen_photos(store, config, rows, SHOWN_EPOCHS)
+    names = [store.class_names[label] for label in store.labels("train")[rows]]
+    photos = {name: {title: images[place] for title, images in seen.items()} for place, name in enumerate(names)}
+    mirrors = [name for name in ("horizontal_flip", "vertical_flip") if getattr(config, name)]
+    flags = [f"augment={config.augment}", *(mirrors if config.augment != "none" else [])]
+    flags += [f"{name}={getattr(config, name):g}" for name in ("mixup", "cutmix") if getattr(config, name)]
+    title = f"Training photos as the network sees them: {', '.join(flags)}"
+    tracking.log_figure(plots.draw_stages(photos, title), "augmented.jpg")
 
 
 def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None:

@@ -43,7 +43,8 @@ class Assessment:
 def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corruption_photos: int) -> Assessment:
     """Judge a classifier, which was read from ``folder``, by its test photos.
 
-    Everything is of the model as it is served, except ``accuracy_tta``, which averages mirrored photos.
+    Everything is of the model as it is served, except ``accuracy_tta``, which averages mirrored photos, and is left out
+    where a mirrored photo means something else.
 
     Raises:
         DamagedModel: the network gives numbers that are not finite.
@@ -62,8 +63,9 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     for name in evaluation.metrics_of(len(names)):
         metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
     metrics |= {f"{name}_uncalibrated": evaluation.metric_value(name, labels, before) for name in ("ece", "log_loss")}
-    averaged = mean_with_mirrored(classifier, photos.images, probabilities)
-    metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)
+    if classifier.about.config.get("horizontal_flip", True):
+        averaged = mean_with_mirrored(classifier, photos.images, probabilities)
+        metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)
     tables = _tables(photos, before, probabilities, names, intervals)
     metrics["coverage_at_95"] = evaluation.coverage_at(tables["coverage.csv"], SURE)
     if corruption_photos:

@@ -44,7 +44,7 @@ def space_of(config: TuneConfig) -> Space:
     """
     table: dict[str, Dimension | Scalar] = {"variant": config.variants, **SPACES[mode_of(config)]}
     if "augment" in table and config.augment not in FROM_SCRATCH["augment"]:
-        table["augment"] = config.augment  # none: a mirrored letter is another letter
+        table["augment"] = config.augment
     if not config.head_epochs:
         table.pop("unfreeze_lr_factor", None)
     given = read_space(config) if config.space else {}

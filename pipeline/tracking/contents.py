@@ -35,6 +35,7 @@ RUN_PICTURES = (
     "confusion_matrix.png",
     "confused_pairs.csv",
     "history.png",
+    "augmented.jpg",
     *SUSPECTS,
 )  # what a training leaves
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
@@ -47,12 +48,12 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
 
 
 def log_figure(figure: Figure, file: str) -> None:
-    """Store a figure of the open run as PNG."""
+    """Store a figure of the open run, as PNG or, where it is of photos alone, as JPEG."""
     _log_file(file, lambda path: save_figure(figure, path))
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG with the settings of all runs."""
+    """Write a figure, in the format of the file's suffix, with the settings of all runs."""
     figure.savefig(file, dpi=110, bbox_inches="tight")
 
 

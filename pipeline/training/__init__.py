@@ -5,10 +5,11 @@ other modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixin
 `schedules`, `precision`, `checkpoint`. Does not own the networks (`models`), nor logging (`experiment`).
 """
 
+from pipeline.training.batches import seen_photos
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.features import FeatureCache
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.precision import cpu_features
 from pipeline.training.trainer import Diverged, Epoch
 
-__all__ = ["Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit"]
+__all__ = ["Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit", "seen_photos"]

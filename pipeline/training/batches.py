@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from pipeline.config import TrainingConfig
+from pipeline.config import TrainConfig, TrainingConfig
 from pipeline.data.store import Store
-from pipeline.training.augmentation import augment
-from pipeline.training.mixing import mix_batch
+from pipeline.training.augmentation import augment, changes_photos
+from pipeline.training.mixing import mix_batch, uses_mixing
+from pipeline.training.phases import phases_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -87,7 +88,34 @@ class TrainingBatches:
 
 def augment_rows(images: np.ndarray, rows: np.ndarray, config: TrainingConfig, epoch: int) -> np.ndarray:
     """Return the rows' photos augmented for an epoch (counted from 1): uint8 (len(rows), size, size, 3)."""
-    return np.stack([augment(images[row], config.augment, (AUGMENT, config.seed, epoch, row)) for row in rows])
+    return np.stack([augment(images[row], config, (AUGMENT, config.seed, epoch, row)) for row in rows])
+
+
+def seen_photos(store: Store, config: TrainConfig, rows: np.ndarray, most_epochs: int) -> dict[str, np.ndarray]:
+    """Return training photos as they are, and as the network sees them in the first epochs of its last phase.
+
+    Where photos are mixed, these are mixed among themselves.
+
+    Args:
+        store: the prepared photos.
+        config: the training.
+        rows: their row numbers in the training split.
+        most_epochs: of so many epochs at most; of one where they are always the same.
+
+    Returns:
+        Title -> uint8 (len(rows), size, size, 3).
+    """
+    images, phase = store.images("train"), phases_of(config)[-1]
+    targets = np.eye(len(rows), dtype=np.float32)
+    mixes = uses_mixing(config) and not config.freeze_backbone
+    views = config.feature_views if config.freeze_backbone else config.epochs
+    count = min(most_epochs, views, phase.last - phase.first + 1) if changes_photos(config) or mixes else 1
+    seen = {"photo": images[rows]}
+    for epoch in range(phase.first, phase.first + count):
+        pixels = augment_rows(images, rows, config, epoch)
+        key = (MIX, config.seed, epoch, 0)
+        seen[f"epoch {epoch}"] = mix_batch(pixels, targets, config, key)[0] if mixes else pixels
+    return seen
 
 
 def _resize(images: np.ndarray, side: int) -> np.ndarray:

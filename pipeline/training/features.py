@@ -20,18 +20,20 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from pipeline.config import TrainConfig, UserError
+from pipeline.config import TrainConfig, UserError, identifying_flags
 from pipeline.data.store import Store
 from pipeline.files import atomic_file, sha256_of_file
 from pipeline.models.backend import policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.models.predict import BATCH_SIZE, compiled_forward
 from pipeline.models.structure import architecture_name
+from pipeline.training.augmentation import changes_photos
 from pipeline.training.batches import augment_rows
 
 if TYPE_CHECKING:
     import keras
 
+FLIPS = {"horizontal_flip", "vertical_flip"}
 FORMAT = 3  # increment when the same backbone and photos would give other features
 
 
@@ -101,12 +103,14 @@ class FeatureCache:
 
         With augmentation, the epochs cycle through ``feature_views`` views of each photo: those of the first epochs.
         """
-        views = 1 if self._config.augment == "none" else self._config.feature_views
+        views = self._config.feature_views if changes_photos(self._config) else 1
         return self._features("train", view=(epoch - 1) % views + 1)
 
     def _features(self, split: str, view: int) -> np.ndarray:
-        augments = view and self._config.augment != "none"
-        augmentation = (self._config.augment, self._config.seed, view) if augments else ()
+        augments = view and changes_photos(self._config)
+        flips = identifying_flags(self._config, exclude=type(self._config).model_fields.keys() - FLIPS)
+        own_flips = (flips,) if flips else ()
+        augmentation = (self._config.augment, self._config.seed, view, *own_flips) if augments else ()
         key = json.dumps([FORMAT, self._backbone, split, self._precision[split], augmentation])
         if key not in self._open_arrays:
             file = self._folder / f"{_short_digest(key)}.npy"

@@ -46,7 +46,7 @@ TEST_METRICS = {
     *("test_accuracy", "test_accuracy_ci_low", "test_accuracy_ci_high", "test_balanced_accuracy", "test_macro_f1"),
     *("test_accuracy_tta", "test_log_loss", "test_roc_auc", "test_ece", *(f"test_recall_{name}" for name in CLASSES)),
 }
-RUN_ARTIFACTS = {"confusion_matrix.json", "confusion_matrix.png", "history.png", "config.json"}
+RUN_ARTIFACTS = {"confusion_matrix.json", "confusion_matrix.png", "history.png", "config.json", "augmented.jpg"}
 STUDY_PICTURES = {
     f"optuna_{name}.png" for name in ("history", "importance", "parallel_coordinates", "slice", "timeline")
 }

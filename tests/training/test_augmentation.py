@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import get_args
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Augment
+from pipeline.config import Augment, TrainConfig
 from pipeline.training import augmentation
 from pipeline.training.augmentation import POLICIES, augment
 
@@ -20,6 +21,10 @@ keys = st.tuples(st.integers(0, 9), st.integers(0, 2**63), st.integers(0, 10_000
 
 def _photo(side: int = 48) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def _config(policy: str, **flags: object) -> TrainConfig:
+    return TrainConfig(augment=policy, **flags)
 
 
 def _rng(seed: int = 0) -> np.random.Generator:
@@ -35,7 +40,7 @@ def test_every_policy_of_the_flag_exists() -> None:
 @settings(max_examples=40, deadline=None)
 def test_shape_type_and_layout_are_kept(policy: str, key: tuple[int, ...], side: int) -> None:
     photo = _photo(side)
-    changed = augment(photo, policy, key)
+    changed = augment(photo, _config(policy), key)
     assert (changed.shape, changed.dtype) == (photo.shape, np.uint8)
     assert changed.flags.c_contiguous
     np.testing.assert_array_equal(photo, _photo(side))
@@ -46,7 +51,7 @@ def test_shape_type_and_layout_are_kept(policy: str, key: tuple[int, ...], side:
 @settings(max_examples=40, deadline=None)
 def test_black_and_white_photos_stay_in_range(policy: str, key: tuple[int, ...], value: int) -> None:
     # A sum that ran over 255 or below 0 and wrapped round would turn white black.
-    changed = augment(np.full((32, 32, 3), value, np.uint8), policy, key)
+    changed = augment(np.full((32, 32, 3), value, np.uint8), _config(policy), key)
     assert (np.abs(changed.astype(int) - value) < 160).all()
 
 
@@ -54,7 +59,7 @@ def test_black_and_white_photos_stay_in_range(policy: str, key: tuple[int, ...],
 @given(key=keys)
 @settings(max_examples=20, deadline=None)
 def test_the_same_key_gives_the_same_bytes(policy: str, key: tuple[int, ...]) -> None:
-    np.testing.assert_array_equal(augment(_photo(), policy, key), augment(_photo(), policy, key))
+    np.testing.assert_array_equal(augment(_photo(), _config(policy), key), augment(_photo(), _config(policy), key))
 
 
 @every_change
@@ -62,30 +67,53 @@ def test_the_same_key_gives_the_same_bytes(policy: str, key: tuple[int, ...]) ->
 def test_another_key_gives_other_bytes(policy: str, part: str) -> None:
     place = ("stream", "seed", "epoch", "index").index(part)
     keys = [(2, *(number if other == place else 5 for other in (1, 2, 3))) for number in range(20)]
-    assert len({augment(_photo(), policy, key).tobytes() for key in keys}) == 20
+    assert len({augment(_photo(), _config(policy), key).tobytes() for key in keys}) == 20
 
 
 def test_none_is_the_identity() -> None:
     photo = _photo()
-    np.testing.assert_array_equal(augment(photo, "none", (2, 0, 1, 0)), photo)
+    np.testing.assert_array_equal(augment(photo, _config("none"), (2, 0, 1, 0)), photo)
 
 
 @every_change
 def test_a_photo_is_still_recognisable(policy: str) -> None:
     photo = np.zeros((64, 64, 3), np.uint8)
     photo[16:48, 16:48] = (200, 60, 60)
-    means = [augment(photo, policy, (2, 0, 1, index)).mean(axis=(0, 1)) for index in range(100)]
+    means = [augment(photo, _config(policy), (2, 0, 1, index)).mean(axis=(0, 1)) for index in range(100)]
     red, green, blue = np.mean(means, axis=0)
     assert red > green + 10  # a red square stays red, so channels are neither swapped nor lost
     assert red > blue + 10
 
 
-def test_flip_mirrors_every_second_photo_from_left_to_right() -> None:
-    photo = _photo()
-    flipped = sum(np.array_equal(augmentation.flip(photo, _rng(seed)), photo[:, ::-1]) for seed in range(200))
-    same = sum(np.array_equal(augmentation.flip(photo, _rng(seed)), photo) for seed in range(200))
-    assert flipped + same == 200
-    assert 70 < flipped < 130  # four standard deviations of 200 throws
+def _share_mirrored(axis: int, **flags: object) -> float:
+    """Return in which share of epochs a photo whose one half is bright has its other half brighter."""
+    photo = np.zeros((32, 32, 3), np.uint8)
+    photo[:16] = photo[:, :16] = 100
+    photo[:16, :16] = 200
+    config = _config("light", **flags)
+    changed = [augment(photo, config, (2, 0, epoch, 0)).astype(int) for epoch in range(200)]
+    return float(np.mean([np.take(image, range(16), axis).sum() < image.sum() / 2 for image in changed]))
+
+
+@pytest.mark.parametrize(("horizontal", "vertical"), [(True, False), (False, False), (False, True), (True, True)])
+def test_half_of_the_photos_are_mirrored_by_each_flag_and_none_without(horizontal: bool, vertical: bool) -> None:
+    flags = {"horizontal_flip": horizontal, "vertical_flip": vertical}
+    for wanted, axis in ((horizontal, 1), (vertical, 0)):
+        share = _share_mirrored(axis, **flags)
+        assert 0.35 < share < 0.65 if wanted else share == 0  # four standard deviations of 200 throws
+
+
+def test_a_training_of_before_the_flags_sees_the_same_photos() -> None:
+    digest = hashlib.sha256()
+    for policy in ("light", "medium", "strong"):
+        for index in range(20):
+            digest.update(augment(_photo(), _config(policy), (2, 0, 1, index)).tobytes())
+    assert digest.hexdigest()[:16] == "cc62a90687052325"
+
+
+def test_nothing_is_mirrored_without_augmentation() -> None:
+    with pytest.raises(ValueError, match="vertical_flip=true needs an augmentation, got augment=none"):
+        _config("none", vertical_flip=True)
 
 
 def test_shift_moves_the_photo_and_stays_below_its_limit() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import TrainingConfig
-from pipeline.training.batches import TrainingBatches
+from pipeline.config import TrainConfig, TrainingConfig
+from pipeline.training.batches import TrainingBatches, augment_rows, seen_photos
 
 CLASSES, SIDE = 3, 32
 
@@ -203,3 +203,36 @@ def test_features_stand_in_for_photos() -> None:
     batches = TrainingBatches(PhotosInMemory(10), config, features=features.__getitem__)  # type: ignore[arg-type]
     drawn = np.concatenate([inputs.numpy() for inputs, _ in batches.epoch(2)])
     np.testing.assert_array_equal(drawn, features[2][batches.order(2)])
+
+
+def _seen(rows: tuple[int, ...] = (0, 1, 2), **flags: object) -> dict[str, np.ndarray]:
+    config = TrainConfig(**{"epochs": 8, "image_size": SIDE} | flags)
+    return seen_photos(PhotosInMemory(23), config, np.array(rows), most_epochs=4)  # type: ignore[arg-type]
+
+
+def test_photos_are_shown_as_the_network_sees_them() -> None:
+    store, rows = PhotosInMemory(23), np.arange(3)
+    config = TrainConfig(epochs=8, image_size=SIDE, augment="strong")
+    seen = _seen(augment="strong")
+    assert list(seen) == ["photo", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    np.testing.assert_array_equal(seen["photo"], store.images("train")[:3])
+    np.testing.assert_array_equal(seen["epoch 3"], augment_rows(store.images("train"), rows, config, epoch=3))
+
+
+def test_photos_that_never_change_are_shown_once() -> None:
+    assert list(_seen(augment="none")) == ["photo", "epoch 1"]
+    assert list(_seen(augment="none", mixup=0.2)) == ["photo", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+
+
+def test_mixed_photos_are_shown_mixed_and_features_are_of_no_mix() -> None:
+    rows = (0, 10, 20)
+    assert len({photo.tobytes() for photo in _seen(rows, augment="none", cutmix=1.0)["epoch 1"]}) == 3
+    mixed = [set(np.unique(images[0])) for images in _seen(rows, augment="none", cutmix=1.0).values()]
+    assert {0, 20} in mixed
+    frozen = _seen(rows, augment="none", cutmix=1.0, freeze_backbone=True, warmup_epochs=0)
+    np.testing.assert_array_equal(frozen["epoch 1"], frozen["photo"])
+
+
+def test_of_a_frozen_backbone_and_of_the_last_phase_the_epochs_are_theirs() -> None:
+    assert list(_seen(freeze_backbone=True, feature_views=2)) == ["photo", "epoch 1", "epoch 2"]
+    assert list(_seen(head_epochs=6)) == ["photo", "epoch 7", "epoch 8"]
