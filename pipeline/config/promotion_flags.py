@@ -22,8 +22,9 @@ class PromotionConfig(Config):
 
     promotion: Literal["significant", "better", "always", "never"] = Field(
         "significant",
-        description="Promote a model that is better than the champion beyond chance, better at all, always, or never.",
+        description="Promote what is better than the champion beyond chance, or better at all (a coin toss between "
+        "equals), always, or never.",
     )
     recall_tolerance: float = Field(
-        0.05, ge=0, le=1, description="By how much the recall of a class may fall in a promotion."
+        0.05, ge=0, le=1, description="How far a class's recall may fall, beyond chance, in a promotion."
     )

@@ -1,8 +1,10 @@
 """Compares two models on the same photos: their difference, its significance, and who may become champion.
 
-McNemar's exact test (McNemar 1947; `scipy.stats.binomtest` on the photos that only one model has right) assumes that
-photos are independent. The paired bootstrap resamples whole groups of near-duplicates, and so does not. Both must
-agree.
+The test is the exact sign test on groups of near-duplicate photos, which are right or wrong together: how many groups
+only, or mostly, the challenger has right, and how many the champion. For single photos it is McNemar's exact test
+(McNemar 1947). A class counts as worse where its recall falls by more than a tolerance, and beyond chance: by the same
+test on its photos, with mid-p values (Fagerland, Lydersen and Laake 2013), times the number of classes (Bonferroni).
+`python -m benchmarks promotion` simulates what comes of these rules.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binom
 
+from pipeline.evaluation.error_spending import ALPHA, error_left, error_of
 from pipeline.evaluation.intervals import bootstrap_interval
 from pipeline.evaluation.metrics import per_class_table
 
-ALPHA = 0.05
+CLASS_ALPHA = 0.2  # chance that any of equal classes counts as worse: an error here only keeps the champion that is
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Comparison:
     """The challenger against the champion on ``photos`` test photos.
 
     ``difference`` is the difference of accuracies, challenger minus champion, with its 95 % interval; ``p_value`` is
-    that of the exact, two-sided McNemar test; ``recall_changes`` is challenger minus champion by class.
+    that of the exact, one-sided test that the challenger is not better; ``recall_changes`` is challenger minus
+    champion by class, and ``class_p_values`` of falls, times the number of classes. ``place`` counts the comparisons on
+    these test photos, from 1.
     """
 
     photos: int
@@ -38,6 +43,13 @@ class Comparison:
     difference_low: float
     difference_high: float
     recall_changes: Mapping[str, float]
+    class_p_values: Mapping[str, float]
+    place: int = 1
+
+    @property
+    def allowed_error(self) -> float:
+        """The chance of a false promotion that this comparison may have."""
+        return error_of(self.place)
 
     @property
     def description(self) -> str:
@@ -47,8 +59,28 @@ class Comparison:
             f"on the same {self.photos} photos (difference {100 * self.difference:+.1f} points, 95 % interval "
             f"{100 * self.difference_low:+.1f} to {100 * self.difference_high:+.1f}; "
             f"{self.only_challenger_right} against {self.only_champion_right} photos that one alone has right, "
-            f"exact McNemar p = {self.p_value:.2g})"
+            f"one-sided p = {self.p_value:.2g}, comparison {self.place} on this test split)"
         )
+
+    def worse_classes(self, tolerance: float) -> list[str]:
+        """Return the classes whose recall falls by more than ``tolerance`` and beyond chance, the worst first."""
+        return sorted(
+            (
+                name
+                for name, change in self.recall_changes.items()
+                if change < -tolerance - 1e-9 and self.class_p_values[name] < CLASS_ALPHA  # 0.95 - 0.9 is over 0.05
+            ),
+            key=lambda name: self.recall_changes[name],
+        )
+
+    def class_table(self, tolerance: float) -> pd.DataFrame:
+        """Return a row per class, the largest fall first: class, recall_change, p_value, is_worse."""
+        worse = set(self.worse_classes(tolerance))
+        rows = [
+            (name, change, self.class_p_values[name], name in worse)
+            for name, change in sorted(self.recall_changes.items(), key=lambda item: item[1])
+        ]
+        return pd.DataFrame(rows, columns=["class", "recall_change", "p_value", "is_worse"])
 
 
 def compare(
@@ -57,12 +89,12 @@ def compare(
     champion: np.ndarray,
     groups: np.ndarray,
     class_names: Sequence[str],
+    place: int = 1,
 ) -> Comparison:
-    """Compare two models' probabilities (n, classes) of the same photos."""
+    """Compare two models' probabilities (n, classes) of the same photos, the ``place``-th time on these."""
     challenger_correct, champion_correct = (model.argmax(axis=1) == labels for model in (challenger, champion))
     only_challenger = int((challenger_correct & ~champion_correct).sum())
     only_champion = int((champion_correct & ~challenger_correct).sum())
-    discordant = only_challenger + only_champion
     differences = challenger_correct.astype(np.float64) - champion_correct
     low, high = bootstrap_interval(differences, groups)
     recalls = [per_class_table(labels, model, class_names)["recall"] for model in (challenger, champion)]
@@ -73,12 +105,41 @@ def compare(
         champion_accuracy=float(champion_correct.mean()),
         only_challenger_right=only_challenger,
         only_champion_right=only_champion,
-        p_value=float(binomtest(only_challenger, discordant).pvalue) if discordant else 1.0,
+        p_value=float(_sign_test(*_groups_won(np.zeros_like(labels), differences, groups, 1))[0]),
         difference=float(differences.mean()),
         difference_low=low,
         difference_high=high,
         recall_changes={str(name): float(change) for name, change in changes.items()},
+        class_p_values=_class_p_values(labels, differences, groups, class_names),
+        place=place,
     )
+
+
+def _class_p_values(
+    labels: np.ndarray, differences: np.ndarray, groups: np.ndarray, class_names: Sequence[str]
+) -> dict[str, float]:
+    """Return by class the mid-p value of a fall, times the number of classes that the photos are of."""
+    better, worse = _groups_won(labels, differences, groups, len(class_names))
+    present = np.unique(labels)
+    corrected = np.minimum(1, len(present) * (_sign_test(worse, better) - binom.pmf(worse, better + worse, 0.5) / 2))
+    return {str(class_names[label]): float(corrected[label]) for label in present}
+
+
+def _groups_won(
+    classes: np.ndarray, differences: np.ndarray, groups: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each of ``count`` classes in how many groups its photos are better with either model, (count,)."""
+    pairs, places = np.unique(
+        np.stack([classes, np.unique(groups, return_inverse=True)[1]]), axis=1, return_inverse=True
+    )
+    of_group = np.bincount(places.ravel(), weights=differences)
+    better, worse = (np.bincount(pairs[0], weights=sign * of_group > 0, minlength=count) for sign in (1, -1))
+    return better, worse
+
+
+def _sign_test(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return the exact one-sided p-values of having won at least so many, were winning and losing equally likely."""
+    return np.asarray(binom.sf(won - 1, won + lost, 0.5))
 
 
 def _not_better(comparison: Comparison) -> str:
@@ -88,10 +149,14 @@ def _not_better(comparison: Comparison) -> str:
 def _not_significant(comparison: Comparison) -> str:
     if reason := _not_better(comparison):
         return reason
-    if comparison.p_value >= ALPHA:
-        return f"the difference may be chance: exact McNemar p = {comparison.p_value:.2g}, at least {ALPHA}"
-    if comparison.difference_low <= 0:
-        return "the difference may be chance: the 95 % interval of the paired bootstrap reaches 0"
+    allowed = comparison.allowed_error
+    if comparison.p_value >= allowed:
+        left = error_left(comparison.place)
+        of_life = f"{allowed:.2g}, the share of {ALPHA} for comparison {comparison.place} on this test split"
+        return (
+            f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, at least {of_life}; "
+            f"{100 * left:.0f} % of it is left (new photos make a fresh one)"
+        )
     return ""
 
 
@@ -108,10 +173,13 @@ def rejection_reason(comparison: Comparison, promotion: str, recall_tolerance: f
         recall_tolerance: largest allowed drop of a class's recall, in 0..1.
     """
     reasons = [RULES[promotion](comparison)]
-    for name, change in comparison.recall_changes.items():
-        if change < -recall_tolerance - 1e-9:  # 0.95 - 0.9 is a little more than 0.05
-            points = f"{-100 * change:.1f} points, more than recall_tolerance={recall_tolerance}"
-            reasons.append(f"the recall of {name} falls by {points}")
+    if worse := comparison.worse_classes(recall_tolerance):
+        fall = -100 * comparison.recall_changes[worse[0]]
+        others = f", and of {len(worse) - 1} more classes" if len(worse) > 1 else ""
+        reasons.append(
+            f"the recall of {worse[0]} falls by {fall:.1f} points{others}, beyond chance and more than "
+            f"recall_tolerance={recall_tolerance}"
+        )
     return "; ".join(filter(None, reasons))
 
 

@@ -29,6 +29,7 @@ TABLES = {
     "coverage.csv": "threshold, coverage, accuracy, photos",
     "corruptions.csv": "corruption, strength, accuracy, low, high, photos",
     "cost.json": "parameters, size_mb, gflops, latency_ms and the like, as name -> number",
+    "recall_changes.csv": "class, recall_change against the champion, p_value times the classes, is_worse; worst first",
     "promotion.json": "decision, promoted, and the comparison with the champion",
     "model_card.md": "the model card, as it stands in the registry",
 }

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pipeline.evaluation.intervals import bootstrap_interval
+from pipeline.evaluation.intervals import interval_of_shares
 
 Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -106,7 +106,7 @@ def corruption_table(
     for name, strength in tqdm(plan, desc="corruptions", disable=None, leave=False):
         photos = images if name == CLEAN else corrupt_images(images, name, strength)
         correct = predict(photos).argmax(axis=1) == labels
-        low, high = bootstrap_interval(correct, groups)
+        low, high = interval_of_shares(correct, groups)
         rows.append(
             {"corruption": name, "strength": strength, "accuracy": correct.mean(), "low": low, "high": high}
             | {"photos": len(labels)}

@@ -1,7 +1,12 @@
-"""Confidence intervals: a bootstrap that resamples whole groups of near-duplicate photos.
+"""95 % intervals of metrics, in which near-duplicate photos, which are right or wrong together, count as fewer.
 
-Rejected: `scipy.stats.bootstrap`, which resamples single observations. Photos of one group are right or wrong together,
-so resampling single photos would make the intervals too narrow.
+Shares of photos get Wilson's interval (Wilson 1927; Brown, Cai and DasGupta 2001), which says something of three photos
+that are all right, where a bootstrap says 1.00 to 1.00. F1 is a function of such a share: of J = right / (in the class
+or taken for it), F1 = 2 J / (1 + J). Means over classes are treated as shares of C^2 / (sum of 1 / n) photos, with C
+classes of n photos: what the mean of C shares would vary like if all were equal, which is an upper bound. A bootstrap
+that resamples whole groups is left for what is no share: losses, ROC AUC, calibration. Rejected:
+`scipy.stats.bootstrap`, which resamples single observations, and its `binomtest(...).proportion_ci`, which takes whole
+numbers of photos, one share at a time. `python -m benchmarks promotion` counts how often these hold the truth.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from tqdm import trange
 
 from pipeline.evaluation.metrics import SCORES, Metric, Predictions, metrics_of, once
@@ -44,6 +50,26 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def share_interval(share: float, photos: float, level: float = LEVEL) -> tuple[float, float]:
+    """Return Wilson's interval of a share, in 0..1, of so many independent ``photos``; NaN without any."""
+    low, high = _wilson(np.array([share]), np.array([photos], np.float64), level)
+    return float(low[0]), float(high[0])
+
+
+def independent_photos(groups: np.ndarray) -> float:
+    """Return as how many independent photos those of groups (n,) count, if photos of a group say the same (Kish 1965).
+
+    That is n where every photo is its own group, and the number of groups where these are of one size.
+    """
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.size else 0.0
+
+
+def interval_of_shares(correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of the share of photos that are ``correct``, bool (n,), in ``groups`` (n,)."""
+    return share_interval(float(np.mean(correct)), independent_photos(groups))
+
+
 def interval_table(
     labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, class_names: Sequence[str], seed: int = 0
 ) -> pd.DataFrame:
@@ -52,27 +78,97 @@ def interval_table(
     The index is the metric's name, or for example ``recall daisy``. Low and high are NaN where the value is NaN.
     A calibration error is an absolute value, which resampling inflates: its interval is slightly too high.
     """
-    _, group_of_photo = np.unique(groups, return_inverse=True)
-    group_count, rng = int(group_of_photo.max()) + 1, np.random.default_rng(seed)
-    samples = int(np.clip(MAX_RESAMPLED_NUMBERS // probabilities.size, MIN_SAMPLES, SAMPLES))
     predictions, metrics = Predictions(labels, probabilities), metrics_of(len(class_names))
-    names = [*metrics, *(f"{score} {name}" for score in SCORES for name in class_names)]
-    step = max(1, MOST_WEIGHTS // len(labels))
-    drawn = []
-    for start in trange(0, samples, step, desc="intervals", unit_scale=step, disable=None, leave=False):
-        size = min(step, samples - start)
-        draws = rng.multinomial(group_count, np.full(group_count, 1 / group_count), size)
-        drawn.append(_scores(predictions, metrics, draws.T[group_of_photo].astype(np.float32)))
-    value, scores = _scores(predictions, metrics, once(labels))[0], np.concatenate(drawn)
-    low, high = np.full((2, len(names)), np.nan)
-    defined = np.isfinite(value)
-    low[defined], high[defined] = np.nanquantile(scores[:, defined], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return pd.DataFrame({"value": value, "low": low, "high": high}, index=pd.Index(names, name="metric"))
+    values = {name: float(of(predictions, once(labels))[0]) for name, of in metrics.items()}
+    classes = _class_intervals(predictions, groups, class_names)
+    shares = _metrics_that_are_shares(predictions, groups, values)
+    others = {name: of for name, of in metrics.items() if name not in shares and np.isfinite(values[name])}
+    limits = shares | _resampled_intervals(predictions, others, groups, seed)
+    rows = {name: (value, *limits.get(name, (np.nan, np.nan))) for name, value in values.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    return pd.concat([table, classes]).rename_axis("metric")
 
 
-def _scores(predictions: Predictions, metrics: Mapping[str, Metric], weights: np.ndarray) -> np.ndarray:
-    """Return all scores of all samples, (samples, scores)."""
-    class_scores = predictions.class_scores(weights)
-    return np.column_stack(
-        [*(of(predictions, weights) for of in metrics.values()), *class_scores.reshape(-1, weights.shape[1])]
+def _wilson(shares: np.ndarray, photos: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Return low and high of shares of so many photos, arrays of one shape; NaN where there are none."""
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    photos = np.where(photos > 0, photos, np.nan)
+    middle, scale = shares + z2 / (2 * photos), 1 + z2 / photos
+    half = np.sqrt(z2 * (shares * (1 - shares) / photos + z2 / (4 * photos**2)))
+    return np.clip((middle - half) / scale, 0, shares), np.clip((middle + half) / scale, shares, 1)
+
+
+def _class_intervals(predictions: Predictions, groups: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
+    """Return value, low and high of the scores of every class."""
+    values = predictions.class_scores(once(predictions.labels))[..., 0]
+    photos = _independent_by_class(predictions, groups)
+    precision, recall = (_wilson(np.nan_to_num(values[place]), photos[place]) for place in (0, 1))
+    overlap = values[2] / (2 - values[2])
+    low, high = _wilson(np.nan_to_num(overlap), photos[2])
+    f1 = (2 * low / (1 + low), 2 * high / (1 + high))
+    names = [f"{score} {name}" for score in SCORES for name in class_names]
+    limits = [np.where(np.isfinite(values), np.stack(ends), np.nan) for ends in zip(precision, recall, f1, strict=True)]
+    columns = dict(zip(("value", "low", "high"), map(np.ravel, (values, *limits)), strict=True))
+    return pd.DataFrame(columns, index=names)
+
+
+def _independent_by_class(predictions: Predictions, groups: np.ndarray) -> np.ndarray:
+    """Return as how many independent photos those count that are taken for a class, in it, or either: (3, classes)."""
+    count = predictions.probabilities.shape[1]
+    wrong = ~predictions.correct
+    either = (
+        np.concatenate([predictions.labels, predictions.predicted[wrong]]), np.concatenate([groups, groups[wrong]]),
+    )  # fmt: skip
+    return np.stack(
+        [
+            _independent_photos_at(*places, count)
+            for places in ((predictions.predicted, groups), (predictions.labels, groups), either)
+        ]
     )
+
+
+def _independent_photos_at(places: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Return `independent_photos` at each of ``count`` places (n,)."""
+    pairs, sizes = np.unique(np.stack([places, np.unique(groups, return_inverse=True)[1]]), axis=1, return_counts=True)
+    sums, squares = (np.bincount(pairs[0], weights=sizes**power, minlength=count) for power in (1.0, 2.0))
+    return np.divide(sums**2, squares, out=np.zeros(count), where=squares > 0)
+
+
+def _metrics_that_are_shares(
+    predictions: Predictions, groups: np.ndarray, values: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Return low and high of the metrics that are shares of photos, or means of such shares over the classes."""
+    of_classes = _independent_photos_at(predictions.labels, groups, predictions.probabilities.shape[1])
+    present = of_classes[of_classes > 0]
+    photos = dict.fromkeys(("accuracy", "top_5_accuracy"), independent_photos(groups))
+    photos |= dict.fromkeys(("balanced_accuracy", "macro_f1"), len(present) ** 2 / (1 / present).sum())
+    return {name: share_interval(values[name], count) for name, count in photos.items() if name in values}
+
+
+def _resampled_intervals(
+    predictions: Predictions, metrics: Mapping[str, Metric], groups: np.ndarray, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Return low and high of metrics by resampling groups, within classes, so that no sample lacks one."""
+    labels = predictions.labels
+    _, first, group_of_photo = np.unique(groups, return_index=True, return_inverse=True)
+    class_of_group = labels[first]
+    samples = int(np.clip(MAX_RESAMPLED_NUMBERS // predictions.probabilities.size, MIN_SAMPLES, SAMPLES))
+    rng, step = np.random.default_rng(seed), max(1, MOST_WEIGHTS // len(labels))
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
+    for start in trange(0, samples, step, desc="intervals", unit_scale=step, disable=None, leave=False):
+        draws = _resample(class_of_group, min(step, samples - start), rng)
+        weights = draws[group_of_photo].astype(np.float32)
+        for name, of in metrics.items():
+            drawn[name].append(of(predictions, weights))
+    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    limits = {name: np.nanquantile(np.concatenate(values), tails) for name, values in drawn.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
+
+
+def _resample(class_of_group: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each group is in each sample, (groups, samples): as many of every class as there are."""
+    draws = np.zeros((len(class_of_group), samples), np.int64)
+    for label in np.unique(class_of_group):
+        groups = np.flatnonzero(class_of_group == label)
+        draws[groups] = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), samples).T
+    return draws

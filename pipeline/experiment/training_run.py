@@ -174,6 +174,7 @@ def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None
         "best_val_accuracy": metrics["accuracy"],
         "best_val_loss": result.best.val_loss,
         "val_macro_f1": metrics["macro_f1"],
+        "baseline_accuracy": float(np.bincount(labels).max() / len(labels)),  # of always answering the largest class
     }
     recalls = {f"val_recall_{metric_name(name)}": metrics[f"recall_{metric_name(name)}"] for name in names}
     tracking.log_metrics(summary | recalls)

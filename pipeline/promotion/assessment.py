@@ -20,6 +20,7 @@ from pipeline.serving import MODEL_FILE, Classifier
 
 GALLERY = 12  # photos with heat maps
 SURE = 0.95  # the accuracy for which the coverage is named
+MOST_NAMED = 5  # classes, in a sentence
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,24 @@ class Assessment:
     tables: dict[str, pd.DataFrame]
     figures: dict[str, Figure]
     cost: dict[str, float]
+    baseline: evaluation.Baseline
 
     @property
     def summary(self) -> str:
         """The accuracy with its interval, as text."""
         value, low, high = 100 * self.intervals.loc["accuracy", ["value", "low", "high"]].to_numpy(np.float64)
         return f"{value:.1f} % right (95 % interval {low:.1f} to {high:.1f} %)"
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on what makes the model useless, for some classes or for all."""
+        baseline, found = self.baseline, []
+        if not baseline.is_beaten:
+            found.append(f"It knows nothing beyond chance: {baseline.description}.")
+        if never := baseline.never_recognised:
+            more = f" and {len(never) - MOST_NAMED} more" if len(never) > MOST_NAMED else ""
+            found.append(f"It recognises no test photo of {', '.join(never[:MOST_NAMED])}{more}.")
+        return found
 
 
 def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corruption_photos: int) -> Assessment:
@@ -66,6 +79,8 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     if classifier.about.config.get("horizontal_flip", True):
         averaged = mean_with_mirrored(classifier, photos.images, probabilities)
         metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)
+    baseline = evaluation.compare_with_baseline(labels, probabilities, names)
+    metrics["baseline_accuracy"] = baseline.baseline_accuracy
     tables = _tables(photos, before, probabilities, names, intervals)
     metrics["coverage_at_95"] = evaluation.coverage_at(tables["coverage.csv"], SURE)
     if corruption_photos:
@@ -75,7 +90,7 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
         )
         metrics["corrupted_accuracy"] = evaluation.mean_corrupted_accuracy(tables["corruptions.csv"])
     cost = network_cost(classifier.model, folder / MODEL_FILE)
-    found = Assessment(probabilities, metrics, intervals, tables, {}, cost)
+    found = Assessment(probabilities, metrics, intervals, tables, {}, cost, baseline)
     found.figures.update(_figures(found, classifier, photos))
     return found
 

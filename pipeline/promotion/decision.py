@@ -64,18 +64,29 @@ def decide(
     """
     champion = registry.version_with_alias(version.name, registry.CHAMPION)
     if champion is None:
-        return Decision(rule.promotion != "never", "there is no champion yet")
+        return _first_champion(rule, photos, probabilities, about)
     if champion == version:
         return Decision(False, "it is the champion", champion)
     answers = _champion_answers(champion, about, photos, data)
     if isinstance(answers, str):
         return Decision(rule.promotion == "always", answers, champion)
-    comparison = evaluation.compare(photos.labels, probabilities, answers, photos.groups, about.class_names)
+    place = registry.count_comparison(version, champion, f"split_seed_{about.config.get('split_seed', 0)}")
+    comparison = evaluation.compare(photos.labels, probabilities, answers, photos.groups, about.class_names, place)
     found = Decision(False, comparison.description, champion, comparison, answers)
     if rule.promotion in ("always", "never"):
         return replace(found, promoted=rule.promotion == "always")
     refusal = evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
+
+
+def _first_champion(rule: PromotionConfig, photos: HeldOutPhotos, probabilities: np.ndarray, about: About) -> Decision:
+    """Say whether a version may be the first champion: it must know more than which class is the largest."""
+    if rule.promotion in ("always", "never"):
+        return Decision(rule.promotion == "always", "there is no champion yet")
+    baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names)
+    if baseline.is_beaten or (rule.promotion == "better" and baseline.accuracy > baseline.baseline_accuracy):
+        return Decision(True, f"there is no champion yet, and it has {baseline.description}")
+    return Decision(False, f"it is not better than one answer for all photos, beyond chance: {baseline.description}")
 
 
 def carry_out(

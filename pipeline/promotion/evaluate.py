@@ -37,6 +37,8 @@ def run_evaluation(config: EvaluateConfig) -> None:
         _log(assessment, classifier.about)
         print(f"test: {len(photos.labels)} photos, {assessment.summary}", flush=True)
         _print_classes(assessment.tables["per_class.json"])
+        for warning in assessment.warnings:
+            print(f"WARNING: {warning}", flush=True)
         data = config.data or data_config_of(classifier.about).data
         decision = _decide(config, model.version, classifier.about, photos, assessment, data)
         _publish(config.model_uri, model, classifier.about, photos, assessment, decision)
@@ -101,7 +103,7 @@ def _decide(
     if version is None:
         return Decision(False, "it is no version of a registered model")
     decision = decide(config, version, about, photos, assessment.probabilities, data)
-    _log_difference(version, about, photos, assessment, decision)
+    _log_difference(version, about, photos, assessment, decision, config.recall_tolerance)
     decision = carry_out(decision, version, about, photos, assessment.probabilities, tracking.environment())
     tracking.log_json(decision.as_json(), "promotion.json")
     tracking.set_tags({"promoted": str(decision.promoted).lower(), "promotion_reason": decision.reason})
@@ -110,7 +112,12 @@ def _decide(
 
 
 def _log_difference(
-    version: Version, about: About, photos: HeldOutPhotos, assessment: Assessment, decision: Decision
+    version: Version,
+    about: About,
+    photos: HeldOutPhotos,
+    assessment: Assessment,
+    decision: Decision,
+    tolerance: float,
 ) -> None:
     """Log what differs from the champion, where there is one that could be compared."""
     if decision.champion is None or decision.comparison is None or decision.champion_probabilities is None:
@@ -122,6 +129,7 @@ def _log_difference(
     title = f"Version {version.number} minus champion, version {decision.champion.number}: photos in each cell"
     figure = plots.draw_confusion_difference(difference, title)
     assessment.figures["confusion_difference.png"] = figure
+    tracking.log_table(decision.comparison.class_table(tolerance), "recall_changes.csv")
     tracking.log_table(evaluation.compact_counts(difference), "confusion_difference.json")
     tracking.log_figure(figure, "confusion_difference.png")
     tracking.log_metrics(
@@ -148,7 +156,7 @@ def _publish(
         class_names=about.class_names,
         figures={file.removesuffix(".png"): figure for file, figure in assessment.figures.items()},
         tables={"metrics": assessment.tables["metrics.csv"]},
-        answer=[f"This version {decision.description}."],
+        answer=[*assessment.warnings, f"This version {decision.description}."],
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
             "GFLOPs a photo": f"{assessment.cost['gflops']:.2f}",

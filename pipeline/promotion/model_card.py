@@ -12,8 +12,11 @@ MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
-**{{ summary }}** on {{ photos }} test photos that no training and no choice has seen.
-
+**{{ summary }}** on {{ photos }} test photos that no training and no choice has seen. Always answering
+{{ baseline.largest_class }}, the largest class, would be {{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
+{% for warning in warnings %}
+**{{ warning }}**
+{% endfor %}
 ![Confusion matrix]({{ picture("confusion_matrix.png") }})
 
 ### Model
@@ -39,8 +42,9 @@ The {{ classes | length }} weakest of {{ all_classes }} classes, by recall:
 | {{ name }} | {{ row["support"] }} | {{ "%.2f" % row["precision"] }} | {{ "%.2f" % row["recall"] }}
 {#- #} | {{ "%.2f" % row["low"] }} to {{ "%.2f" % row["high"] }} |
 {% endfor %}
-Probabilities are calibrated with the temperature {{ "%.2f" % about.temperature }}, fitted on validation photos: the
-expected calibration error is {{ "%.3f" % ece }}, and was {{ "%.3f" % ece_before }} without it.
+Probabilities are scaled by the temperature {{ "%.2f" % about.temperature }}, fitted on validation photos: the expected
+calibration error is {{ "%.3f" % ece }}, {{ "and was" if ece <= ece_before else "more than the" }}
+{{ "%.3f" % ece_before }} without it.
 Refusing the least sure photos, {{ "%.0f" % (100 * coverage) }} % of them can be answered with 95 % right.
 {% if worst -%}
 Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * accuracy) }} % right on average)
@@ -76,6 +80,8 @@ def evaluation_card(
         run_id,
         about=about,
         summary=assessment.summary,
+        baseline=assessment.baseline,
+        warnings=assessment.warnings,
         photos=int(every_class["support"].sum()),
         cost=assessment.cost,
         metrics=list(assessment.intervals.loc[assessment.intervals.index.intersection(SHOWN_METRICS)].iterrows()),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.evaluation import bootstrap_interval
+from pipeline.evaluation import interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.page import Page, Picture, Section, Table, render
@@ -84,7 +84,7 @@ def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
     answer = [f"{winner_text}right on {_format_percent(search.val_accuracy)} of {photos} validation photos ({basis})."]
     if search.predictions is not None:
         correct = search.predictions["correct"].to_numpy(bool)
-        low, high = bootstrap_interval(correct, search.groups)
+        low, high = interval_of_shares(correct, search.groups)
         interval = f"95\N{NO-BREAK SPACE}% interval {_format_percent(low)} to {_format_percent(high)}"
         answer += [f"The registered model has {_format_percent(correct.mean())} ({interval})."]
         answer += [describe_weakest_class(search.predictions, search.class_names)]

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
@@ -70,6 +71,7 @@ def run_search(config: TuneConfig) -> None:
             tracking.connect()  # marks the runs of processes that died meanwhile
             tracking.end_children(parent)
             winner = _log_winner(study, retrained, report_line)
+            _report_baseline(winner, store, report_line)
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner)
         _report_borders(study.trials[winner.trial].params, space)
@@ -165,6 +167,18 @@ def _log_winner(study: Study, retrained: dict[Retraining, Confirmation], report_
     tracking.set_tags({"best_trial": str(winner.trial), "model_uri": winner.model_uri})
     report_line(f"winner: trial {winner.trial}, val_accuracy {winner.description}")
     return winner
+
+
+def _report_baseline(winner: Winner, store: Store, report_line: ReportLine) -> None:
+    """Say so if the winner is no better than one answer for all validation photos."""
+    labels = store.labels("validation")
+    baseline = np.bincount(labels).max() / len(labels)
+    if winner.val_accuracy <= baseline:
+        largest = store.class_names[np.bincount(labels).argmax()]
+        report_line(
+            f"WARNING: no trial is better than always answering {largest}, the largest class: {baseline:.4f} of the "
+            "validation photos (look at the labels, at augmented.jpg of a run, and at the learning rates)"
+        )
 
 
 def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:

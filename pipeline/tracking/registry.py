@@ -30,6 +30,7 @@ from pipeline.models.saved import check_digests, model_digests
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
 DIGESTS, TEST_READS = "sha256", "test_reads"  # tags of a version; the latter of the registered model, too
+COMPARISONS = "comparisons"  # begins tags of the registered model: pairs of versions compared on a test split
 TAGS_OF_THE_RUN = ("data_digest", "git_commit", "stage")
 MOST_CHARACTERS = 5000  # of a description, in MLflow's database
 
@@ -181,6 +182,21 @@ def count_test_read(version: Version) -> int:
         tag_version(version, {TEST_READS: str(of_version)})
         client.set_registered_model_tag(version.name, TEST_READS, str(of_model))
     return of_model
+
+
+def count_comparison(version: Version, champion: Version, test_split: str) -> int:
+    """Return which comparison on a test split this one is, counted from 1 over all versions of the model.
+
+    The same two versions are compared once, however often that is asked for.
+    """
+    client, tag = MlflowClient(), f"{COMPARISONS}.{test_split}"
+    with _lock(version.name):
+        done = client.get_registered_model(version.name).tags.get(tag, "").split()
+        pair = f"{version.number}:{champion.number}"
+        if pair not in done:
+            done.append(pair)
+            client.set_registered_model_tag(version.name, tag, " ".join(done))
+    return 1 + done.index(pair)
 
 
 def tag_version(version: Version, tags: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from pipeline.evaluation import Comparison, compare, confusion_difference, confusion_table, rejection_reason
-from pipeline.evaluation.comparison import ALPHA
+from pipeline.evaluation.error_spending import ALPHA, error_left, error_of
 
 NAMES = ["daisy", "roses", "tulips", "lilies"]
 PHOTOS, SIMULATIONS = 368, 400
@@ -40,13 +40,34 @@ def test_under_a_null_difference_at_most_one_in_twenty_is_promoted(photos_of_a_g
 
 
 def test_mcnemar_alone_would_be_fooled_by_near_duplicates() -> None:
-    """What the bootstrap of groups is for: without it more than one in twenty would be promoted."""
+    """What groups are for: counting photos, more than one in twenty would be promoted."""
     rng = np.random.default_rng(0)
     groups = np.arange(PHOTOS) // 4
     right = rng.random((300, 2, groups.max() + 1)) < 0.85
-    found = [_compare(*models[:, groups], groups) for models in right]
+    found = [_compare(*models[:, groups]) for models in right]
     by_mcnemar = sum(comparison.p_value < ALPHA and comparison.difference > 0 for comparison in found)
     assert by_mcnemar > binom.ppf(0.999, 300, ALPHA)
+
+
+def test_in_the_life_of_a_test_split_equal_challengers_are_promoted_once_in_twenty_at_most() -> None:
+    """Fifty challengers that are right as often as the champion, in each of many lives."""
+    rng, lives, promoted = np.random.default_rng(2), 60, 0
+    labels = np.arange(PHOTOS) % len(NAMES)
+    for _ in range(lives):
+        right = rng.random((51, PHOTOS)) < 0.85
+        answers = [_answers(labels, model) for model in right]
+        promoted += any(
+            rejection_reason(compare(labels, model, answers[0], np.arange(PHOTOS), NAMES, place), "significant", 1)
+            == ""
+            for place, model in enumerate(answers[1:], start=1)
+        )
+    assert promoted <= binom.ppf(0.999, lives, ALPHA)
+
+
+def test_the_error_of_a_life_adds_up() -> None:
+    assert sum(error_of(place) for place in range(1, 51)) == pytest.approx(ALPHA * (1 - error_left(50)))
+    assert error_left(0) == 1
+    assert error_of(1) == pytest.approx(ALPHA / 6)
 
 
 def test_a_better_model_is_promoted_nearly_always() -> None:
@@ -59,13 +80,21 @@ def test_p_value_and_difference_have_the_known_answers() -> None:
     correct, before = np.ones(100, bool), np.ones(100, bool)
     before[:6] = False
     comparison = _compare(correct, before)
-    assert comparison.p_value == pytest.approx(2 / 64)  # exact McNemar needs at least 6:0
+    assert comparison.p_value == pytest.approx(1 / 64)
     assert (comparison.only_challenger_right, comparison.only_champion_right) == (6, 0)
     assert comparison.difference == pytest.approx(0.06)
     assert comparison.difference_low > 0
-    assert rejection_reason(comparison, "significant", 0.05) == ""
-    assert "p = 0.062" in rejection_reason(_compare(correct, before | (np.arange(100) == 0)), "significant", 0.05)
+    reason = rejection_reason(comparison, "significant", 0.05)
+    assert "p = 0.016, at least 0.0083, the share of 0.05 for comparison 1 on this test split; 83 % of it" in reason
+    before[:7] = False
+    assert rejection_reason(_compare(correct, before), "significant", 0.05) == ""  # 7 to 0
     assert "6 against 0" in comparison.description
+
+
+def test_photos_of_one_group_count_once() -> None:
+    correct, before = np.ones(100, bool), np.ones(100, bool)
+    before[:12] = False
+    assert _compare(correct, before, np.arange(100) // 4).p_value == pytest.approx(1 / 8)
 
 
 def test_equal_models_and_worse_models_are_refused() -> None:
@@ -81,10 +110,37 @@ def test_a_class_that_pays_for_the_others_is_named() -> None:
     labels = np.arange(100) % 4
     before = labels != 0
     before[:40] = True
-    correct = labels != 1
-    reason = rejection_reason(_compare(correct | (np.arange(100) < 72), before), "better", 0.05)
-    assert reason == "the recall of roses falls by 28.0 points, more than recall_tolerance=0.05"
-    assert rejection_reason(_compare(correct | (np.arange(100) < 72), before), "better", 0.28) == ""
+    correct = (labels != 1) | (np.arange(100) < 60)
+    comparison = _compare(correct, before)
+    reason = rejection_reason(comparison, "better", 0.05)
+    fall = "the recall of roses falls by 40.0 points, beyond chance and more than recall_tolerance="
+    assert reason == fall + "0.05"
+    assert rejection_reason(comparison, "better", 0.4) == ""
+    table = comparison.class_table(0.05)
+    assert table["class"].tolist()[0] == "roses"
+    assert table["is_worse"].tolist() == [True, False, False, False]
+
+
+def test_a_class_that_falls_by_chance_holds_nothing_up() -> None:
+    """Two of ten photos of one of many classes are lost, where all others gain."""
+    labels = np.repeat(np.arange(40), 10)
+    before = np.arange(400) % 10 > 2
+    correct = np.arange(400) % 10 > 0
+    correct[:10] = np.arange(10) > 4
+    names = [f"class {number}" for number in range(40)]
+
+    def answers(right: np.ndarray) -> np.ndarray:
+        return 0.01 + 0.6 * np.eye(40)[np.where(right, labels, (labels + 1) % 40)]
+
+    comparison = compare(labels, answers(correct), answers(before), np.arange(400), names)
+    assert comparison.recall_changes["class 0"] == pytest.approx(-0.2)
+    assert rejection_reason(comparison, "significant", 0.05) == ""
+
+
+def test_of_several_worse_classes_the_worst_is_named_and_the_others_counted() -> None:
+    correct = np.arange(400) % 4 > 1
+    reason = rejection_reason(_compare(correct, np.ones(400, bool)), "better", 0.05)
+    assert "falls by 100.0 points, and of 1 more classes, beyond chance" in reason
 
 
 def test_the_difference_of_matrices_has_signs() -> None:

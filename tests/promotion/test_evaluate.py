@@ -28,7 +28,8 @@ def assessment() -> Assessment:
         "per_class.json": evaluation.per_class_table(labels, probabilities, CLASSES),
         "confusion_matrix.json": evaluation.confusion_table(labels, probabilities.argmax(axis=1), CLASSES),
     }
-    return Assessment(probabilities, {}, pd.DataFrame(), tables, {}, {})
+    baseline = evaluation.compare_with_baseline(labels, probabilities, CLASSES)
+    return Assessment(probabilities, {}, pd.DataFrame(), tables, {}, {}, baseline)
 
 
 def test_predictions_of_many_classes_are_a_short_table_and_a_whole_one(
@@ -55,3 +56,10 @@ def test_of_many_classes_the_weakest_are_printed(assessment: Assessment, capsys:
     assert len(lines) == 28
     evaluate._print_classes(classes.head(25))
     assert "weakest" not in capsys.readouterr().out
+
+
+def test_a_model_that_knows_nothing_is_called_so(assessment: Assessment) -> None:
+    nothing, missed = assessment.warnings
+    assert nothing.startswith("It knows nothing beyond chance: ")
+    assert missed.startswith("It recognises no test photo of class ")
+    assert missed.endswith(" more.")

@@ -127,6 +127,33 @@ def test_only_a_better_model_takes_the_place(tracking_store: MlflowClient, plant
 
 
 @pytest.mark.usefixtures("no_fresh_load")
+def test_the_first_champion_must_know_more_than_one_answer(
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
+) -> None:
+    constant = plant(1000.0)  # blue, whatever it sees
+    refused = _decide(constant, photos)
+    assert "not better than one answer for all photos, beyond chance" in refused.reason
+    assert not _decide(constant, photos, promotion="better").promoted
+    assert "champion" not in _aliases(tracking_store)
+    assert "of always answering" in _decide(plant(POOR), photos).reason
+    assert _aliases(tracking_store)["champion"] == "2"
+
+
+@pytest.mark.usefixtures("no_fresh_load")
+def test_comparisons_are_counted_in_the_life_of_a_test_split(
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
+) -> None:
+    _decide(plant(POOR), photos)
+    first, second = plant(POOR + 1), plant(POOR + 2)
+    places = [_decide(version, photos).comparison for version in (first, second, first)]
+    assert [comparison and comparison.place for comparison in places] == [1, 2, 1]  # the same two, asked again
+    assert tracking_store.get_registered_model(NAME).tags["comparisons.split_seed_0"] == "2:1 3:1"
+    third = _decide(plant(GOOD), photos)
+    assert third.comparison
+    assert (third.promoted, third.comparison.place) == (True, 3)
+
+
+@pytest.mark.usefixtures("no_fresh_load")
 def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     good, poor = plant(GOOD), plant(POOR)
     assert not _decide(good, photos, promotion="never").promoted

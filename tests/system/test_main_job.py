@@ -278,7 +278,11 @@ def test_evaluate_reports_on_the_test_split(tuned_project: Tuned, evaluated: Eva
         *("predictions.csv", "confusion_matrix.json", "confusion_matrix.png", "calibration.png", "grad_cam.png"),
         *("config.json", "report.html"),
     }
-    of_comparison = {"confusion_difference.png", "confusion_difference.json"}  # there was no champion
+    of_comparison = {
+        "confusion_difference.png",
+        "confusion_difference.json",
+        "recall_changes.csv",
+    }  # there was no champion
     assert _artifacts(client, run) >= {*PICTURES, *TABLES} - of_comparison
     assert run.data.metrics["test_reads"] == 1
 
