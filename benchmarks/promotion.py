@@ -1,0 +1,126 @@
+"""What comes of the rules of promotion, by simulation: how often intervals hold the truth, and who is promoted.
+
+Models are drawn, not trained: photos are right or wrong with probabilities that are known. ``--data`` plays no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import COLUMNS
+from pipeline.evaluation import Comparison, compare, interval_table, rejection_reason
+
+CLASSES, PHOTOS = (2, 5, 20, 102, 1000), (3, 10, 30, 100)
+MOST_PHOTOS = 20_000  # of a simulated test split
+LIVES, LIVES_IF_QUICK = 200, 10
+CHALLENGERS, TEST_PHOTOS = 50, 734
+DISCORDANT = 0.12  # of photos only one of two models has right
+TOLERANCE = 0.05
+FALL, FALLING_PHOTOS = 0.2, 50
+
+
+def run(data: str, quick: bool) -> pd.DataFrame:
+    """Simulate intervals, single promotions, classes that fall, and lives of a test split."""
+    lives = LIVES_IF_QUICK if quick else LIVES
+    rng = np.random.default_rng(0)
+    cases = [
+        (classes, photos)
+        for classes in CLASSES[: 2 if quick else None]
+        for photos in PHOTOS
+        if classes * photos <= MOST_PHOTOS
+    ]
+    rows = []
+    for classes, photos in cases:
+        case, repeats = f"{classes} classes of {photos} photos", max(5, lives * 200 // max(200, classes * photos))
+        for metric, share in _coverage(rng, classes, photos, repeats).items():
+            rows.append(_row("intervals that hold the truth", f"{case}, {metric}", share))
+        for name, gain in (("equal", 0.0), ("10 points better", 0.1)):
+            draw = partial(_pair, rng, np.repeat(np.arange(classes), photos), np.full(classes, gain))
+            rows.append(_row("promotions", f"{case}, {name}", _share_promoted(draw, classes, repeats)))
+        if photos == PHOTOS[0]:
+            rows.append(_row("falls by 20 points that are found", f"{classes} classes", _found(rng, classes, repeats)))
+    for place in (1, 2, 5, 10, 20, 50):
+        draw = partial(_pair, rng, np.arange(TEST_PHOTOS) % 5, np.full(5, 0.05))
+        share = _share_promoted(draw, 5, lives, place)
+        rows.append(_row("promotions of 5 points more", f"comparison {place} on {TEST_PHOTOS} photos", share))
+    rows.append(_row("lives with a false promotion", f"{CHALLENGERS} equal challengers", _lives(rng, lives)))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table[["case", "contender", "median"]].to_string(index=False), flush=True)
+    return table
+
+
+def _row(case: str, contender: str, share: float) -> tuple[object, ...]:
+    return (case, contender, "%", *[100 * share] * 3, *[share] * 3)
+
+
+def _coverage(rng: np.random.Generator, classes: int, photos: int, repeats: int) -> dict[str, float]:
+    """Return how often the intervals of recall and of its means hold the truth, by metric."""
+    names, labels = [str(label) for label in range(classes)], np.repeat(np.arange(classes), photos)
+    held: dict[str, list[float]] = {"recall": [], "accuracy": [], "balanced_accuracy": []}
+    for _ in range(repeats):
+        recall = rng.beta(9, 1, classes)
+        right = rng.random(labels.size) < recall[labels]
+        others = (labels + rng.integers(1, classes, labels.size)) % classes
+        table = interval_table(
+            labels, _answers(np.where(right, labels, others), classes), np.arange(labels.size), names
+        )
+        of_recall = table.loc[[f"recall {name}" for name in names]]
+        held["recall"].append(float(((of_recall["low"] <= recall) & (of_recall["high"] >= recall)).mean()))
+        for metric in ("accuracy", "balanced_accuracy"):
+            held[metric].append(float(table.loc[metric, "low"] <= recall.mean() <= table.loc[metric, "high"]))
+    return {metric: float(np.mean(shares)) for metric, shares in held.items()}
+
+
+def _pair(rng: np.random.Generator, labels: np.ndarray, gains: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels, and which photos challenger and champion have right; classes differ by ``gains``."""
+    both = max(DISCORDANT, float(np.abs(gains).max()) + 0.04)
+    only_challenger, only_champion = (both + gains) / 2, (both - gains) / 2
+    drawn = rng.random(labels.size)
+    challenger = drawn < only_challenger[labels]
+    champion = ~challenger & (drawn < (only_challenger + only_champion)[labels])
+    shared = (drawn >= (only_challenger + only_champion)[labels]) & (rng.random(labels.size) < 0.85)
+    return labels, challenger | shared, champion | shared
+
+
+def _compare(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], classes: int, place: int = 1) -> Comparison:
+    labels, *models = drawn
+    answers = [_answers(np.where(right, labels, (labels + 1) % classes), classes) for right in models]
+    names = [str(label) for label in range(classes)]
+    return compare(labels, answers[0], answers[1], np.arange(labels.size), names, place)
+
+
+def _answers(predicted: np.ndarray, classes: int) -> np.ndarray:
+    answers = np.zeros((predicted.size, classes), np.float32)
+    answers[np.arange(predicted.size), predicted] = 1
+    return answers
+
+
+def _share_promoted(
+    draw: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]], classes: int, repeats: int, place: int = 1
+) -> float:
+    found = [_compare(draw(), classes, place) for _ in range(repeats)]
+    return float(np.mean([not rejection_reason(one, "significant", TOLERANCE) for one in found]))
+
+
+def _found(rng: np.random.Generator, classes: int, repeats: int) -> float:
+    """Return how often the first class is found worse, which falls while the others stay."""
+    labels, gains = np.repeat(np.arange(classes), FALLING_PHOTOS), np.zeros(classes)
+    gains[0] = -FALL
+    pairs = (_pair(rng, labels, gains) for _ in range(repeats))
+    return float(np.mean(["0" in _compare(pair, classes).worse_classes(TOLERANCE) for pair in pairs]))
+
+
+def _lives(rng: np.random.Generator, lives: int) -> float:
+    """Return in which share of lives any of many challengers, all as good as the champion, is promoted."""
+    labels, fooled = np.arange(TEST_PHOTOS) % 5, 0
+    for _ in range(lives):
+        champion, *challengers = rng.random((1 + CHALLENGERS, TEST_PHOTOS)) < 0.87
+        fooled += any(
+            not rejection_reason(_compare((labels, challenger, champion), 5, place), "significant", TOLERANCE)
+            for place, challenger in enumerate(challengers, start=1)
+        )
+    return fooled / lives
