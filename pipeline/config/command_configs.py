@@ -13,6 +13,7 @@ from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
 from pipeline.config.search_flags import SearchConfig, WorkersConfig
 from pipeline.config.serving_flags import (
     AddressConfig,
+    CandidateConfig,
     ExportFormatsConfig,
     LimitsConfig,
     ModelConfig,
@@ -20,7 +21,6 @@ from pipeline.config.serving_flags import (
     ModelPhotosConfig,
     PredictionConfig,
     RegistryConfig,
-    ServedModelConfig,
     SuspectConfig,
 )
 from pipeline.config.training_flags import StructureConfig, TrainingConfig
@@ -82,7 +82,7 @@ class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersCon
         return train_config_of(self, changes)
 
 
-class EvaluateConfig(ModelConfig, ModelDataConfig, ReportConfig, PromotionConfig):
+class EvaluateConfig(CandidateConfig, ModelDataConfig, ReportConfig, PromotionConfig):
     """Report on a registered model's test photos; make it champion if it is proven better."""
 
 
@@ -94,15 +94,15 @@ class PredictConfig(PredictionConfig, ModelConfig):
     """Classify photos with a registered model and write a CSV."""
 
 
-class ServeConfig(AddressConfig, LimitsConfig, ServedModelConfig):
+class ServeConfig(AddressConfig, LimitsConfig, ModelConfig):
     """Serve a registered model over HTTP, with limits to what a request may cost."""
 
 
-class DemoConfig(AddressConfig, ServedModelConfig, ModelPhotosConfig):
+class DemoConfig(AddressConfig, ModelConfig, ModelPhotosConfig):
     """Try a registered model in the browser: drop a photo, see what it makes of it."""
 
 
-class ExportConfig(ExportFormatsConfig, ServedModelConfig, ModelPhotosConfig):
+class ExportConfig(ExportFormatsConfig, ModelConfig, ModelPhotosConfig):
     """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
 
 

@@ -19,7 +19,18 @@ class RegistryConfig(Config):
 
 
 class ModelConfig(Config):
-    """Which model."""
+    """Which model: the best proven one where none is named."""
+
+    model_uri: str = Field(
+        "models:/flower-classifier@champion",
+        min_length=1,
+        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model. Where "
+        "no version is champion yet, the newest.",
+    )
+
+
+class CandidateConfig(Config):
+    """Which model: the newest where none is named."""
 
     model_uri: str = Field(
         "models:/flower-classifier@challenger",
@@ -55,16 +66,6 @@ class PredictionConfig(Config):
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
     top_k: int = Field(0, ge=0, description="Columns of this many likeliest classes; 0: a column for every class.")
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
-
-
-class ServedModelConfig(Config):
-    """Which model; the best proven one where none is named."""
-
-    model_uri: str = Field(
-        "models:/flower-classifier@champion",
-        min_length=1,
-        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model.",
-    )
 
 
 class AddressConfig(Config):

@@ -39,12 +39,12 @@ def serve_page(config: DemoConfig) -> None:
     if not importlib.util.find_spec("streamlit"):
         raise UserError("demo needs Streamlit, got none (pip install -c constraints.txt -e '.[demo]')")
     tracking.connect()
-    registry.fetch_model(config.model_uri)  # a missing model is better reported here than on the page
+    model = registry.fetch_model(config.model_uri)  # a missing one is better reported here than on the page
     check_address_is_free(config.host, config.port)
     options = {"server.address": config.host, "server.port": config.port, **STREAMLIT_OPTIONS}
     flags = [f"--{name}={value}" for name, value in options.items()]
     page = Path(__file__).with_name("page.py")
-    print(f"try {config.model_uri} on http://{config.host}:{config.port}", flush=True)
+    print(f"try {model.name} on http://{config.host}:{config.port}", flush=True)
     command = [sys.executable, "-m", "streamlit", "run", str(page), *flags, "--", config.model_uri, config.data or ""]
     subprocess.run(command, check=False)
 
@@ -74,17 +74,17 @@ class Demo:
             UserError: there is no such model.
         """
         tracking.connect()
-        folder, version = registry.fetch_model(model_uri)
-        classifier = Classifier(folder)
+        model = registry.fetch_model(model_uri)
+        classifier = Classifier(model.folder)
         try:
             store = open_model_photos(classifier.about, {"data": data})
             similar: SimilarPhotos | str = SimilarPhotos(classifier, store)
         except UserError as error:
             similar = str(error)
-        metrics = registry.training_metrics(version) if version else {}
+        metrics = registry.training_metrics(model.version) if model.version else {}
         known = {name: metrics.get(f"val_recall_{metric_name(name)}") for name in classifier.about.class_names}
         recalls = {name: recall for name, recall in known.items() if recall is not None}
-        return cls(f"{version.name} version {version.number}" if version else model_uri, classifier, recalls, similar)
+        return cls(model.name, classifier, recalls, similar)
 
     @property
     def class_names(self) -> tuple[str, ...]:

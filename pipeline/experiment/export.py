@@ -23,7 +23,8 @@ def run_export(config: ExportConfig) -> None:
     check_formats(config.formats)
     tracking.connect()
     with tracking.run("export", f"export {config.model_uri}", config), tempfile.TemporaryDirectory() as scratch:
-        folder, version = registry.fetch_model(config.model_uri)
+        model = registry.fetch_model(config.model_uri)
+        folder, version = model.folder, model.version
         classifier = Classifier(folder)
         store = open_model_photos(classifier.about, {"data": config.data})
         images = store.images("validation")[:COMPARED_PHOTOS]
@@ -38,6 +39,7 @@ def run_export(config: ExportConfig) -> None:
         tracking.log_table(table, "exports.json")
         tracking.log_file(folder / ABOUT_FILE, "exports")
         tracking.set_tags({"model_version": version.number, "model_name": version.name} if version else {})
+    print(f"exported: {model.name}")
     for row in table.itertuples():
         print(
             f"{row.format}: {row.bytes / 2**20:.1f} MiB, probabilities of {len(images)} photos differ by at most "

@@ -23,7 +23,8 @@ def run_prediction(config: PredictConfig) -> None:
     """Classify the photos and write the table; a photo that cannot be used gets a row with the reason."""
     paths = photo_paths(config.photos)
     tracking.connect()
-    classifier = Classifier(registry.fetch_model(config.model_uri).folder)
+    model = registry.fetch_model(config.model_uri)
+    classifier = Classifier(model.folder)
     output = Path(config.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     unusable = 0
@@ -34,10 +35,11 @@ def run_prediction(config: PredictConfig) -> None:
             if config.top_k:
                 table = top_columns(table, classifier.about.class_names, config.top_k)
             table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
+            table["model_uri" if "model" in table else "model"] = model.uri  # a class may be called model
             write_csv(table, output, append=start > 0)
             unusable += int(table["error"].notna().sum())
             bar.update(len(chunk))
-    print(f"{len(paths)} photos, {unusable} of them unusable (column error): {output}")
+    print(f"{len(paths)} photos by {model.name}, {unusable} of them unusable (column error): {output}")
 
 
 def top_columns(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:

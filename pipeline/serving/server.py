@@ -35,7 +35,7 @@ def run_server(config: ServeConfig) -> None:
     model = registry.fetch_model(config.model_uri)
     check_address_is_free(config.host, config.port)
     app = limited_app(model.root, round(config.max_body_mb * 2**20))
-    print(f"{config.model_uri} answers on http://{config.host}:{config.port}/invocations", flush=True)
+    print(f"{model.name} answers on http://{config.host}:{config.port}/invocations", flush=True)
     uvicorn.run(
         app, host=config.host, port=config.port, limit_concurrency=config.max_requests, log_level="warning",
         timeout_keep_alive=5,

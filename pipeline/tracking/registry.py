@@ -73,10 +73,15 @@ def register(model_uri: str, name: str) -> Version:
 
 
 class FetchedModel(NamedTuple):
-    """A model on disk: the folder that `serving.Classifier` reads, and the version that its URI resolved to."""
+    """A model on disk: the folder that `serving.Classifier` reads, and the version that its URI resolved to.
+
+    ``name`` says which it is, and ``uri`` always means it.
+    """
 
     folder: Path
     version: Version | None
+    uri: str
+    name: str
 
     @property
     def root(self) -> Path:
@@ -87,12 +92,17 @@ class FetchedModel(NamedTuple):
 def fetch_model(model_uri: str) -> FetchedModel:
     """Download a model and check its files against the registered digests. An alias is resolved here, once.
 
+    Where no version is champion yet, the newest challenger takes its place, and the model's name says so.
+
     Raises:
         UserError: there is no such model, or it is not one of ours.
         DamagedModel: a file has not the SHA-256 that was recorded when the version was registered.
     """
+    newest = ""
     try:
         version = _version_of(model_uri)
+        if version is None and (version := _newest_for_champion(model_uri)):
+            newest = " (the newest: none is champion yet)"
         root = Path(mlflow.artifacts.download_artifacts(version.uri if version else model_uri))
         recorded = _version_tags(version).get(DIGESTS) if version else None
     except (MlflowException, OSError) as error:
@@ -106,15 +116,24 @@ def fetch_model(model_uri: str) -> FetchedModel:
         raise UserError(
             f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}"
         )
-    return FetchedModel(root / CLASSIFIER_FOLDER, version)
+    name = f"{version.name} version {version.number}{newest}" if version else model_uri
+    return FetchedModel(root / CLASSIFIER_FOLDER, version, version.uri if version else model_uri, name)
+
+
+def _newest_for_champion(model_uri: str) -> Version | None:
+    """Return the challenger where a URI asks for the champion of a registered model that has none."""
+    match = re.fullmatch(rf"models:/([^/@]+)@{CHAMPION}", model_uri)
+    return version_with_alias(match[1], CHALLENGER) if match else None
 
 
 def _version_of(model_uri: str) -> Version | None:
-    """Resolve a ``models:/`` URI to a version; None for any other URI."""
+    """Resolve a ``models:/`` URI to a version; None for any other URI, and for a champion that is not there."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", model_uri)
     if not match:
         return None
     name, alias, number = match.groups()
+    if alias == CHAMPION:
+        return version_with_alias(name, CHAMPION)
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 

@@ -121,6 +121,15 @@ def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClien
     assert (registry.fetch_model(model_uri).folder / "classifier.json").is_file()
 
 
+def test_where_none_is_champion_the_newest_answers_and_says_so(tracking_store: MlflowClient, model_uri: str) -> None:
+    version = registry.register(model_uri, NAME)
+    newest = registry.fetch_model(f"models:/{NAME}@{CHAMPION}")
+    assert (newest.version, newest.uri) == (version, version.uri)
+    assert newest.name == f"{NAME} version 1 (the newest: none is champion yet)"
+    registry.promote(version, None)
+    assert registry.fetch_model(f"models:/{NAME}@{CHAMPION}").name == f"{NAME} version 1"
+
+
 @pytest.mark.parametrize(
     "address",
     [
