@@ -1,17 +1,15 @@
 """The classifier: encoded photos, paths or pixels in, a table of labels and probabilities out.
 
-Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both) and the accepted
-input forms. Pixels come from the same `decode` and `prepare` as in training. Knows nothing of MLflow.
+Owns the folder that is logged as the model (``model.keras``, ``classifier.json``, the digests of both). Pixels come
+from the same `decode` and `prepare` as in training. Does not own the forms in which photos come (`inputs`), and knows
+nothing of MLflow.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,14 +27,13 @@ from pipeline.data.pixels import BadImage, decode, prepare
 from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.rules import rule_text
 from pipeline.models.saved import check_model_sums, load_classifier, write_model_sums
+from pipeline.serving.inputs import read_photo
 
 if TYPE_CHECKING:
     import keras
 
 CHUNK = 64  # photos decoded before the network sees them: bounds memory for any number of photos
 MODEL_FILE, ABOUT_FILE = "model.keras", "classifier.json"
-MAX_PHOTOS = 1_000  # of one request to a server: more would keep its other callers waiting for too long
-SERVED = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # set by MLflow's scoring server
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Classifier:
         return probabilities_of(self.logits(images), self.about.temperature)
 
     def predict(self, photos: Iterable[object]) -> pd.DataFrame:
-        """Classify photos, each as encoded bytes, a path, base64 text, or uint8 RGB (height, width, 3).
+        """Classify photos, each in any form that `inputs.read_photo` takes.
 
         Returns:
             One row per photo: label, probability, a column per class (see `class_columns`), and error, which is None
@@ -158,9 +155,8 @@ class Classifier:
     def _pixels(self, photo: object) -> np.ndarray | str:
         """Return the prepared pixels, or the reason why there are none."""
         try:
-            if not isinstance(photo, np.ndarray | list):
-                photo = self.decoded(_encoded(photo))
-            return self.prepared(_checked(photo))
+            given = read_photo(photo)
+            return self.prepared(self.decoded(given) if isinstance(given, bytes) else given)
         except BadImage as error:
             return str(error)
         except (MemoryError, cv2.error) as error:
@@ -176,35 +172,6 @@ class Classifier:
         return pd.DataFrame({"label": texts["label"], "probability": top, **columns, "error": texts["error"]})
 
 
-def photos_of(model_input: object) -> Iterator[object]:
-    """Yield the photos of an input, which may be one photo or many.
-
-    That is: bytes, text, a path; a list or an array of those; pixels (height, width, 3) or (n, height, width, 3);
-    a mapping or a DataFrame with a column ``image``, or with one column of any name.
-    """
-    if isinstance(model_input, pd.DataFrame | Mapping):
-        names = list(model_input)
-        if "image" not in names and len(names) != 1:
-            raise ValueError(f"photos must come in a column named image, got columns {', '.join(map(str, names))}")
-        yield from photos_of(model_input["image" if "image" in names else names[0]])
-    elif isinstance(model_input, bytes | bytearray | memoryview | str | os.PathLike) or (
-        isinstance(model_input, np.ndarray) and model_input.ndim == 3
-    ):
-        yield model_input
-    elif isinstance(model_input, Iterable) and not (isinstance(model_input, np.ndarray) and model_input.ndim == 0):
-        yield from model_input
-    else:
-        raise ValueError(f"photos must be bytes, paths or pixels, got {type(model_input).__name__}")
-
-
-def at_most(photos: Iterator[object], limit: int) -> list[object]:
-    """Return the photos, of which there may be at most ``limit``; raise ValueError if there are more."""
-    taken = list(islice(photos, limit + 1))
-    if len(taken) > limit:
-        raise ValueError(f"a request must have at most {limit} photos, got more (send them in several requests)")
-    return taken
-
-
 def keep_top(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
     """Return a table of `Classifier.predict` with the ``top_k`` likeliest classes in place of a column per class.
 
@@ -218,53 +185,3 @@ def keep_top(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.
         for places, (_, row), ok in zip(order, classes.iterrows(), usable, strict=True)
     ]
     return table[["label", "probability"]].assign(top_k=pd.Series(tops, dtype=object), error=table["error"])
-
-
-def is_served() -> bool:
-    """Return whether this process is MLflow's scoring server."""
-    return os.environ.get(SERVED) == "true"
-
-
-def _encoded(photo: object) -> bytes:
-    if isinstance(photo, bytes | bytearray | memoryview):
-        return bytes(photo)
-    if isinstance(photo, str) and (is_served() or not _exists(photo)):
-        return _from_base64(photo)  # a server must never open files that its callers name
-    if isinstance(photo, str | os.PathLike):
-        path = Path(photo)
-        try:
-            if stat.S_ISREG(path.stat().st_mode):
-                return path.read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a NUL inside
-            raise BadImage(rule_text("cannot be read", getattr(error, "strerror", None) or error)) from error
-        raise BadImage(rule_text("not a regular file"))  # opening a pipe would block for ever
-    raise BadImage(f"a photo must be bytes, a path, base64 text or pixels, got {type(photo).__name__}")
-
-
-def _exists(path: str) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # a NUL inside: no path at all
-        return False
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadImage("neither an existing file nor base64 text") from None
-
-
-def _checked(image: object) -> np.ndarray:
-    try:
-        pixels = np.asarray(image)
-    except ValueError:  # a ragged list
-        raise BadImage("pixels must be an array of shape (height, width, 3), got a ragged list") from None
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise BadImage(f"pixels must have shape (height, width, 3), got {pixels.shape}")
-    if pixels.dtype == np.uint8:
-        return pixels
-    real = pixels.dtype.kind in "uif" and bool(np.isfinite(pixels).all())
-    if not real or ((pixels < 0) | (pixels > 255) | (pixels % 1 != 0)).any():
-        raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside of that")
-    return pixels.astype(np.uint8)

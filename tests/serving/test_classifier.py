@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from pipeline.config import DataConfig, TrainConfig
@@ -27,7 +28,8 @@ from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.promotion.assessment import mean_with_mirrored
 from pipeline.serving import classifier as classifier_module
-from pipeline.serving.classifier import CHUNK, SERVED, About, Classifier, keep_top, photos_of, save_classifier
+from pipeline.serving.classifier import CHUNK, About, Classifier, keep_top, save_classifier
+from pipeline.serving.inputs import SERVED, photos_of
 from tests.conftest import images_of, rows_of
 from tests.data.pixels.encoded import drawn, encode, heic, with_scans
 from tests.icc import DISPLAY_P3
@@ -123,7 +125,48 @@ def test_every_form_of_a_photo_gives_one_answer(classifier: Classifier, photo: P
     data, pixels = photo.read_bytes(), decode(photo.read_bytes())
     forms: list[object] = [data, bytearray(data), memoryview(data), photo, str(photo), base64.b64encode(data).decode()]
     forms += [pixels, pixels.astype(np.float64), pixels.astype(np.int64), pixels.tolist(), np.asfortranarray(pixels)]
+    forms += [io.BytesIO(data), Image.fromarray(pixels), Image.open(io.BytesIO(data)), tf.constant(pixels)]
+    forms += [np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])]
     _assert_row_of(classifier.predict(forms), classifier, photo)
+
+
+def test_base64_in_every_form_gives_one_answer(classifier: Classifier, photo: Path) -> None:
+    data = photo.read_bytes()
+    text = base64.b64encode(data).decode()
+    with_breaks = base64.encodebytes(data).decode()
+    forms: list[object] = [text, with_breaks, text.rstrip("="), base64.urlsafe_b64encode(data).decode()]
+    forms += [f"data:image/jpeg;base64,{text}", with_breaks.replace("\n", "\r\n")]
+    _assert_row_of(classifier.predict(forms), classifier, photo)
+
+
+def test_grey_pixels_are_a_photo_and_not_rows(classifier: Classifier) -> None:
+    grey = PIXELS[..., 0]
+    expected = _probabilities(classifier.predict([np.repeat(grey[..., None], 3, axis=2)]))
+    for given, photos in (
+        (grey, 1), (grey.tolist(), 1), (grey[..., None], 1), (np.stack([grey] * 5), 5), ([grey, grey], 2),
+        (tf.constant(grey), 1), (Image.fromarray(grey), 1),
+    ):  # fmt: skip
+        table = classifier.predict(photos_of(given))
+        assert len(table) == photos, given
+        np.testing.assert_allclose(_probabilities(table), np.repeat(expected, photos, axis=0), atol=1e-6)
+
+
+def test_channels_before_height_are_named(classifier: Classifier) -> None:
+    with pytest.raises(ValueError, match=r"got \(3, 40, 50\) \(move the axis of the channels to the end\)"):
+        list(photos_of(np.moveaxis(PIXELS, 2, 0)))
+
+
+def test_an_image_of_pillow_is_laid_out_as_its_file(classifier: Classifier) -> None:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(buffer, "PNG", exif=exif)
+    clear = Image.fromarray(np.dstack([PIXELS, np.zeros((40, 50), np.uint8)]))
+    white = np.full((40, 50, 3), 255, np.uint8)
+    forms: list[object] = [buffer.getvalue(), Image.open(io.BytesIO(buffer.getvalue())), clear, white]
+    of_file, of_image, of_clear, of_white = _probabilities(classifier.predict(forms))
+    np.testing.assert_allclose(of_file, of_image, atol=1e-6)
+    np.testing.assert_allclose(of_clear, of_white, atol=1e-6)
+    assert np.abs(of_file - of_white).max() > 0.01
 
 
 def test_every_form_of_many_photos_gives_one_answer(classifier: Classifier, photo: Path) -> None:
@@ -141,6 +184,11 @@ def test_every_form_of_many_photos_gives_one_answer(classifier: Classifier, phot
         ((data, data), 2),
         (iter([data, data]), 2),
         (np.stack([pixels] * 3), 3),
+        (np.stack([pixels] * 3).tolist(), 3),
+        (pixels.tolist(), 1),
+        (tf.constant(np.stack([pixels] * 2)), 2),
+        (Image.open(io.BytesIO(data)), 1),
+        (io.BytesIO(data), 1),
         (np.array([data, text], dtype=object), 2),
         (cells, 2),
         (pd.Series([data, str(photo)], index=[7, 7]), 2),
@@ -195,7 +243,10 @@ BAD_PHOTOS: list[tuple[object, str]] = [
     ("ünïcödé", "neither"),
     ("nul\0byte", "neither"),
     ("\ud800", "neither"),
-    ("QUJD\n", "neither"),
+    ("QUJD\n", "not an image"),
+    ("no/such/photo", "neither"),
+    ("https://example.org/photo.jpg", "a URL is not opened"),
+    (io.StringIO("text"), "mode 'rb'"),
     (Path("no/such/photo.jpg"), "cannot be read"),
     (Path(), "not a regular file"),
     (Path("nul\0byte.jpg"), ""),
@@ -205,17 +256,18 @@ BAD_PHOTOS: list[tuple[object, str]] = [
     (7, "got int"),
     (float("nan"), "got float"),
     ({"image": b"x"}, "got dict"),
-    ((1, 2, 3), "got tuple"),
-    (Image.new("RGB", (9, 9)), "got Image"),
+    ((1, 2, 3), "shape"),
     ([], "shape"),
     ([[1, 2], [3]], "ragged"),
     (["a", "b"], "shape"),
     (np.array(3), "shape"),
     (np.zeros((0, 5, 3), np.uint8), "shape"),
-    (np.zeros((5, 5), np.uint8), "shape"),
-    (np.zeros((5, 5, 4), np.uint8), "shape"),
+    (np.zeros((5, 5, 2), np.uint8), "shape"),
+    (np.zeros((3, 5, 7), np.uint8), "(move the axis of the channels to the end)"),
     (np.zeros((2, 5, 5, 3), np.uint8), "shape"),
-    (PIXELS / 255, "whole numbers"),
+    (PIXELS / 255, "got numbers up to 1 (multiply them by 255)"),
+    ((PIXELS > 150).astype(np.float32), "got numbers up to 1"),
+    (PIXELS + 0.5, "whole numbers"),
     (PIXELS.astype(int) + 100, "whole numbers"),
     (-PIXELS.astype(int), "whole numbers"),
     (np.full((5, 5, 3), np.nan), "whole numbers"),

@@ -23,7 +23,8 @@ from PIL import Image
 
 from pipeline import tracking
 from pipeline.models.backend import load_backend
-from pipeline.serving.classifier import MAX_PHOTOS, About, save_classifier
+from pipeline.serving.classifier import About, save_classifier
+from pipeline.serving.inputs import MAX_PHOTOS
 from pipeline.tracking import registry
 from tests.conftest import ROOT
 from tests.servers import free_port, running_server
