@@ -175,7 +175,8 @@ def rejection_reason(comparison: Comparison, promotion: str, recall_tolerance: f
     reasons = [RULES[promotion](comparison)]
     if worse := comparison.worse_classes(recall_tolerance):
         fall = -100 * comparison.recall_changes[worse[0]]
-        others = f", and of {len(worse) - 1} more classes" if len(worse) > 1 else ""
+        more = len(worse) - 1
+        others = f", and of {more} more class{'es' if more > 1 else ''}" if more else ""
         reasons.append(
             f"the recall of {worse[0]} falls by {fall:.1f} points{others}, beyond chance and more than "
             f"recall_tolerance={recall_tolerance}"

@@ -71,7 +71,7 @@ def _name_run(version: Version) -> None:
     tracking.rename(f"evaluate {version.name} version {version.number}")
     tracking.set_tags({"model_version": version.number, "model_name": version.name})
     tracking.log_metrics({"test_reads": float(reads)})
-    print(f"the test split is read for the {reads}. time for {version.name}", flush=True)
+    print(f"test split read: {reads} time{'s' if reads > 1 else ''} for {version.name}", flush=True)
 
 
 def _log(assessment: Assessment, about: About) -> None:

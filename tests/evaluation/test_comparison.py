@@ -140,7 +140,7 @@ def test_a_class_that_falls_by_chance_holds_nothing_up() -> None:
 def test_of_several_worse_classes_the_worst_is_named_and_the_others_counted() -> None:
     correct = np.arange(400) % 4 > 1
     reason = rejection_reason(_compare(correct, np.ones(400, bool)), "better", 0.05)
-    assert "falls by 100.0 points, and of 1 more classes, beyond chance" in reason
+    assert "falls by 100.0 points, and of 1 more class, beyond chance" in reason
 
 
 def test_the_difference_of_matrices_has_signs() -> None:
