@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import os
@@ -16,6 +17,11 @@ from pipeline.config import UserError, first_line
 from pipeline.config.command_line import parse_flags
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
+HELP = {"help", "-h", "--help"}
+ORDER_OF_WORK = (
+    "main", "preprocess", "train", "tune", "evaluate", "ablate", "suspects", "predict", "serve", "demo", "export",
+    "rollback", "doctor",
+)  # fmt: skip
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 
@@ -23,7 +29,15 @@ DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code: 0, 2 after a user's mistake, 3 for a damaged model, 130 if stopped."""
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not HELP.intersection(arguments):
+            raise
+        # Who reads help, such as head, has enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would try again at exit
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -53,13 +67,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    names = [module.name for module in pkgutil.iter_modules(pipeline.commands.__path__)]
-    if not arguments or arguments[0] in ("-h", "--help"):
+    names = sorted((module.name for module in pkgutil.iter_modules(pipeline.commands.__path__)), key=_place)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
+    if not arguments or arguments[0] in HELP:
         print(_usage(names))
+        return 0
+    if arguments[0] == "--version":
+        print(f"photo-pipeline {pipeline.__version__}")
         return 0
     name, *flags = arguments
     if name not in names:
-        raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}")
+        close = difflib.get_close_matches(name, names, 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}{meant}")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
     from pipeline.processes import SIGNALS, raise_interrupts
 
@@ -67,6 +88,10 @@ def _run(arguments: Sequence[str]) -> int:
         command = importlib.import_module(f"pipeline.commands.{name}")
         command.run(parse_flags(command.CONFIG, name, flags))
     return 0
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER_OF_WORK.index(name) if name in ORDER_OF_WORK else len(ORDER_OF_WORK), name)
 
 
 def _is_of_the_disk(error: BaseException | None) -> bool:
@@ -89,5 +114,10 @@ def _usage(names: Sequence[str]) -> str:
     return "\n".join([*lines, "", "python -m pipeline COMMAND --help lists a command's flags."])
 
 
+def run_from_shell() -> int:
+    """Run the command that the shell was given."""
+    return main(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_from_shell())

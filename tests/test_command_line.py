@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import pipeline
 import pipeline.__main__ as command_line
 from pipeline.commands import doctor
 from pipeline.config import TuneConfig
+from pipeline.config.command_line import parse_flags
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
@@ -24,12 +27,12 @@ GROUPS = {
     "preprocess": ["recipe", "data", "intake"],
     "train": ["recipe", "data", "intake", "training", "structure", "registry"],
     "tune": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry"],
-    "evaluate": ["model", "modeldata", "report", "promotion"],
+    "evaluate": ["candidate", "modeldata", "report", "promotion"],
     "ablate": ["recipe", "data", "intake", "training", "structure", "ablation", "workers", "registry"],
     "predict": ["prediction", "model"],
-    "serve": ["address", "limits", "servedmodel"],
-    "export": ["exportformats", "servedmodel", "modelphotos"],
-    "demo": ["address", "servedmodel", "modelphotos"],
+    "serve": ["address", "limits", "model"],
+    "export": ["exportformats", "model", "modelphotos"],
+    "demo": ["address", "model", "modelphotos"],
     "rollback": ["registry"],
     "suspects": ["data", "intake", "suspect"],
     "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
@@ -73,6 +76,46 @@ def test_usage_lists_the_modules_of_the_commands_folder(arguments: list[str], tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_commands_are_listed_in_the_order_of_work(tmp_path: Path) -> None:
+    usage = _run("--help", folder=tmp_path).stdout
+    listed = [line.split()[0] for line in usage.splitlines() if line.startswith("  ")]
+    assert listed[:5] == ["main", "preprocess", "train", "tune", "evaluate"]
+    assert set(command_line.ORDER_OF_WORK) <= set(listed)
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = _run("--version", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"photo-pipeline {pipeline.__version__}\n")
+
+
+def test_help_of_a_command_may_come_before_it(tmp_path: Path) -> None:
+    assert _run("help", "rollback", folder=tmp_path).stdout == _run("rollback", "--help", folder=tmp_path).stdout
+    assert _run("help", folder=tmp_path).stdout == _run("--help", folder=tmp_path).stdout
+
+
+def test_help_ends_in_silence_where_its_reader_has_enough(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m pipeline train --help | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "strict"),
+    [
+        (["--strict"], True),
+        (["--strict=false"], False),
+        (["--strict", "false"], False),
+        (["--strict", "--seed=3"], True),
+    ],
+    ids=repr,
+)
+def test_a_switch_may_stand_alone(arguments: list[str], strict: bool) -> None:
+    assert parse_flags(TuneConfig, "tune", arguments).strict is strict
+
+
 def test_every_command_has_its_groups_written_down_here() -> None:
     assert sorted(GROUPS) == COMMANDS
 
@@ -102,7 +145,7 @@ def test_help_tells_every_flag_with_its_choices_and_its_default(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["tarin"], ["'tarin'", *COMMANDS]),
+        (["tarin"], ["'tarin'", "did you mean train?", *COMMANDS]),
         (["--epochs=3"], ["'--epochs=3'", *COMMANDS]),
         (["train", "--epoch=3"], ["'--epoch=3'", "did you mean --epochs?"]),
         (["train", "--epochs"], ["--epochs", "--name=value"]),

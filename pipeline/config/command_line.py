@@ -22,7 +22,7 @@ C = TypeVar("C", bound=Config)
 
 
 def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -> C:
-    """Read ``--name=value`` or ``--name value`` flags into a config.
+    """Read ``--name=value`` or ``--name value`` flags into a config; ``--name`` alone turns a switch on.
 
     Raises:
         UserError: an unknown flag, a flag without a value, or a value out of its range.
@@ -40,7 +40,7 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
             _flag_groups(config_class),
             prog=f"python -m pipeline {command}",
             description=config_class.__doc__,
-            args=list(arguments),
+            args=_with_switches(config_class, arguments),
             use_underscores=True,
             config=(tyro.conf.OmitArgPrefixes,),
             return_unknown_args=True,
@@ -54,6 +54,18 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
     return make_config(config_class, _with_recipe(config_class, flags))
+
+
+def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with ``=true`` behind flags that are true or false and stand alone."""
+    switches = {
+        f"--{name}" for name, field in fields_of(config_class).items() if field.annotation in (bool, bool | None)
+    }
+    following = [*arguments[1:], "--"]
+    return [
+        f"{argument}=true" if argument in switches and after.startswith("--") else argument
+        for argument, after in zip(arguments, following, strict=True)
+    ]
 
 
 def _is_text(argument: str) -> bool:

@@ -180,7 +180,7 @@ MISTAKES = [
     (PredictConfig, ["--epochs=3"], ["--epochs=3"]),
     (TrainConfig, ["daisy.jpg"], ["daisy.jpg"]),
     (TrainConfig, ["--epochs"], ["--epochs", "--name=value"]),
-    (TrainConfig, ["--freeze_backbone"], ["--freeze_backbone", "--name=value"]),
+    (TrainConfig, ["--learning_rate"], ["--learning_rate", "--name=value"]),
     (TrainConfig, ["--epochs=many"], ["epochs", "'many'", "integer"]),
     (TrainConfig, ["--epochs=2.5"], ["epochs", "'2.5'", "integer"]),
     (TrainConfig, ["--epochs="], ["epochs", "''", "integer"]),
