@@ -61,7 +61,7 @@ def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list
     switches = {
         f"--{name}" for name, field in fields_of(config_class).items() if field.annotation in (bool, bool | None)
     }
-    following = [*arguments[1:], "--"]
+    following = [*arguments, "--"][1:]
     return [
         f"{argument}=true" if argument in switches and after.startswith("--") else argument
         for argument, after in zip(arguments, following, strict=True)
