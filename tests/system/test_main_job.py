@@ -566,7 +566,7 @@ def test_a_flag_is_never_a_command_of_the_shell(tuned_project: Tuned, run_in: Ru
 
 @pytest.mark.slow
 def test_main_prepares_searches_and_evaluates(project: Path, fork_in: RunIn, tune_flags: dict[str, object]) -> None:
-    fork_in(project, "main", *_flags(**tune_flags), **SMALL)
+    fork_in(project, "main", *_flags(**tune_flags, promotion="better"), **SMALL)
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     runs = client.search_runs(["0"])
     assert {run.info.status for run in runs} == {"FINISHED"}
