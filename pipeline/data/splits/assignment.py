@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ SPLITS = ("train", "validation", "test")
 MIN_PHOTOS_PER_CLASS = 3  # one for each split
 REACH = (np.inf, 2, 1.5)  # how far the first groups of test and of validation may lie, in fractions of the split
 LEAST_OF_TRAINING = 0.5  # of its share
-Texts = Sequence[str] | pd.Series
+Texts: TypeAlias = Sequence[str] | pd.Series
 
 
 class TooFewGroups(UserError):
