@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline.config import FIRST_MAX_PIXELS, MAX_PIXELS, DataConfig, identifying_flags
@@ -84,12 +85,13 @@ def write_store(
         conflicting = error.photos[error.photos["reason"] != ""].assign(thumbnail="")[list(QUARANTINE_COLUMNS)]
         left_out = pd.concat([quarantined, conflicting], ignore_index=True)
         raise TooFewPhotos(rule, short, error.photos[error.photos["reason"] == ""], left_out) from error
+    pa.default_memory_pool().release_unused()  # it would keep for itself what grouping has needed
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
     leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINE_COLUMNS)]
     quarantined = pd.concat([quarantined, leaks], ignore_index=True)
     accepted = photos[photos["reason"] == ""].drop(columns="reason").reset_index(drop=True)
-    accepted["class_index"] = accepted["label"].map(class_names.index)
+    accepted["class_index"] = accepted["label"].map({name: index for index, name in enumerate(class_names)})
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names, quarantined)
     sums = _join_shards(draft, accepted, config.image_size)
