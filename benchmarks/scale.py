@@ -21,7 +21,7 @@ from pipeline.config import DATA_FOLDER
 from pipeline.data.sources import photo_source
 
 DRAWN = (80_000, 200_000)
-QUICK = (20_000, 60_000)
+QUICK = (20_000, 80_000)
 CLASSES = 200
 SIDE_PX, FIELDS_PX = 64, 8  # of a drawn photo, and of the random colours that it is enlarged from
 FLAGS = ["--image_size=64", "--resize=stretch"]  # keeps the pixels of Tiny ImageNet
