@@ -32,13 +32,13 @@ class Folder:
     def _listing(self) -> tuple[list[Folder], list[str], set[str]]:
         folders, files, links = [], [], set()
         with os.scandir(self.path) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+            for entry in entries:
                 if _is_folder(entry):
                     folders.append(Folder(self.path / entry.name, entry.is_symlink()))
                 else:
                     files.append(entry.name)
                     links.update([entry.name] if entry.is_symlink() else [])
-        return folders, files, links
+        return sorted(folders, key=lambda folder: folder.name), sorted(files), links
 
     @property
     def folders(self) -> list[Folder]:
@@ -56,7 +56,7 @@ class Folder:
         return self._listing[2]
 
     def subfolders(self, version: int = NEWEST.intake) -> list[Folder]:
-        """Return the folders in it that no version of the rules hides; raises OSError if it cannot be listed."""
+        """Return the folders in it, without those hidden by a version of the rules; raises OSError as `folders` does."""
         return [folder for folder in self.folders if not hidden_reason(folder.name, version)]
 
     @cached_property
@@ -78,7 +78,7 @@ class Folder:
         return False
 
     def files_below(self) -> Iterator[tuple[Path, str]]:
-        """Yield folder and name of the files in it and below it, without hidden ones, or what cannot be listed."""
+        """Yield folder and name of the files in it and below it, without hidden ones and what cannot be listed."""
         try:
             folders, files = self.subfolders(), self.files
         except OSError:

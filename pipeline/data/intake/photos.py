@@ -94,7 +94,8 @@ class Photos(Sequence[Candidate]):
     def __getitem__(self, index: slice) -> Photos: ...
     def __getitem__(self, index: int | slice) -> Candidate | Photos:
         if isinstance(index, int):
-            return next(iter(self[range(len(self))[index] :]))
+            place = range(len(self))[index]
+            return next(iter(self[place : place + 1]))
         places = range(len(self))[index]
         if places.step != 1:
             raise ValueError(f"photos can be sliced by steps of 1, got {places.step}")
