@@ -56,7 +56,7 @@ class Folder:
         return self._listing[2]
 
     def subfolders(self, version: int = NEWEST.intake) -> list[Folder]:
-        """Return the folders in it, without those hidden by a version of the rules; raises OSError as `folders` does."""
+        """Return the folders in it, without those that the rules hide; raises OSError if it cannot be listed."""
         return [folder for folder in self.folders if not hidden_reason(folder.name, version)]
 
     @cached_property
