@@ -7,6 +7,7 @@ and every training has fewer steps than compiling the update needs to pay, so th
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import psutil
@@ -35,6 +37,14 @@ COMMANDS = {
     "train": ["train", *SMALL],
     "tune": ["tune", *SMALL, "--n_trials=2", "--confirm_top_k=1", "--confirm_epochs_factor=1"],
 }
+
+
+class Usage(NamedTuple):
+    """What a command used: wall time, processor time of all its processes, and their memory at every look."""
+
+    seconds: float
+    processor_seconds: float
+    megabytes: list[float]
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
@@ -65,19 +75,30 @@ def peak_megabytes(command: list[str], scale: int) -> float:
 def sampled_megabytes(command: list[str], scale: int) -> list[float]:
     """Run a command of the pipeline on drawn photos; return what its processes have allocated, every `EVERY_S`."""
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *command, f"--data={_photos(scale)}"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-        )
-        samples = []
-        while process.poll() is None:
-            samples.append(_allocated_megabytes(process.pid))
-            time.sleep(EVERY_S)
-        if process.returncode:
-            raise RuntimeError(f"{command} ended with exit code {process.returncode}")
-        return samples
+        return watched([*command, f"--data={_photos(scale)}"], Path(folder)).megabytes
+
+
+def watched(command: list[str], folder: Path) -> Usage:
+    """Run a command of the pipeline in a working folder; return what it used."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    )
+    megabytes: list[float] = []
+    processor_seconds: dict[int, float] = {}
+    while process.poll() is None:
+        family = _family(process.pid)
+        megabytes.append(sum(map(_allocated_megabytes, family)))
+        for member in family:
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                processor_seconds[member.pid] = sum(member.cpu_times()[:2])
+        time.sleep(EVERY_S)
+    if process.returncode:
+        raise RuntimeError(f"{command} ended with exit code {process.returncode}")
+    return Usage(time.perf_counter() - start, sum(processor_seconds.values()), megabytes)
 
 
 @functools.cache
@@ -93,17 +114,18 @@ def _photos(scale: int) -> Path:
     return folder
 
 
-def _allocated_megabytes(pid: int) -> float:
-    kilobytes = 0
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it; none if it has just ended."""
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
+        return []
+
+
+def _allocated_megabytes(process: psutil.Process) -> float:
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:  # it has just ended
         return 0.0
-    for member in family:
-        try:
-            status = Path(f"/proc/{member.pid}/status").read_text()
-        except OSError:  # it has just ended
-            continue
-        if found := re.search(r"RssAnon:\s+(\d+) kB", status):
-            kilobytes += int(found[1])
-    return kilobytes / 1024
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0

@@ -76,6 +76,17 @@ def test_four_times_as_many_photos_take_no_more_memory(run_in: RunIn, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_million_photos_would_fit_in_two_gigabytes(run_in: RunIn, tmp_path: Path) -> None:
+    """From 80,000 and 200,000 follow 1.5; with a path and a tuple of each photo it was more than three."""
+    run_in(tmp_path, sys.executable, "-m", "benchmarks", "scale", "--quick", "--output", tmp_path, PYTHONPATH=str(ROOT))
+    rows = json.loads((tmp_path / "scale.json").read_text())["rows"]
+    derived = {row["contender"]: row["median"] for row in rows if "a million photos" in row["contender"]}
+    assert len(derived) == 2
+    assert max(derived.values()) < 2000
+
+
+@pytest.mark.slow
 def test_training_is_faster_than_plain_keras_and_the_input_costs_little(run_in: RunIn, tmp_path: Path) -> None:
     ratios = _ratios(run_in, tmp_path, "train_step")
     assert ratios["our step, resident batch"] > 0.8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import bdtrc
 
 from pipeline.evaluation.metrics import per_class_table
 
@@ -51,6 +51,6 @@ def compare_with_baseline(labels: np.ndarray, probabilities: np.ndarray, class_n
         accuracy=float(correct.mean()),
         baseline_accuracy=float(baseline.mean()),
         largest_class=class_names[largest],
-        p_value=float(binomtest(only_model, discordant, alternative="greater").pvalue) if discordant else 1.0,
+        p_value=float(bdtrc(only_model - 1, discordant, 0.5)),
         never_recognised=tuple(str(name) for name in recalls.index[recalls == 0]),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from pipeline.evaluation.error_spending import ALPHA, error_left, error_of
 from pipeline.evaluation.intervals import bootstrap_interval
@@ -121,7 +121,8 @@ def _class_p_values(
     """Return by class the mid-p value of a fall, times the number of classes that the photos are of."""
     better, worse = _groups_won(labels, differences, groups, len(class_names))
     present = np.unique(labels)
-    corrected = np.minimum(1, len(present) * (_sign_test(worse, better) - binom.pmf(worse, better + worse, 0.5) / 2))
+    mid_p = (_sign_test(worse, better) + bdtrc(worse, better + worse, 0.5)) / 2
+    corrected = np.minimum(1, len(present) * mid_p)
     return {str(class_names[label]): float(corrected[label]) for label in present}
 
 
@@ -133,13 +134,13 @@ def _groups_won(
         np.stack([classes, np.unique(groups, return_inverse=True)[1]]), axis=1, return_inverse=True
     )
     of_group = np.bincount(places.ravel(), weights=differences)
-    better, worse = (np.bincount(pairs[0], weights=sign * of_group > 0, minlength=count) for sign in (1, -1))
+    better, worse = (np.bincount(pairs[0, sign * of_group > 0], minlength=count) for sign in (1, -1))
     return better, worse
 
 
 def _sign_test(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """Return the exact one-sided p-values of having won at least so many, were winning and losing equally likely."""
-    return np.asarray(binom.sf(won - 1, won + lost, 0.5))
+    return np.asarray(bdtrc(won - 1, won + lost, 0.5))
 
 
 def _not_better(comparison: Comparison) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 from tqdm import trange
 
 from pipeline.evaluation.metrics import SCORES, Metric, Predictions, metrics_of, once
@@ -91,7 +91,7 @@ def interval_table(
 
 def _wilson(shares: np.ndarray, photos: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
     """Return low and high of shares of so many photos, arrays of one shape; NaN where there are none."""
-    z2 = norm.ppf((1 + level) / 2) ** 2
+    z2 = ndtri((1 + level) / 2) ** 2
     photos = np.where(photos > 0, photos, np.nan)
     middle, scale = shares + z2 / (2 * photos), 1 + z2 / photos
     half = np.sqrt(z2 * (shares * (1 - shares) / photos + z2 / (4 * photos**2)))

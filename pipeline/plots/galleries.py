@@ -182,7 +182,8 @@ def _montage(rows: Sequence[np.ndarray | Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _show_photo(axes: Axes, photo: np.ndarray) -> None:
-    axes.imshow(photo)
+    opaque = np.full(photo.shape[:2], 255, np.uint8)  # without it, matplotlib computes in twice the memory
+    axes.imshow(np.dstack([photo, opaque]))
     axes.set(xticks=[], yticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, features
 
 from pipeline.config import DataConfig
-from pipeline.data.intake.candidates import Candidate
+from pipeline.data.intake import Candidate
 from pipeline.data.pixels import shards
 from pipeline.data.pixels.decode import BadImage, decode, prepare
 from pipeline.data.pixels.shards import examine_photo

@@ -245,7 +245,7 @@ def test_samples_land_in_their_own_row_and_column():
     images = {
         ("train", name): np.full((index + 1, 50, 50, 3), 100 * index, np.uint8) for index, name in enumerate("ab")
     }
-    shown = plots.draw_samples(images | {("test", "b"): _photos(0)}, "Samples").axes[0].images[0].get_array()
+    shown = plots.draw_samples(images | {("test", "b"): _photos(0)}, "Samples").axes[0].images[0].get_array()[..., :3]
     assert shown.shape == (104, 104, 3)
     assert (shown[:50, :50] == 0).all()
     assert (shown[52:102, 52:102] == 100).all()
@@ -277,9 +277,9 @@ def test_errors_are_captioned_with_both_classes_and_matched_with_their_photo():
     images = _photos(3)
     first, second = plots.draw_errors(images, table, "Errors").axes
     assert _text(first.title) == "rose → daisy 97 %"
-    np.testing.assert_array_equal(first.images[0].get_array(), images[1])
+    np.testing.assert_array_equal(first.images[0].get_array()[..., :3], images[1])
     part = plots.draw_errors(images[2:], table.iloc[2:], "Errors").axes[0]
-    np.testing.assert_array_equal(part.images[0].get_array(), second.images[0].get_array())
+    np.testing.assert_array_equal(part.images[0].get_array()[..., :3], second.images[0].get_array()[..., :3])
 
 
 def test_no_errors_say_so():
@@ -293,8 +293,8 @@ def test_heat_maps_stand_beside_their_photos(count):
     figure = plots.draw_heat_maps(photos, heat, [f"{'caption ' * 9}{index}" for index in range(count)], "Heat")
     _check(figure)
     for axes, photo in zip(figure.axes, photos, strict=False):
-        assert axes.images[0].get_array().shape == (16, 32, 3)
-        np.testing.assert_array_equal(axes.images[0].get_array()[:, :16], photo)
+        assert axes.images[0].get_array().shape == (16, 32, 4)
+        np.testing.assert_array_equal(axes.images[0].get_array()[:, :16, :3], photo)
 
 
 @given(st.text(max_size=400))

@@ -20,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipeline.config import DataConfig, TrainConfig
-from pipeline.data.intake.candidates import Candidate
+from pipeline.data.intake import Candidate
 from pipeline.data.pixels.decode import decode
 from pipeline.data.pixels.shards import examine_photo, photo_dtype
 from pipeline.data.rule_versions import NEWEST

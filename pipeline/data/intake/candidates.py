@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import UserError
 from pipeline.data.class_columns import ANSWER_COLUMNS
+from pipeline.data.intake.folders import Folder
 from pipeline.data.intake.layout import SPLIT_ORDER, TRAIN, Layout, SplitFolder, find_layout, name_key
+from pipeline.data.intake.photos import Photos, Row, printable
 from pipeline.data.intake.remarks import (
     confusable_remarks,
     found_in,
@@ -21,41 +25,12 @@ from pipeline.data.intake.remarks import (
     nested_remark,
     splits_remark,
 )
-from pipeline.data.intake.side_files import (
-    files_below,
-    hidden_reason,
-    holds_photos,
-    is_folder,
-    side_file_reason,
-    subfolders,
-)
+from pipeline.data.intake.side_files import hidden_reason, side_file_reason
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.rules import rule_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Candidate(NamedTuple):
-    """A file that may be a photo.
-
-    Attributes:
-        path: the file.
-        label: its class.
-        sha256: digest of its bytes (see `digest_cache.py`); empty if they cannot be read.
-        problem: why its bytes cannot be read; empty if they can.
-        split: the split given by the table; empty if none.
-        group: photos of one group share a split; empty if the table gives none.
-        note: a remark about its path for the report; empty if none.
-    """
-
-    path: Path
-    label: str
-    sha256: str = ""
-    problem: str = ""
-    split: str = ""
-    group: str = ""
-    note: str = ""
 
 
 class Ignored(NamedTuple):
@@ -72,7 +47,7 @@ class ScanResult(NamedTuple):
     ``remarks`` are lines for the user on how the folder or table was understood.
     """
 
-    photos: list[Candidate]
+    photos: Photos
     ignored: list[Ignored]
     remarks: tuple[str, ...] = ()
 
@@ -81,12 +56,14 @@ def photos_in_table(table: pd.DataFrame, folder: Path, classes: Sequence[str]) -
     """Return the photos of a table (see `tables.read_table`), in its order, with paths relative to ``folder``."""
     present = sorted(set(table["label"]))
     selected = _select_classes(present, classes, str(folder), lambda: "the classes are those of the column label")
-    photos, ignored = [], []
-    for row in table.itertuples():
-        if row.label in selected:
-            photos.append(Candidate(folder / row.path, row.label, split=row.split, group=row.group))
-        else:
-            ignored.append(Ignored(folder / row.path, row.label, rule_text("class not wanted")))
+    is_wanted = table["label"].isin(selected)
+    photos = Photos.of_rows(
+        Row(*os.path.split(folder / row.path), row.label, split=row.split, group=row.group)
+        for row in table[is_wanted].itertuples()
+    )
+    ignored = [
+        Ignored(folder / row.path, row.label, rule_text("class not wanted")) for row in table[~is_wanted].itertuples()
+    ]
     remarks = confusable_remarks(selected)
     if table["split"].any():
         remarks = [splits_remark({split: "" for split in SPLIT_ORDER if split in set(table["split"])}), *remarks]
@@ -106,10 +83,11 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
         UserError: fewer than two classes, a requested class is missing, a class name is reserved, or given splits
             that cannot be taken as such.
     """
-    layout = find_layout(folder) if version > 1 else Layout([SplitFolder(folder)], {})
+    listed = Folder(folder)
+    layout = find_layout(listed) if version > 1 else Layout([SplitFolder(listed)], {})
     ignored = [Ignored(path, "", reason) for path, reason in layout.ignored.items()]
-    files: dict[str, list[Candidate]] = {}
-    class_folders: list[Path] = []
+    files: dict[str, list[Photos]] = {}
+    class_folders: list[Folder] = []
     renamed: list[str] = []
     for root in layout.roots:
         found, beside = _class_folders(root.folder, version)
@@ -117,22 +95,20 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
         class_folders += found.values()
         for name, class_folder in found.items():
             label = _known_as(name, files) if root.split else name
-            renamed += [f"{class_folder.relative_to(folder)} is taken for {label!r}"] * (label != name)
-            photos, passed_over = _files_of(class_folder, label, root, folder, version)
-            files.setdefault(label, []).extend(photos)
+            renamed += [f"{class_folder.path.relative_to(folder)} is taken for {label!r}"] * (label != name)
+            split_in = partial(_split_inside, class_folder, layout.splits_inside or {"": root.split})
+            photos, passed_over = _files_of(class_folder, label, split_in, folder, version)
+            files.setdefault(label, []).append(photos)
             ignored += passed_over
-    present = sorted(label for label in files if files[label])
+    present = sorted(label for label in files if any(map(len, files[label])))
     selected = _select_classes(
         present, classes, str(folder), lambda: f"expected {folder}/CLASS/photo.jpg; {found_in(folder)}"
     )
     for label in sorted(set(files).difference(selected)):
-        ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in files[label]]
-    photos = [photo for label in selected for photo in files[label]]
-    given = {root.split: root.folder.relative_to(folder).parts[0] for root in layout.roots if root.split}
+        ignored += [Ignored(photo.path, label, rule_text("class not wanted")) for photo in chain(*files[label])]
+    photos = Photos.joined(part for label in selected for part in files[label])
+    given = {root.split: root.folder.path.relative_to(folder).parts[0] for root in layout.roots if root.split}
     if layout.splits_inside:
-        photos = [
-            photo._replace(split=layout.splits_inside[photo.path.relative_to(folder).parts[1]]) for photo in photos
-        ]
         given = {split: name for split in SPLIT_ORDER for name, found in layout.splits_inside.items() if found == split}
     _check_classes_can_be_learned(photos, given, folder)
     remarks = [
@@ -152,81 +128,85 @@ def _known_as(name: str, labels: Iterable[str]) -> str:
 
 
 def _files_of(
-    class_folder: Path, label: str, root: SplitFolder, folder: Path, version: int
-) -> tuple[list[Candidate], list[Ignored]]:
+    class_folder: Folder, label: str, split_in: Callable[[str], str], folder: Path, version: int
+) -> tuple[Photos, list[Ignored]]:
     """Return the candidates below one class folder, and what is ignored there."""
-    photos, ignored = [], []
-    for path, is_link, reason in _walk(class_folder, version):
-        if reason:
-            ignored.append(Ignored(path, label, reason))
-        else:
-            photos.append(Candidate(path, label, split=root.split, note=_link_note(path, folder) if is_link else ""))
+    ignored: list[Ignored] = []
+
+    def rows() -> Iterator[Row]:
+        for place, name, is_link, reason in _walk(class_folder, version):
+            if reason:
+                ignored.append(Ignored(Path(place, name), label, reason))
+            else:
+                note = _link_note(Path(place, name), folder) if is_link else ""
+                yield Row(place, name, label, split=split_in(place), note=note)
+
+    photos = Photos.of_rows(rows())
     if not photos:
-        ignored.append(Ignored(class_folder, label, rule_text("class without a file")))
+        ignored.append(Ignored(class_folder.path, label, rule_text("class without a file")))
     return photos, ignored
 
 
-def _class_folders(folder: Path, version: int) -> tuple[dict[str, Path], list[Ignored]]:
+def _split_inside(class_folder: Folder, splits: Mapping[str, str], place: str) -> str:
+    """Return the split of what lies at a ``place`` in a class folder: that of the folder in it, or of the one split."""
+    if "" in splits:
+        return splits[""]
+    return splits.get(next(iter(Path(place).relative_to(class_folder.path).parts), ""), "")
+
+
+def _class_folders(folder: Folder, version: int) -> tuple[dict[str, Folder], list[Ignored]]:
     """Return the class folders by label, and the ignored entries beside them."""
-    names = _subfolders(folder, version)
+    names = {below.name for below in folder.subfolders(version)}
     class_folders, ignored = {}, []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = folder / entry.name
-        if entry.name in names:
-            reason = _rejection_reason(path, names - {entry.name}, version)
-        else:
-            reason = hidden_reason(entry.name, version) or rule_text("beside the class folders")
+    for below in folder.folders:
+        reason = hidden_reason(below.name, version) or _rejection_reason(below, names - {below.name}, version)
         if reason:
-            ignored.append(Ignored(path, "", reason))
+            ignored.append(Ignored(below.path, "", reason))
         else:
-            class_folders[printable(entry.name)] = path
-    without = [label for label, path in class_folders.items() if any(files_below(path)) and not holds_photos(path)]
+            class_folders[printable(below.name)] = below
+    for name in folder.files:
+        reason = hidden_reason(name, version) or rule_text("beside the class folders")
+        ignored.append(Ignored(folder.path / name, "", reason))
+    ignored.sort()
+    without = [label for label, below in class_folders.items() if any(below.files_below()) and not below.holds_photos]
     if version > 1 and len(without) < len(class_folders):
-        ignored += [Ignored(class_folders.pop(label), "", rule_text("folder without a photo")) for label in without]
+        reason = rule_text("folder without a photo")
+        ignored += [Ignored(class_folders.pop(label).path, "", reason) for label in without]
     return class_folders, ignored
 
 
-def _subfolders(folder: Path, version: int) -> set[str]:
-    return {path.name for path in subfolders(folder, version)}
-
-
-def _rejection_reason(folder: Path, others: Set[str], version: int) -> str:
+def _rejection_reason(folder: Folder, others: Set[str], version: int) -> str:
     """Return why a folder beside ``others`` is not a class folder, or an empty string."""
-    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+    if folder.is_link and folder.path.parent.resolve().is_relative_to(folder.path.resolve()):
         return rule_text("link to a folder", "that it is in")
-    inside = _subfolders(folder, version)
+    inside = {below.name for below in folder.subfolders(version)}
     return rule_text("repeats the class folders") if len(inside) > 1 and inside <= others else ""
 
 
-def _walk(folder: Path, version: int) -> Iterator[tuple[Path, bool, str]]:
-    """Yield each path below a class folder, whether it is a link, and the reason to ignore it, empty for a candidate.
+def _walk(folder: Folder, version: int) -> Iterator[tuple[str, str, bool, str]]:
+    """Yield folder and name of what lies below a class folder, whether it is a link, and why it is ignored, or nothing.
 
     Files come before the folders beside them, and both by name. A folder that cannot be listed is a candidate, which
     `digest_cache` refuses by name; version 1 passed it over.
     """
     try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+        folders, files = folder.folders, folder.files
     except OSError:
         if version > 1:
-            yield folder, False, ""
+            yield str(folder.path.parent), folder.name, False, ""
         return
-    folders = {entry.name for entry in entries if is_folder(entry)}
+    place = str(folder.path)
     below = []
-    for entry in entries:
-        if entry.name in folders:
-            path, is_link = folder / entry.name, entry.is_symlink()
-            if reason := hidden_reason(entry.name, version) or (rule_text("link to a folder") if is_link else ""):
-                yield path, is_link, reason
-            else:
-                below.append(path)
-    for entry in entries:
-        if entry.name not in folders:
-            path = folder / entry.name
-            reason = hidden_reason(entry.name, version) or (side_file_reason(path) if version > 1 else "")
-            yield path, entry.is_symlink(), reason
-    for path in below:
-        yield from _walk(path, version)
+    for inner in folders:
+        if reason := hidden_reason(inner.name, version) or (rule_text("link to a folder") if inner.is_link else ""):
+            yield place, inner.name, inner.is_link, reason
+        else:
+            below.append(inner)
+    for name in files:
+        reason = hidden_reason(name, version) or (side_file_reason(folder.path, name) if version > 1 else "")
+        yield place, name, name in folder.links, reason
+    for inner in below:
+        yield from _walk(inner, version)
 
 
 def _link_note(path: Path, folder: Path) -> str:
@@ -266,24 +246,14 @@ def _named_class(name: str, present: list[str], folder_text: str) -> str:
     return alike[0]
 
 
-def _check_classes_can_be_learned(photos: Sequence[Candidate], given: Mapping[str, str], folder: Path) -> None:
+def _check_classes_can_be_learned(photos: Photos, given: Mapping[str, str], folder: Path) -> None:
     """Raise UserError if given splits leave a class without a training photo."""
     if not given:
         return
-    labels = {split: {photo.label for photo in photos if photo.split == split} for split in given}
-    if missing := sorted(set().union(*labels.values()) - labels[TRAIN]):
+    found = photos.distinct("label", "split")
+    in_training = {label for label, split in found if split == TRAIN}
+    if missing := sorted({label for label, split in found if split in given} - in_training):
         raise UserError(
             f"every class must have photos in {folder / given[TRAIN]}, got none of {', '.join(map(repr, missing))}, "
             "which other splits have (add or rename the folders, or choose classes=...)"
         )
-
-
-def printable(path: str | Path) -> str:
-    """Return a path as printable, storable text, even if the file name is not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def photo_name(source: Path, path: Path) -> str:
-    """Return a photo's name: its path relative to the source, or its full path if it lies elsewhere."""
-    full, inside = str(path), f"{source}{os.sep}"  # pathlib's relative_to takes ten times as long
-    return printable(full.removeprefix(inside) if full.startswith(inside) else full).replace(os.sep, "/")

@@ -14,15 +14,16 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import numpy as np
 from tqdm import tqdm
 
-from pipeline.data.intake.candidates import Candidate
+from pipeline.data.intake.photos import DIGEST_BYTES, Candidate, Photos
 from pipeline.data.rules import rule_text
 from pipeline.files import sha256_of_file
 
@@ -39,6 +40,7 @@ CREATE_ASKED = (
 INSERT_ASKED = "INSERT INTO asked VALUES (?, ?, ?, ?, ?, ?)"
 SELECT = "SELECT number, sha256 FROM asked JOIN digests USING (path, size, inode, modified_ns, changed_ns)"
 AT_ONCE = 256  # files whose identity a thread asks for
+IN_HAND = 32 * AT_ONCE  # files that are asked for, or read, before the next ones are looked at: bounds memory
 INSERT = "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -52,53 +54,71 @@ class Identity(NamedTuple):
     changed_ns: int
 
 
-def add_digests(photos: Sequence[Candidate], cache_file: Path) -> list[Candidate]:
+def add_digests(candidates: Sequence[Candidate], cache_file: Path) -> Photos:
     """Return the photos, each with its digest or with the problem that prevents reading it.
 
     Args:
-        photos: candidates without digest or problem.
+        candidates: without digest or problem.
         cache_file: the SQLite cache; it may be deleted at any time.
     """
-    parts = [photos[start : start + AT_ONCE] for start in range(0, len(photos), AT_ONCE)]
-    digested: list[Candidate] = []
+    photos = Photos.of(candidates)
+    digests = np.zeros((len(photos), DIGEST_BYTES), np.uint8)
+    is_known = np.zeros(len(photos), bool)
+    problems: dict[int, str] = {}
     with ThreadPoolExecutor() as pool, _DigestCache(cache_file) as cache:
-        identities = [identity for part in pool.map(_identities, parts) for identity in part]
-        known = cache.digests(identities)
-        unknown = [index for index, digest in enumerate(known) if not digest]
-        digested = [photo._replace(sha256=digest) for photo, digest in zip(photos, known, strict=True)]
-        read = pool.map(_with_digest, (photos[index] for index in unknown), (identities[index] for index in unknown))
-        bar = tqdm(read, "reading", len(unknown), unit="photo", disable=None if unknown else True)
-        for index, photo in zip(unknown, bar, strict=True):
-            digested[index] = photo
-            cache.add(identities[index], photo.sha256)
-    return digested
+        for first in range(0, len(photos), IN_HAND):
+            parts = (part.absolute_paths() for part in photos[first : first + IN_HAND].batches(AT_ONCE))
+            identities = [identity for part in pool.map(_identities, parts) for identity in part]
+            for place, sha256 in cache.digests(identities):
+                digests[first + place] = _as_bytes(sha256)
+                is_known[first + place] = True
+        places = np.flatnonzero(~is_known).tolist()
+        read = _read(pool, photos.kept(~is_known))
+        bar = tqdm(read, "reading", len(places), unit="photo", disable=None if places else True)
+        for place, (identity, result) in zip(places, bar, strict=True):
+            if identity:
+                digests[place] = _as_bytes(result)
+                cache.add(identity, result)
+            else:
+                problems[place] = result
+    return photos.with_digests(digests, problems)
 
 
-def _identities(photos: Sequence[Candidate]) -> list[Identity | str]:
-    return [_identity(photo) for photo in photos]
+def _as_bytes(sha256: str) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(sha256), np.uint8)
 
 
-def _identity(photo: Candidate) -> Identity | str:
+def _identities(paths: Sequence[bytes]) -> list[Identity | str]:
+    return [_identity(path) for path in paths]
+
+
+def _identity(path: bytes) -> Identity | str:
     """Return a file's identity, or why it cannot be read."""
     try:
-        status = photo.path.stat()
+        status = os.stat(path)  # noqa: PTH116  a Path of each takes longer than the call
     except (OSError, ValueError) as error:  # ValueError: a NUL in a table's path
         return _read_error(error)
-    if stat.S_ISDIR(status.st_mode) and not os.access(photo.path, os.R_OK | os.X_OK):
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
         return rule_text("cannot be read", os.strerror(errno.EACCES))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would block forever
         return rule_text("not a regular file")
-    path = os.fsencode(photo.path.absolute())
     return Identity(path, status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _with_digest(photo: Candidate, identity: Identity | str) -> Candidate:
+def _read(pool: ThreadPoolExecutor, photos: Photos) -> Iterator[tuple[Identity | None, str]]:
+    """Yield, for each photo, its identity and its digest; if it cannot be read, no identity, and why."""
+    for part in photos.batches(IN_HAND):
+        yield from pool.map(_read_file, part.absolute_paths())
+
+
+def _read_file(path: bytes) -> tuple[Identity | None, str]:
+    identity = _identity(path)
     if isinstance(identity, str):
-        return photo._replace(problem=identity)
+        return None, identity
     try:
-        return photo._replace(sha256=sha256_of_file(photo.path))
+        return identity, sha256_of_file(Path(os.fsdecode(path)))
     except OSError as error:
-        return photo._replace(problem=_read_error(error))
+        return None, _read_error(error)
 
 
 def _read_error(error: OSError | ValueError) -> str:
@@ -118,24 +138,20 @@ class _DigestCache:
             self._database = sqlite3.connect(":memory:")
             self._database.execute(CREATE_TABLE)
 
-    def digests(self, identities: Sequence[Identity | str]) -> list[str]:
-        """Return the cached digest of each file, or an empty string."""
-        files = [(index, *identity) for index, identity in enumerate(identities) if not isinstance(identity, str)]
-        found = [""] * len(identities)
+    def digests(self, identities: Sequence[Identity | str]) -> list[tuple[int, str]]:
+        """Return place and digest of each file whose digest is cached."""
+        files = [(place, *identity) for place, identity in enumerate(identities) if not isinstance(identity, str)]
         try:
             self._database.execute(CREATE_ASKED)
             self._database.executemany(INSERT_ASKED, files)
-            for index, sha256 in self._database.execute(SELECT):
-                found[index] = sha256
+            found = self._database.execute(SELECT).fetchall()
             self._database.execute("DROP TABLE asked")
         except sqlite3.Error:
-            return [""] * len(identities)
+            return []
         return found
 
-    def add(self, identity: Identity | str, sha256: str) -> None:
+    def add(self, identity: Identity, sha256: str) -> None:
         """Cache a digest, unless the file is so recent that a further write could leave its identity unchanged."""
-        if isinstance(identity, str) or not sha256:
-            return
         if time.time_ns() - max(identity.modified_ns, identity.changed_ns) > SETTLED_AFTER_S * 1e9:
             self._unwritten.append((*identity, sha256))
         if len(self._unwritten) >= WRITE_EVERY:

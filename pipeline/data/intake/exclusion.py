@@ -11,8 +11,11 @@ import posixpath
 from collections.abc import Container
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.config import UserError
-from pipeline.data.intake.candidates import Ignored, ScanResult, photo_name
+from pipeline.data.intake.candidates import Ignored, ScanResult
+from pipeline.data.intake.photos import photo_name
 from pipeline.data.intake.tables import read_csv, with_plain_names
 from pipeline.data.rules import rule_text
 
@@ -29,19 +32,21 @@ def exclude_photos(scan: ScanResult, file: str, source: Path) -> ScanResult:
     if not file:
         return scan
     listed = _listed_paths(Path(file).expanduser())
-    photos = {photo_name(source, photo.path): photo for photo in scan.photos}
-    found = {path: _named_photo(path, photos, source) for path in sorted(listed)}
+    names = scan.photos.names(source)
+    known = set(names)
+    found = {path: _named_photo(path, known, source) for path in sorted(listed)}
     excluded = set(found.values())
+    is_excluded = np.array([name in excluded for name in names], bool)
     excluded_text, unknown_text = (
         rule_text(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there")
     )
-    unknown = [path for path, name in found.items() if name not in photos]
+    unknown = [path for path, name in found.items() if name not in known]
     remark = f"warning: exclude={file} lists {len(listed)} photos of which {len(unknown)} are not there"
     return scan._replace(
-        photos=[photo for name, photo in photos.items() if name not in excluded],
+        photos=scan.photos.kept(~is_excluded),
         ignored=[
             *scan.ignored,
-            *(Ignored(photo.path, photo.label, excluded_text) for name, photo in photos.items() if name in excluded),
+            *(Ignored(photo.path, photo.label, excluded_text) for photo in scan.photos.kept(is_excluded)),
             *(Ignored(source / path, "", unknown_text) for path in unknown),
         ],
         remarks=(*scan.remarks, *([f"{remark}, such as {unknown[0]!r}"] if unknown else [])),

@@ -18,7 +18,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.config import UserError
-from pipeline.data.intake.side_files import files_below, hidden_reason, holds_photos, side_file_reason, subfolders
+from pipeline.data.intake.folders import Folder
+from pipeline.data.intake.side_files import hidden_reason, side_file_reason
 from pipeline.data.rules import rule_text
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -33,7 +34,7 @@ EXPECTED = "expected {0}/CLASS/photo.jpg, or {0}/train/CLASS/photo.jpg with val 
 class SplitFolder(NamedTuple):
     """A folder of class folders, and the split that its name gives them; empty for none."""
 
-    folder: Path
+    folder: Folder
     split: str = ""
 
 
@@ -59,12 +60,12 @@ def class_root(folder: Path) -> Path:
     Raises:
         UserError: split folders that cannot be taken as such (see `find_layout`).
     """
-    while not given_splits(folder):
-        inside = [path for path in subfolders(folder) if holds_photos(path)]
-        if len(inside) != 1 or not any(map(holds_photos, subfolders(inside[0]))):
+    inner = Folder(folder)
+    while not given_splits(inner):
+        if len(inner.photo_folders) != 1 or not inner.photo_folders[0].photo_folders:
             break
-        folder = inside[0]
-    return folder
+        inner = inner.photo_folders[0]
+    return inner.path
 
 
 def beside(folder: Path, root: Path) -> dict[Path, str]:
@@ -79,7 +80,7 @@ def beside(folder: Path, root: Path) -> dict[Path, str]:
     return ignored
 
 
-def find_layout(folder: Path) -> Layout:
+def find_layout(folder: Folder) -> Layout:
     """Return where the class folders in ``folder`` are, which `class_root` has returned.
 
     Raises:
@@ -89,44 +90,46 @@ def find_layout(folder: Path) -> Layout:
     if not given:
         _refuse_splits_below(folder)
         return Layout([SplitFolder(folder)], {}, _splits_inside(folder))
-    ignored = {}
-    for path in sorted(folder.iterdir()):
-        if any(root.folder.is_relative_to(path) for root in given):
-            continue
-        if reason := hidden_reason(path.name):
-            ignored[path] = reason
-        elif not path.is_dir():
-            ignored[path] = rule_text("beside the class folders")
-        else:
-            reason = "photos without a class" if split_of(path.name) else "beside the split folders"
-            reason = reason if holds_photos(path) else "folder without a photo"
-            ignored[path] = rule_text(reason, f"{sum(1 for _ in files_below(path))} files")
-    return Layout(given if len(given) > 1 else [SplitFolder(given[0].folder)], ignored)
+    ignored = {
+        folder.path / name: hidden_reason(name) or rule_text("beside the class folders") for name in folder.files
+    } | {
+        other.path: hidden_reason(other.name) or _reason_beside_splits(other)
+        for other in folder.folders
+        if not any(root.folder.path.is_relative_to(other.path) for root in given)
+    }
+    roots = given if len(given) > 1 else [SplitFolder(given[0].folder)]
+    return Layout(roots, dict(sorted(ignored.items())))
 
 
-def given_splits(folder: Path) -> list[SplitFolder]:
+def _reason_beside_splits(folder: Folder) -> str:
+    reason = "photos without a class" if split_of(folder.name) else "beside the split folders"
+    files = sum(1 for _ in folder.files_below())
+    return rule_text(reason if folder.holds_photos else "folder without a photo", f"{files} files")
+
+
+def given_splits(folder: Folder) -> list[SplitFolder]:
     """Return the folders of class folders that are named after splits, training first; none if there are none.
 
     Raises:
         UserError: see `find_layout`.
     """
-    named = [(split_of(path.name), path) for path in subfolders(folder) if split_of(path.name)]
+    named = [(split_of(below.name), below) for below in folder.subfolders() if split_of(below.name)]
     if not named:
         return []
-    roots = [SplitFolder(_unwrapped(path), split) for split, path in named]
+    roots = [SplitFolder(_unwrapped(below), split) for split, below in named]
     labels = {root: _labels(root.folder) for root in roots}
     labelled = [root for root in roots if labels[root]]
-    others = [path for path in subfolders(folder) if not split_of(path.name) and holds_photos(path)]
+    others = [below for below in folder.photo_folders if not split_of(below.name)]
     if len({split for split, _ in named}) == 1 and len(named) > 1:
         return []  # classes again: covid test, pregnancy test
     if not labelled:
         if not others and len(roots) > 1:
-            raise _unclear(folder, [path for _, path in named], "hold photos that are in no class folder")
+            raise _unclear(folder, [below for _, below in named], "hold photos that are in no class folder")
         return []  # classes that happen to be called so: buses, cars, trains
     known = set[str]().union(*(labels[root] for root in labelled if root.split == TRAIN))
     if not known:
         found = set[str]().union(*labels.values())
-        if others and not any(_labels(_unwrapped(path)) & found for path in others):
+        if others and not any(_labels(_unwrapped(below)) & found for below in others):
             return []  # again: test tubes, with folders in them
         raise _unclear(folder, [root.folder for root in labelled], "would not be for training")
     given = [root for root in labelled if labels[root] & known or len(labels[root]) > 1]
@@ -141,46 +144,45 @@ def given_splits(folder: Path) -> list[SplitFolder]:
     return sorted(given, key=lambda root: SPLIT_ORDER.index(root.split))
 
 
-def _refuse_splits_below(folder: Path) -> None:
-    for path in subfolders(folder):
-        inner = _unwrapped(path)
-        named = {split_of(below.name): below for below in subfolders(inner) if split_of(below.name)}
+def _refuse_splits_below(folder: Folder) -> None:
+    for outer in folder.subfolders():
+        inner = _unwrapped(outer)
+        named = {split_of(below.name): below for below in inner.subfolders() if split_of(below.name)}
         if TRAIN in named and len(named) > 1:
             labels = [_labels(_unwrapped(below)) for below in named.values()]
             if len(set.intersection(*labels)) > 1:
                 raise UserError(
-                    f"data={folder} must hold class folders, got {path.name!r}, which holds split folders of its own "
-                    f"({_names(list(named.values()))}; try data={inner})"
+                    f"data={folder.path} must hold class folders, got {outer.name!r}, which holds split folders of "
+                    f"its own ({_names(list(named.values()))}; try data={inner.path})"
                 )
 
 
-def _splits_inside(folder: Path) -> dict[str, str]:
+def _splits_inside(folder: Folder) -> dict[str, str]:
     """Return name -> split of the folders in the class folders, if these hold given splits, none if they do not.
 
     Raises:
         UserError: some class folders do, and there are photos beside the splits.
     """
     splits: dict[str, str] = {}
-    irregular: list[Path] = []
+    irregular: list[Folder] = []
     is_given = False
-    for class_folder in filter(holds_photos, subfolders(folder)):
-        named = {path.name: split_of(path.name) for path in subfolders(class_folder) if holds_photos(path)}
+    for class_folder in folder.photo_folders:
+        named = {below.name: split_of(below.name) for below in class_folder.photo_folders}
         is_given |= len({split for split in named.values() if split}) > 1
         if TRAIN not in named.values() or not all(named.values()) or _has_candidates(class_folder):
             irregular.append(class_folder)
         splits |= named
     if is_given and irregular:
         raise UserError(
-            f"data={folder} must have all photos of every class in folders for train, val and test where some classes "
-            f"have them so, got others in {_names(irregular)} (move them, or list the photos in a table with the "
-            "columns path, label and split)"
+            f"data={folder.path} must have all photos of every class in folders for train, val and test where some "
+            f"classes have them so, got others in {_names(irregular)} (move them, or list the photos in a table with "
+            "the columns path, label and split)"
         )
     return splits if is_given else {}
 
 
-def _has_candidates(folder: Path) -> bool:
-    files = (path for path in folder.iterdir() if not path.is_dir())
-    return not all(hidden_reason(path.name) or side_file_reason(path) for path in files)
+def _has_candidates(folder: Folder) -> bool:
+    return not all(hidden_reason(name) or side_file_reason(folder.path, name) for name in folder.files)
 
 
 def split_of(name: str) -> str:
@@ -189,17 +191,15 @@ def split_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _unwrapped(folder: Path) -> Path:
+def _unwrapped(folder: Folder) -> Folder:
     """Return the folder of the class folders of one split; ``seg_train/seg_train/CLASS`` is not unusual."""
-    while True:
-        inside = [path for path in subfolders(folder) if holds_photos(path)]
-        if len(inside) != 1 or not any(map(holds_photos, subfolders(inside[0]))):
-            return folder
-        folder = inside[0]
+    while len(folder.photo_folders) == 1 and folder.photo_folders[0].photo_folders:
+        folder = folder.photo_folders[0]
+    return folder
 
 
-def _labels(folder: Path) -> set[str]:
-    return {name_key(path.name) for path in subfolders(folder) if holds_photos(path)}
+def _labels(folder: Folder) -> set[str]:
+    return {name_key(below.name) for below in folder.photo_folders}
 
 
 def name_key(name: str) -> str:
@@ -208,14 +208,14 @@ def name_key(name: str) -> str:
     return "".join(letter for letter in folded if not letter.isspace() and unicodedata.category(letter) != "Cf")
 
 
-def _names(folders: Sequence[Path]) -> str:
+def _names(folders: Sequence[Folder]) -> str:
     return " and ".join(repr(folder.name) for folder in folders[:3]) + (" and others" if len(folders) > 3 else "")
 
 
-def _unclear(folder: Path, paths: Sequence[Path], problem: str) -> UserError:
-    names = _names([folder / path.relative_to(folder).parts[0] for path in paths])
+def _unclear(folder: Folder, inner: Sequence[Folder], problem: str) -> UserError:
+    names = _names([Folder(folder.path / some.path.relative_to(folder.path).parts[0]) for some in inner])
     return UserError(
-        f"data={folder} must say which photos are for training, got {names}, which {problem} "
-        f"({EXPECTED.format(folder)}; or rename the folder, give the one that is meant as data, or list the photos "
-        "in a table with the columns path, label and split)"
+        f"data={folder.path} must say which photos are for training, got {names}, which {problem} "
+        f"({EXPECTED.format(folder.path)}; or rename the folder, give the one that is meant as data, or list the "
+        "photos in a table with the columns path, label and split)"
     )

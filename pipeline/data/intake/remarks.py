@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipeline.data.intake.folders import Folder
 from pipeline.data.intake.layout import SPLIT_ORDER, name_key
-from pipeline.data.intake.side_files import PHOTO_SUFFIXES, hidden_reason, subfolders
+from pipeline.data.intake.side_files import PHOTO_SUFFIXES, hidden_reason
 from pipeline.data.intake.tables import TABLE_SUFFIXES
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".iso")
@@ -30,17 +31,17 @@ def ignored_folders_remark(ignored: Mapping[Path, str]) -> list[str]:
     return [f"ignored beside the split folders: {names}"] if names else []
 
 
-def nested_remark(class_folders: Sequence[Path]) -> list[str]:
+def nested_remark(class_folders: Sequence[Folder]) -> list[str]:
     """Return a line if all class folders hold the same folders, which may be the classes that are meant."""
     if len(class_folders) < 2:
         return []
-    shared = set.intersection(*({path.name for path in subfolders(folder)} for folder in class_folders))
+    shared = set.intersection(*({below.name for below in folder.subfolders()} for folder in class_folders))
     if len(shared) < 2:
         return []
-    outer = _listed(sorted({path.name for path in class_folders}))
+    outer = _listed(sorted({folder.name for folder in class_folders}))
     return [
         f"warning: the classes are {outer}, and each of these folders holds {_listed(sorted(shared))}: if those are "
-        f"the classes, give one of the outer folders as data (data={class_folders[0]}), or a table"
+        f"the classes, give one of the outer folders as data (data={class_folders[0].path}), or a table"
     ]
 
 

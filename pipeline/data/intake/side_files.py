@@ -6,8 +6,6 @@ if its bytes begin like one: the bytes decide what a file is.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.data.rule_versions import NEWEST
@@ -39,7 +37,6 @@ PHOTO_SIGNATURES = (
 )  # fmt: skip
 PHOTO_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"crx ")
 HEAD_BYTES = 16
-MOST_SNIFFED = 20  # files without a photo's suffix that are opened in a folder to learn whether they are photos
 
 
 def hidden_reason(name: str, version: int = NEWEST.intake) -> str:
@@ -49,58 +46,24 @@ def hidden_reason(name: str, version: int = NEWEST.intake) -> str:
     return rule_text("hidden") if name.startswith(".") else ""
 
 
-def side_file_reason(path: Path) -> str:
-    """Return why a file is ignored as a note on a photo or a film, or an empty string."""
-    suffix = path.suffix.lower()
-    if suffix not in NOTES and suffix not in FILMS and path.name.lower() not in NOTE_NAMES:
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name in lower case, as `Path.suffix`, which takes ten times as long."""
+    stem, _, suffix = name.rpartition(".")
+    return f".{suffix.lower()}" if stem and suffix else ""
+
+
+def side_file_reason(folder: Path, name: str) -> str:
+    """Return why a file of a folder is ignored as a note on a photo or a film, or an empty string."""
+    suffix = suffix_of(name)
+    if suffix not in NOTES and suffix not in FILMS and name.lower() not in NOTE_NAMES:
         return ""
-    if _begins_like_a_photo(path):
+    if begins_like_a_photo(folder / name):
         return ""
-    return rule_text("film or sound" if suffix in FILMS else "note beside photos", suffix or path.name)
+    return rule_text("film or sound" if suffix in FILMS else "note beside photos", suffix or name)
 
 
-def subfolders(folder: Path, version: int = NEWEST.intake) -> list[Path]:
-    """Return the folders in a folder, by name; links to folders too, hidden ones not."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            folder / entry.name for entry in entries if is_folder(entry) and not hidden_reason(entry.name, version)
-        )
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder, or a link to one."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a circular link
-        return False
-
-
-def candidate_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and below it that may be photos: without hidden ones, notes and films."""
-    return [path for path in files_below(folder) if not side_file_reason(path)]
-
-
-def holds_photos(folder: Path) -> bool:
-    """Return whether any file in a folder or below it is named like a photo, or begins like one."""
-    sniffed = 0
-    for path in files_below(folder):
-        if path.suffix.lower() in PHOTO_SUFFIXES:
-            return True
-        if sniffed < MOST_SNIFFED:
-            sniffed += 1
-            if _begins_like_a_photo(path):
-                return True
-    return False
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and below it, without hidden ones."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not hidden_reason(name))
-        yield from (Path(parent, name) for name in sorted(names) if not hidden_reason(name))
-
-
-def _begins_like_a_photo(path: Path) -> bool:
+def begins_like_a_photo(path: Path) -> bool:
+    """Return whether a file begins with the signature of a format of photos."""
     try:
         if not path.is_file():  # opening a pipe would block for ever
             return False

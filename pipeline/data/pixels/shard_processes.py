@@ -39,33 +39,35 @@ def write_shards(folder: Path, photos: Sequence[Candidate], config: DataConfig, 
     Raises:
         OSError: a shard cannot be written.
     """
-    pending, parts = [], []
+    pending = []
     for shard, part in shards_of(folder, photos):
-        parts.append(part)
         if shard.is_of(part) and shard.is_complete():
             yield shard
         else:
             pending.append(shard)
-    yield from _run_processes(pending, parts, config, version)
+    yield from _run_processes(pending, photos, config, version)
 
 
-def shards_of(folder: Path, photos: Sequence[Candidate]) -> Iterator[tuple[Shard, list[Candidate]]]:
+def shards_of(folder: Path, photos: Sequence[Candidate]) -> Iterator[tuple[Shard, Sequence[Candidate]]]:
     """Yield the shards of the photos, complete or not, each with its photos."""
     token = uuid4().hex[:8]
-    for number, part in enumerate(_parts(photos)):
-        yield Shard(folder.absolute(), number, token), part
+    for number in range(-(-len(photos) // _photos_per_shard(len(photos)))):
+        yield Shard(folder.absolute(), number, token), _part(photos, number)
 
 
-def _parts(photos: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Return the photos of each shard."""
-    for_all_processors = -(-len(photos) // (SHARDS_PER_PROCESSOR * (os.cpu_count() or 1)))
-    size = min(PHOTOS_PER_SHARD, max(LEAST_PHOTOS_PER_SHARD, for_all_processors))
-    absolute = [photo._replace(path=photo.path.absolute()) for photo in photos]
-    return [absolute[first : first + size] for first in range(0, len(photos), size)]
+def _part(photos: Sequence[Candidate], number: int) -> Sequence[Candidate]:
+    """Return the photos of a shard."""
+    size = _photos_per_shard(len(photos))
+    return photos[number * size : (number + 1) * size]
+
+
+def _photos_per_shard(photos: int) -> int:
+    for_all_processors = -(-photos // (SHARDS_PER_PROCESSOR * (os.cpu_count() or 1)))
+    return min(PHOTOS_PER_SHARD, max(LEAST_PHOTOS_PER_SHARD, for_all_processors))
 
 
 def _run_processes(
-    pending: list[Shard], parts: Sequence[list[Candidate]], config: DataConfig, version: int
+    pending: list[Shard], photos: Sequence[Candidate], config: DataConfig, version: int
 ) -> Iterator[Shard]:
     # Pebble's types call the argument mp_context; its code reads context.
     start = concurrent.process(name=PROCESS_NAME, context=_context())(write_shard)  # type: ignore[call-overload]
@@ -76,7 +78,8 @@ def _run_processes(
         while pending or running:
             while pending and len(running) < (os.cpu_count() or 1):
                 shard = pending.pop()
-                running[start(shard, parts[shard.number], config, version)] = shard
+                part = [photo._replace(path=photo.path.absolute()) for photo in _part(photos, shard.number)]
+                running[start(shard, part, config, version)] = shard
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 shard = running.pop(future)
                 try:

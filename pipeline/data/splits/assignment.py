@@ -29,7 +29,8 @@ leave it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ GROUP = "group "  # begins the key of a group that the user named
 MIN_PHOTOS_PER_CLASS = 3  # one for each split
 REACH = (np.inf, 2, 1.5)  # how far the first groups of test and of validation may lie, in fractions of the split
 LEAST_OF_TRAINING = 0.5  # of its share
+Texts: TypeAlias = Sequence[str] | pd.Series
 
 
 class TooFewGroups(UserError):
@@ -59,9 +61,7 @@ class TooFewGroups(UserError):
         self.least, self.labels, self.photos = least, labels, pd.DataFrame()
 
 
-def assign_splits(
-    labels: Sequence[str], keys: Sequence[str], val_fraction: float, test_fraction: float, seed: int
-) -> np.ndarray:
+def assign_splits(labels: Texts, keys: Texts, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
     """Return the split name of every photo; every class has groups in all three splits.
 
     The position of a group is the SHA-256 of the seed and its key, as a number in 0..1: below ``test_fraction`` is
@@ -70,20 +70,15 @@ def assign_splits(
     Raises:
         UserError: a class has fewer than three distinct photos.
     """
-    photos = pd.DataFrame({"label": labels, "key": keys})
-    groups = photos.groupby("key", as_index=False)["label"].min()
-    groups["position"] = [_position(seed, key) for key in groups["key"]]
-    split_of: dict[str, str] = {}
-    for label, members in groups.sort_values(["position", "key"]).groupby("label"):
-        split_of.update(
-            zip(members["key"], _split_class(str(label), members["position"], val_fraction, test_fraction), strict=True)
-        )
-    return photos["key"].map(split_of).to_numpy()
+    groups = _groups(labels, keys, seed)
+
+    def split_class(label: str, positions: np.ndarray) -> list[str]:
+        return _split_class(label, positions, val_fraction, test_fraction)
+
+    return _splits_of(groups, split_class)
 
 
-def assign_splits_v2(
-    labels: Sequence[str], keys: Sequence[str], val_fraction: float, test_fraction: float, seed: int
-) -> np.ndarray:
+def assign_splits_v2(labels: Texts, keys: Texts, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
     """Return the split name of every photo, as `assign_splits` does, with a smaller spread in small classes.
 
     The second and third group of a class are in test, also if they lie above ``test_fraction``, up to twice and one and
@@ -93,20 +88,53 @@ def assign_splits_v2(
     Raises:
         TooFewGroups: classes have fewer groups than there are splits.
     """
-    photos = pd.DataFrame({"label": labels, "key": keys})
-    groups = photos.groupby("key", as_index=False)["label"].min()
-    groups["position"] = [_position(seed, key) for key in groups["key"]]
-    _check_sizes(photos, val_fraction, test_fraction)
-    split_of: dict[str, str] = {}
-    for _, members in groups.sort_values(["position", "key"]).groupby("label"):
-        positions = members["position"].to_numpy()
-        split_of.update(zip(members["key"], _split_class_v2(positions, val_fraction, test_fraction), strict=True))
-    return photos["key"].map(split_of).to_numpy()
+    groups = _groups(labels, keys, seed)
+    _check_sizes(groups, val_fraction, test_fraction)
+
+    def split_class(_: str, positions: np.ndarray) -> list[str]:
+        return _split_class_v2(positions, val_fraction, test_fraction)
+
+    return _splits_of(groups, split_class)
 
 
-def group_keys(
-    digests: Sequence[str], groups: Sequence[str], similar_pairs: Sequence[tuple[int, int]] = ()
-) -> list[str]:
+class _Groups(NamedTuple):
+    """The groups of photos, numbered in the order of their keys.
+
+    Attributes:
+        labels: the names of the labels, sorted.
+        label_of_photo: int (n,), an index of ``labels``.
+        group_of_photo: int (n,).
+        label: int, by group: the first of its photos' labels.
+        position: float in 0..1, by group.
+    """
+
+    labels: Sequence[str]
+    label_of_photo: np.ndarray
+    group_of_photo: np.ndarray
+    label: np.ndarray
+    position: np.ndarray
+
+
+def _groups(labels: Texts, keys: Texts, seed: int) -> _Groups:
+    label_of_photo, names = pd.factorize(pd.Series(labels), sort=True)
+    group_of_photo, distinct = pd.factorize(pd.Series(keys), sort=True)
+    label = np.full(len(distinct), len(names))
+    np.minimum.at(label, group_of_photo, label_of_photo)
+    position = np.fromiter((_position(seed, key) for key in distinct), float, len(distinct))
+    return _Groups(names.tolist(), label_of_photo, group_of_photo, label, position)
+
+
+def _splits_of(groups: _Groups, split_class: Callable[[str, np.ndarray], list[str]]) -> np.ndarray:
+    """Return the split of each photo: ``split_class`` gives those of a label's groups, by their sorted positions."""
+    order = np.lexsort((groups.position, groups.label))  # stable: groups of one position stay in the order of keys
+    present, starts = np.unique(groups.label[order], return_index=True)
+    splits = np.empty(len(order), object)
+    for label, members in zip(present, np.split(order, starts[1:]), strict=True):
+        splits[members] = split_class(groups.labels[label], groups.position[members])
+    return splits[groups.group_of_photo]
+
+
+def group_keys(digests: pd.Series, groups: pd.Series, similar_pairs: Sequence[tuple[int, int]] = ()) -> pd.Series:
     """Return a key per photo, shared by photos that bytes, group or similarity connect, directly or transitively.
 
     The key is the smallest name among the connected photos: names of the user's groups first, then digests.
@@ -114,21 +142,27 @@ def group_keys(
     Args:
         digests: digest of each photo's bytes.
         groups: the user's group of each photo; empty for none.
-        similar_pairs: pairs of indices of photos that look alike.
+        similar_pairs: pairs of places of photos that look alike.
     """
-    names = [GROUP + group if group else digest for digest, group in zip(digests, groups, strict=True)]
-    codes, nodes = pd.factorize(pd.Series([*digests, *names]))
-    photo_codes, name_codes = np.split(codes, 2)
+    is_named = (groups != "").to_numpy()
+    photo_codes, nodes = pd.factorize(digests)
+    group_codes, _ = pd.factorize(groups[is_named])
+    name_codes = photo_codes.copy()
+    name_codes[is_named] = len(nodes) + group_codes
     links = photo_codes[np.array(similar_pairs, np.int64).reshape(-1, 2)]
     rows, columns = (np.concatenate([ends, links[:, side]]) for side, ends in enumerate((photo_codes, name_codes)))
-    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(nodes), len(nodes)))
+    count = int(name_codes.max(initial=len(nodes) - 1)) + 1
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
     component = connected_components(graph, directed=False)[1][photo_codes]
-    ranked = pd.DataFrame({"unnamed": [not group for group in groups], "name": names, "component": component})
+    keys = digests.mask(is_named, GROUP + groups) if is_named.any() else digests.copy()
+    shared = np.flatnonzero(np.bincount(component)[component] > 1)  # of the others, the key is the name
+    ranked = pd.DataFrame({"unnamed": ~is_named[shared], "name": keys.iloc[shared], "component": component[shared]})
     smallest = ranked.sort_values(["unnamed", "name"]).drop_duplicates("component").set_index("component")["name"]
-    return smallest.loc[component].tolist()
+    keys.iloc[shared] = smallest.loc[component[shared]].to_numpy()
+    return keys
 
 
-def check_given_splits(splits: Sequence[str], keys: Sequence[str], paths: Sequence[str]) -> None:
+def check_given_splits(splits: pd.Series, keys: pd.Series, paths: pd.Series) -> None:
     """Raise UserError if photos with the same key, of `group_keys`, are in more than one of the user's splits."""
     photos = pd.DataFrame({"split": splits, "key": keys, "path": paths}).drop_duplicates(["key", "split"])
     straddling = photos[photos["key"].duplicated(keep=False)].sort_values("key")
@@ -146,7 +180,7 @@ def _position(seed: int, key: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8], "big") / 2**64
 
 
-def _split_class(label: str, positions: pd.Series, val_fraction: float, test_fraction: float) -> list[str]:
+def _split_class(label: str, positions: np.ndarray, val_fraction: float, test_fraction: float) -> list[str]:
     """Return the splits of a class's groups, given their sorted positions; all three splits get at least one."""
     count = len(positions)
     if count < MIN_PHOTOS_PER_CLASS:
@@ -178,14 +212,15 @@ def _held_out(positions: np.ndarray, start: float, fraction: float) -> int:
     return int(np.argmin([*(positions < ends), False]))
 
 
-def _check_sizes(photos: pd.DataFrame, val_fraction: float, test_fraction: float) -> None:
+def _check_sizes(groups: _Groups, val_fraction: float, test_fraction: float) -> None:
     least = 1 + (val_fraction > 0) + (test_fraction > 0)
-    distinct = photos.drop_duplicates()["label"].value_counts().sort_index()  # a group is one of each of its classes
-    short = distinct[distinct < least]
-    if short.empty:
+    pairs = pd.DataFrame({"label": groups.label_of_photo, "group": groups.group_of_photo}).drop_duplicates()
+    distinct = np.bincount(pairs["label"], minlength=len(groups.labels))  # a group is one of each of its classes
+    short = {label: int(count) for label, count in zip(groups.labels, distinct, strict=True) if count < least}
+    if not short:
         return
     names = ", ".join(f"{count} in {label!r}" for label, count in short.items())
-    raise TooFewGroups(f"every class needs at least {least} distinct photos, got {names}", least, short.index.tolist())
+    raise TooFewGroups(f"every class needs at least {least} distinct photos, got {names}", least, list(short))
 
 
 ASSIGN_SPLITS = {1: assign_splits, 2: assign_splits_v2}  # by version of the split rules: see `rule_versions`

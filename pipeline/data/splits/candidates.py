@@ -20,7 +20,7 @@ from pipeline.data.splits.duplicates import BAND_BITS, BANDS, MAX_DISTANCE_BITS,
 NEAREST = 16  # candidates that a photo keeps, and as many for its mirror image
 FULL_BUCKET = 64  # hashes looked at for one band value
 BLOCK = 4096  # photos searched for at a time
-CHUNK = 1 << 21  # comparisons at a time: bounds memory
+CHUNK = 1 << 19  # comparisons at a time: bounds memory
 FLIPS = [  # by number of flipped bits: the masks of a band
     np.array([sum(1 << bit for bit in bits) for bits in combinations(range(BAND_BITS), count)], np.uint64)
     for count in range(3)

@@ -97,8 +97,7 @@ def _split(
 def _drawn(
     photos: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int, rules: RuleVersions
 ) -> np.ndarray:
-    labels, keys = photos["label"].tolist(), photos["group"].tolist()
-    return ASSIGN_SPLITS[rules.splits](labels, keys, val_fraction, test_fraction, seed)
+    return ASSIGN_SPLITS[rules.splits](photos["label"], photos["group"], val_fraction, test_fraction, seed)
 
 
 def _draw_missing_split(photos: pd.DataFrame, config: DataConfig, rules: RuleVersions) -> None:
@@ -112,21 +111,26 @@ def _draw_missing_split(photos: pd.DataFrame, config: DataConfig, rules: RuleVer
     photos.loc[train, "split"] = _drawn(photos[train], val_fraction, test_fraction, config.split_seed, rules)
 
 
-def _conflicting_labels(photos: pd.DataFrame) -> list[str]:
+def _conflicting_labels(photos: pd.DataFrame) -> pd.Series:
     """Return the reason to quarantine each photo whose pixels have several labels, else an empty string."""
-    several = photos[photos.groupby("pixels")["label"].transform("nunique") > 1]
-    labels = several.groupby("pixels")["label"].agg(lambda names: " and ".join(sorted(set(names)))).to_dict()
-    rule = "same picture under two labels"
-    return [rule_text(rule, labels[pixels]) if pixels in labels else "" for pixels in photos["pixels"]]
+    reasons = pd.Series("", photos.index, "str")
+    copies = photos[photos["pixels"].duplicated(keep=False)]
+    for _, labels in copies.groupby("pixels")["label"]:
+        if labels.nunique() > 1:
+            text = " and ".join(sorted(set(labels)))
+            reasons[labels.index] = rule_text("same picture under two labels", text)
+    return reasons
 
 
-def _assign_groups(photos: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+def _assign_groups(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Return the key of each photo's group; a quarantined photo connects no others."""
     usable = (photos["reason"] == "").to_numpy()
     links = pairs[["left", "right"]].to_numpy(int)
     links = links[usable[links].all(axis=1)].tolist()
-    digests = photos["sha256"].where(usable, photos["sha256"] + " quarantined")
-    return group_keys(digests.tolist(), photos["group"].where(usable, "").tolist(), links)
+    digests, groups = photos["sha256"].copy(), photos["group"].copy()
+    digests[~usable] += " quarantined"
+    groups[~usable] = ""
+    return group_keys(digests, groups, links)
 
 
 def _find_leaks_v1(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
@@ -134,8 +138,8 @@ def _find_leaks_v1(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
 
     Raises UserError if bytes or the user's groups connect the two: the author of the splits can know that.
     """
-    known_keys = group_keys(photos["sha256"].tolist(), photos["given_group"].tolist())
-    check_given_splits(photos["split"].tolist(), known_keys, photos["path"].tolist())
+    known_keys = group_keys(photos["sha256"], photos["given_group"])
+    check_given_splits(photos["split"], known_keys, photos["path"])
     return _less_protected(photos, photos["group"])
 
 
@@ -146,12 +150,12 @@ def _find_leaks_v2(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     Raises UserError if a group of the user's is in several: one of the two columns must be wrong.
     """
     named = photos[photos["given_group"] != ""]
-    check_given_splits(named["split"].tolist(), (GROUP + named["given_group"]).tolist(), named["path"].tolist())
+    check_given_splits(named["split"], GROUP + named["given_group"], named["path"])
     place = pd.Series(np.arange(len(photos)), photos.index)
     exact = pairs[pairs["is_exact"] & pairs["left"].isin(photos.index) & pairs["right"].isin(photos.index)]
     links = list(zip(place[exact["left"]], place[exact["right"]], strict=True))
-    keys = group_keys(photos["sha256"].tolist(), [""] * len(photos), links)
-    copies = _less_protected(photos, pd.Series(keys, photos.index))
+    keys = group_keys(photos["sha256"], pd.Series("", photos.index, "str"), links)
+    copies = _less_protected(photos, keys)
     alike = _less_protected(photos, photos["group"])
     only_alike = int(((alike != "") & (copies == "")).sum())
     places = photos[["label", "split"]]
@@ -175,11 +179,11 @@ def _less_protected(photos: pd.DataFrame, keys: pd.Series) -> pd.Series:
 
 def _duplicate_table(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     left, right = pairs["left"].to_numpy(int), pairs["right"].to_numpy(int)
-    same = photos["pixels"].to_numpy()[left] == photos["pixels"].to_numpy()[right]
+    same = photos["pixels"].iloc[left].to_numpy() == photos["pixels"].iloc[right].to_numpy()
     kinds = np.where(pairs["is_mirrored"].to_numpy(bool), DUPLICATE_KINDS[2], DUPLICATE_KINDS[1])
     table = pd.DataFrame(
         {
-            "group": photos["group"].to_numpy()[left],
+            "group": photos["group"].iloc[left].to_numpy(),
             "kind": np.where(same, DUPLICATE_KINDS[0], kinds).astype(object),
             "distance": pairs["distance"].to_numpy(int),
             "agreement": pairs["agreement"].to_numpy(float).round(3),
@@ -187,7 +191,7 @@ def _duplicate_table(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     )
     for side, prefix in ((left, ""), (right, "other_")):
         for name in ("path", "label", "split"):
-            table[prefix + name] = photos[name].to_numpy()[side]
+            table[prefix + name] = photos[name].iloc[side].to_numpy()
     return table.sort_values(["kind", "path", "other_path"]).reset_index(drop=True)
 
 

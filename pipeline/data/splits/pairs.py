@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.data.splits.agreement import GreyOf
 from pipeline.data.splits.duplicates import Pair, similar_pairs
@@ -52,12 +54,13 @@ def _find_pairs_v2(photos: pd.DataFrame, grey_of: GreyOf, with_near: bool) -> Fo
     if not with_near:
         return FoundPairs(exact)
     usable = pictures[(photos["reason"] == "").to_numpy()[pictures]]
-    pictures = usable[np.argsort(photos["pixels"].to_numpy()[usable], kind="stable")]  # whatever the order of the rows
+    by_pixels = photos["pixels"].iloc[usable].argsort(kind="stable").to_numpy()
+    pictures = usable[by_pixels]  # whatever the order of the rows
     phashes, mirrored = (photos.loc[pictures, name].to_numpy(np.uint64) for name in ("phash", "mirrored_phash"))
-    labels = photos.loc[pictures, "label"].to_numpy()
+    labels = photos.loc[pictures, "label"]
     near, notes = near_duplicates(labels, phashes, mirrored, lambda index: grey_of(int(pictures[index])))
     ends = np.sort(pictures[near[["left", "right"]].to_numpy(int)], axis=1)
-    groups = photos["given_group"].to_numpy()[ends]
+    groups = photos["given_group"].iloc[ends.ravel()].to_numpy().reshape(ends.shape)
     is_contradicted = (groups != "").all(axis=1) & (groups[:, 0] != groups[:, 1])
     is_linked = near["is_linked"].to_numpy(bool) & ~is_contradicted
     near = near.assign(left=ends[:, 0], right=ends[:, 1], is_linked=is_linked, is_exact=False)
@@ -74,8 +77,9 @@ def _same_pixels(photos: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
 def _exact_mirrors(photos: pd.DataFrame, pictures: np.ndarray) -> pd.DataFrame:
     if "mirrored_pixels" not in photos:
         return _exact_pairs([], [], is_mirrored=True)
-    row_of = pd.Series(pictures, photos["pixels"].to_numpy()[pictures])
-    mirrors = photos["mirrored_pixels"].loc[pictures].map(row_of).fillna(-1).to_numpy(int)
+    pixels, mirrored = (pa.array(photos[name].iloc[pictures]) for name in ("pixels", "mirrored_pixels"))
+    place = pc.index_in(mirrored, value_set=pixels).fill_null(-1).to_numpy()
+    mirrors = np.where(place < 0, -1, pictures[place])
     left = pictures[mirrors > pictures]
     return _exact_pairs(left, mirrors[mirrors > pictures], is_mirrored=True)
 

@@ -54,7 +54,9 @@ class NearDuplicates(NamedTuple):
     notes: tuple[str, ...]
 
 
-def near_duplicates(labels: np.ndarray, phashes: np.ndarray, mirrored: np.ndarray, grey_of: GreyOf) -> NearDuplicates:
+def near_duplicates(
+    labels: np.ndarray | pd.Series, phashes: np.ndarray, mirrored: np.ndarray, grey_of: GreyOf
+) -> NearDuplicates:
     """Return the pairs of photos that show one picture.
 
     Args:

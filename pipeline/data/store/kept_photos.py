@@ -40,9 +40,11 @@ def lock_of(store: Path) -> FileLock:
 
 def describe_draft(draft: Path, config: DataConfig, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
     """Write which photos a draft's shards are of, and by which flags and rules."""
-    contents = {"pixels": _pixel_key(config, rules), "photos": list(map(_identity, candidates))}
-    with atomic_file(draft / CONTENTS) as file:
-        file.write_text(json.dumps(contents))
+    with atomic_file(draft / CONTENTS) as file, file.open("w") as text:
+        text.write(f'{{"pixels": {json.dumps(_pixel_key(config, rules))}, "photos": [')
+        for number, photo in enumerate(candidates):
+            text.write((", " if number else "") + json.dumps(_identity(photo)))
+        text.write("]}")
 
 
 def take_over(draft: Path, config: DataConfig, candidates: Sequence[Candidate], rules: RuleVersions) -> None:
@@ -51,10 +53,10 @@ def take_over(draft: Path, config: DataConfig, candidates: Sequence[Candidate], 
     Of these, the drafts whose photos are all among the candidates are deleted; others may yet be gone on with.
     """
     known: dict[Identity, Callable[[], tuple[Record, bytes]]] = {}
-    wanted = set(map(_identity, candidates))
     with contextlib.ExitStack() as locks:
         others = [other for other in sorted(draft.parent.glob(f"*{DRAFT_SUFFIX}")) if other != draft]
         mine = [other for other in others if _is_free(other, locks) and _is_of(other, _pixel_key(config, rules))]
+        wanted = set(map(_identity, candidates)) if mine else set[Identity]()
         done: list[Path] = []
         for other in mine:
             kept = _kept_in(other, config.image_size)

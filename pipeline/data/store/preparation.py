@@ -6,17 +6,18 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline.config import FIRST_MAX_PIXELS, MAX_PIXELS, DataConfig, identifying_flags
-from pipeline.data.intake import Candidate, photo_name
+from pipeline.data.intake import Candidate, Photos
 from pipeline.data.pixels.shard_processes import write_shards
 from pipeline.data.pixels.shards import Shard, complete_shards
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
@@ -30,6 +31,7 @@ from pipeline.data.store.too_few import TooFewPhotos
 
 FORMAT = 4  # version of the file format; `rule_versions` versions the content
 QUARANTINE_COLUMNS = ("path", "label", "reason", "thumbnail")
+ABOUT = ("path", "label", "sha256", "split", "group")  # what is known of a photo before it is decoded
 NOT_IN_MANIFEST = ("shard", "place", "mirrored_phash", "mirrored_pixels")
 
 
@@ -38,11 +40,28 @@ def store_digest(config: DataConfig, source: Path, candidates: Sequence[Candidat
     options = identifying_flags(config.data_config(), exclude={"data", "exclude"})  # paths: only their content counts
     options["max_pixels"] = _limits_of_rules(config, rules).max_pixels
     # The reason why a file cannot be read is excluded: its wording depends on the system.
-    photos = [
-        (photo_name(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates
-    ]
-    identity = [FORMAT, options, photos, *([rules.changed] if rules.changed else [])]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    last = [rules.changed] if rules.changed else []
+    digest = hashlib.sha256()
+    for part in _identity_parts([FORMAT, options], _about(candidates, source), last):
+        digest.update(part.encode())
+    return digest.hexdigest()
+
+
+def _identity_parts(
+    first: Sequence[object], photos: Iterator[list[list[str]]], last: Sequence[object]
+) -> Iterator[str]:
+    """Yield the JSON of the list of ``first``, a list of all photos, and ``last``: part by part, as it is large."""
+    yield "[" + "".join(f"{json.dumps(value, sort_keys=True)}, " for value in first) + "["
+    for number, part in enumerate(photos):
+        rows = json.dumps(list(zip(*part, strict=True)))
+        yield (", " if number else "") + rows[1:-1]
+    yield "]" + "".join(f", {json.dumps(value, sort_keys=True)}" for value in last) + "]"
+
+
+def _about(candidates: Sequence[Candidate], source: Path) -> Iterator[list[list[str]]]:
+    """Yield `ABOUT` of the photos, some at a time, in columns."""
+    for part in Photos.of(candidates).batches():
+        yield [part.names(source), *(part.column(name) for name in ABOUT[1:])]
 
 
 def write_store(
@@ -56,7 +75,7 @@ def write_store(
     """
     config = _limits_of_rules(config, rules)
     usable, quarantined = _decode_all(draft / SHARDS, config, source, candidates, rules)
-    class_names = sorted({photo.label for photo in candidates})
+    class_names = sorted(label for (label,) in Photos.of(candidates).distinct("label"))
     photo_of = _photo_reader(draft / SHARDS, usable, config.image_size)
     try:
         photos, duplicates, notes = group_and_split(usable, lambda place: photo_of(place)["grey"], config, rules)
@@ -66,12 +85,13 @@ def write_store(
         conflicting = error.photos[error.photos["reason"] != ""].assign(thumbnail="")[list(QUARANTINE_COLUMNS)]
         left_out = pd.concat([quarantined, conflicting], ignore_index=True)
         raise TooFewPhotos(rule, short, error.photos[error.photos["reason"] == ""], left_out) from error
+    pa.default_memory_pool().release_unused()  # it would keep for itself what grouping has needed
     leaks = photos[photos["reason"] != ""]
     thumbnails = [thumbnail_of_pixels(photo_of(place)["image"]) for place in leaks.index]
     leaks = leaks.assign(thumbnail=thumbnails)[list(QUARANTINE_COLUMNS)]
     quarantined = pd.concat([quarantined, leaks], ignore_index=True)
     accepted = photos[photos["reason"] == ""].drop(columns="reason").reset_index(drop=True)
-    accepted["class_index"] = accepted["label"].map(class_names.index)
+    accepted["class_index"] = accepted["label"].map({name: index for index, name in enumerate(class_names)})
     accepted["row"] = accepted.groupby("split").cumcount()
     _check_every_split_has_every_class(accepted, class_names, quarantined)
     sums = _join_shards(draft, accepted, config.image_size)
@@ -93,7 +113,9 @@ def can_read_more(
     names = set(quarantined["path"][[is_momentary(reason) for reason in quarantined["reason"]]])
     if not names:
         return False
-    retried = [photo for photo in candidates if not photo.problem and photo_name(source, photo.path) in names]
+    photos = Photos.of(candidates)
+    is_named = np.array([name in names for part in photos.batches() for name in part.names(source)], bool)
+    retried = [photo for photo in photos.kept(is_named) if not photo.problem]
     if not retried:
         return False
     with TemporaryDirectory(dir=store.parent) as folder:
@@ -114,19 +136,22 @@ def _decode_all(
     tables: dict[int, pd.DataFrame] = {}
     with tqdm(total=len(candidates), desc="preparing", unit="photo", disable=None) as bar:
         for shard in write_shards(folder, candidates, config, rules.pixels):
-            tables[shard.number] = pd.DataFrame(shard.records()).assign(shard=shard.number)
+            tables[shard.number] = _record_table(shard)
             bar.update(len(tables[shard.number]))
-    about = pd.DataFrame(
-        [(photo_name(source, photo.path), photo.label, photo.sha256, photo.split, photo.group) for photo in candidates],
-        columns=["path", "label", "sha256", "split", "group"],
-    )
-    records = pd.concat([tables[number] for number in sorted(tables)], ignore_index=True)
-    table = pd.concat([about, records], axis=1)
-    table["notes"] = [REASON_SEPARATOR.join(notes) for notes in table["notes"]]
+    records = pd.concat([tables.pop(number) for number in sorted(tables)], ignore_index=True)
+    about = [pd.DataFrame(dict(zip(ABOUT, part, strict=True))) for part in _about(candidates, source)]
+    table = pd.concat([pd.concat(about, ignore_index=True), records], axis=1)
     usable = table["reason"] == ""
     accepted = table[usable].drop(columns=["reason", "thumbnail"]).reset_index(drop=True)
     accepted["place"] = accepted.groupby("shard").cumcount()
     return accepted, table.loc[~usable, list(QUARANTINE_COLUMNS)].reset_index(drop=True)
+
+
+def _record_table(shard: Shard) -> pd.DataFrame:
+    """Return the records of a complete shard."""
+    table = pd.DataFrame(shard.records())
+    table["notes"] = [REASON_SEPARATOR.join(notes) for notes in table["notes"]]
+    return table.astype({"phash": np.uint64, "mirrored_phash": np.uint64}).assign(shard=shard.number)
 
 
 def _photo_reader(folder: Path, photos: pd.DataFrame, image_size: int) -> Callable[[int], np.void]:

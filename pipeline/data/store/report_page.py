@@ -135,7 +135,7 @@ def _groups(store: Store) -> Iterator[tuple[str, list[Picture]]]:
     """Yield the largest groups of photos that show one picture: a caption, and the photos, without the test split's."""
     pairs = store.duplicates
     shown = pairs[pairs["split"].isin([*SHOWN_SPLITS, ""]) & pairs["other_split"].isin([*SHOWN_SPLITS, ""])]
-    photos = store.manifest.drop_duplicates("path").set_index("path")
+    photos = _photos_by_path(store, "label", "split", "row")
     for key in shown["group"].value_counts(sort=True).index[:GROUPS]:
         own = shown[shown["group"] == key]
         paths = sorted({*own["path"], *own["other_path"]})
@@ -150,6 +150,10 @@ def _groups(store: Store) -> Iterator[tuple[str, list[Picture]]]:
             yield f"{len(paths)} photos, {kinds}", pictures
 
 
+def _photos_by_path(store: Store, *columns: str) -> pd.DataFrame:
+    return store.manifest[["path", *columns]].drop_duplicates("path").set_index("path")
+
+
 def _jpeg(store: Store, photo: Any) -> str:
     split, row = (photo["split"], photo["row"]) if isinstance(photo, pd.Series) else (photo.split, photo.row)
     return thumbnail_of_pixels(store.images(split)[row])
@@ -158,7 +162,7 @@ def _jpeg(store: Store, photo: Any) -> str:
 def _sections(report: Report, outcome: Outcome, files_per_rule: pd.Series) -> list[Section]:
     """Return, per rule of an outcome, the first files with their thumbnails."""
     store = report.store
-    pixels_of = store.manifest.drop_duplicates("path").set_index("path")[["split", "row"]] if store else None
+    pixels_of = _photos_by_path(store, "split", "row") if store else None
     pictures_by_rule: dict[str, list[Picture]] = {}
     for file in report.files[report.files["reason"] != ""].itertuples():
         for rule in {rule_of(text): None for text in file.reason.split(REASON_SEPARATOR)}:

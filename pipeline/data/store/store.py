@@ -221,7 +221,7 @@ def _rules_and_photos(
         return versions[0], newest, newest_digest
     scans = {versions[0].intake: newest}
     # An earlier version took folders that are named after splits for classes: its store is not what is meant.
-    has_given_splits = not source.table and any(photo.split for photo in newest.photos)
+    has_given_splits = not source.table and newest.photos.distinct("split") > {("",)}
     for version in () if has_given_splits else versions[1:]:
         if version.intake not in scans:
             try:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import UserError
-from pipeline.data.intake.candidates import Candidate, find_photos, photos_in_table
+from pipeline.data.intake import Candidate, find_photos, photos_in_table
 from pipeline.data.intake.digest_cache import add_digests
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.intake import Candidate
 from pipeline.data.intake import digest_cache as digests
-from pipeline.data.intake.candidates import Candidate
 from pipeline.data.intake.digest_cache import add_digests
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +198,32 @@ def test_classes_that_all_hold_the_same_folders_are_questioned(make: Make) -> No
 )  # fmt: skip
 def test_a_split_is_named_by_a_whole_word(name: str, split: str) -> None:
     assert split_of(name) == split
+
+
+@pytest.mark.parametrize(
+    "layout", ["{label}/{number}.jpg", "set/{split}/{label}/{number}.jpg", "{label}/{split}/{number}.jpg"]
+)
+def test_each_folder_is_listed_once(layout: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = ("train", "val")
+    names = [
+        layout.format(label=label, number=number, split=splits[number % 2]) for label in "ab" for number in range(4)
+    ]
+    root = class_root(make(*names, "readme.txt"))
+    listed: Counter[str] = Counter()
+    scandir = os.scandir
+
+    def counted(place: Path) -> object:
+        listed[str(place)] += 1
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    assert len(find_photos(root, ()).photos) == 8
+    assert set(listed.values()) == {1}
+
+
+def test_a_file_beside_given_splits_in_a_class_folder_has_none(make: Make) -> None:
+    names = [f"{label}/{split}/1.jpg" for label in "ab" for split in ("train", "val")]
+    scan = find_photos(make(*names, "a/others/data.bin"), ())
+    assert {photo.path.name: photo.split for photo in scan.photos if photo.split != "train"} == {
+        "1.jpg": "validation", "data.bin": ""
+    }  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import DataConfig
-from pipeline.data.intake.candidates import Candidate
+from pipeline.data.intake import Candidate
 from pipeline.data.pixels import large_photos
 from pipeline.data.pixels.decode import RESIZERS, decode, decode_with_notes, prepare
 from pipeline.data.pixels.shards import Record, examine_photo

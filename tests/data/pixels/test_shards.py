@@ -227,12 +227,16 @@ def _wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 def test_few_photos_keep_all_processors_busy(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty photos of 24 megapixels are ten seconds of work."""
-    candidates = find_photos(photos, ()).photos * 20
+    candidates = [*find_photos(photos, ()).photos] * 20
+
+    def shares(count: int) -> list[int]:
+        return [len(part) for _, part in shard_processes.shards_of(photos, candidates[:count])]
+
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     for count, expected in ((10, [10]), (40, [16, 16, 8]), (400, [50] * 8), (480, [60] * 8)):
-        assert [len(part) for part in shard_processes._parts(candidates[:count])] == expected
+        assert shares(count) == expected
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert [len(part) for part in shard_processes._parts(candidates)] == [240, 240]
+    assert shares(480) == [240, 240]
 
 
 def test_a_shard_of_other_photos_is_not_taken_for_ones_own(photos: Path, tmp_path: Path) -> None:

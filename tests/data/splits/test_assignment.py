@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +22,14 @@ from pipeline.data.splits.assignment import (
     check_given_splits,
     group_keys,
 )
+
+
+def _group_keys(digests: Sequence[str], groups: Sequence[str], pairs: Sequence[tuple[int, int]] = ()) -> list[str]:
+    return group_keys(pd.Series(digests, dtype="str"), pd.Series(groups, dtype="str"), pairs).tolist()
+
+
+def _check_given_splits(*columns: list[str]) -> None:
+    check_given_splits(*map(pd.Series, columns))
 
 
 def _photos(counts: list[int]) -> tuple[list[str], list[str]]:
@@ -88,11 +98,11 @@ def test_groups_are_whole_and_keep_their_split_until_a_lesser_name_joins(
     ]
     firsts = np.cumsum([0, *sizes[:-1]])
     chains = [(first + k, first + k + 1) for first, size in zip(firsts, sizes, strict=True) for k in range(size - 1)]
-    keys = group_keys(digests, [""] * len(digests), chains)
+    keys = _group_keys(digests, [""] * len(digests), chains)
     assert keys == [min(digests[f : f + n]) for f, n in zip(firsts, sizes, strict=True) for _ in range(n)]
     friend = data.draw(st.integers(0, len(digests) - 1))
     newcomer = data.draw(st.sampled_from(["0" * 16, "f" * 16]))
-    grown = group_keys([*digests, newcomer], [""] * (len(digests) + 1), [*chains, (len(digests), friend)])
+    grown = _group_keys([*digests, newcomer], [""] * (len(digests) + 1), [*chains, (len(digests), friend)])
     changed = [place for place, key in enumerate(keys) if grown[place] != key]
     alike = [place for place, key in enumerate(keys) if key == keys[friend]]
     assert grown[-1] == grown[friend]
@@ -106,10 +116,10 @@ def test_a_group_with_a_name_keeps_its_split_whoever_joins(
 ) -> None:
     digests, groups = ["5a", "5b", "5c"], ["rose bed", "rose bed", ""]
     pairs = [(1, 2)]
-    keys = group_keys(digests, groups, pairs)
+    keys = _group_keys(digests, groups, pairs)
     assert keys == ["group rose bed"] * 3
-    by_name = group_keys([*digests, newcomer], [*groups, "rose bed"], pairs)
-    by_looks = group_keys([*digests, newcomer], [*groups, ""], [(1, 2), (0, 3)])
+    by_name = _group_keys([*digests, newcomer], [*groups, "rose bed"], pairs)
+    by_looks = _group_keys([*digests, newcomer], [*groups, ""], [(1, 2), (0, 3)])
     assert by_name == by_looks == ["group rose bed"] * 4
     others = [f"other {number}" for number in range(9)]
     labels = ["a"] * 12
@@ -198,7 +208,7 @@ def test_too_few_distinct_photos_are_the_users_mistake(distinct: int) -> None:
 def test_photos_share_a_key_by_bytes_by_group_and_by_way_of_others() -> None:
     digests = ["d1", "d2", "d1", "d3", "d4", "d5"]
     groups = ["", "a", "a", "b", "", "b"]
-    keys = group_keys(digests, groups)
+    keys = _group_keys(digests, groups)
     assert keys[0] == keys[1] == keys[2]
     assert keys[3] == keys[5]
     assert len(set(keys)) == 3
@@ -207,23 +217,23 @@ def test_photos_share_a_key_by_bytes_by_group_and_by_way_of_others() -> None:
 @given(st.lists(st.tuples(st.sampled_from("uvwxyz"), st.sampled_from(["", "a", "b", "c"])), min_size=1, max_size=12))
 @settings(deadline=None)
 def test_keys_are_the_connected_parts_whatever_the_order(photos: list[tuple[str, str]]) -> None:
-    keys = group_keys(*zip(*photos, strict=True))
+    keys = _group_keys(*zip(*photos, strict=True))
     for left, key in zip(photos, keys, strict=True):
         for right, other in zip(photos, keys, strict=True):
             if left[0] == right[0] or (left[1] and left[1] == right[1]):
                 assert key == other
-    backwards = group_keys(*zip(*reversed(photos), strict=True))
+    backwards = _group_keys(*zip(*reversed(photos), strict=True))
     assert backwards == keys[::-1]
     if not any(group for _, group in photos):
         assert keys == [digest for digest, _ in photos]
 
 
 def test_given_splits_may_not_tear_a_group() -> None:
-    check_given_splits(["train", "train", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+    _check_given_splits(["train", "train", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
     with pytest.raises(UserError, match=r"in one split, got 1\.jpg in train; 2\.jpg in test \(1 such groups"):
-        check_given_splits(["train", "test", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+        _check_given_splits(["train", "test", "test"], ["a", "a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
     with pytest.raises(UserError, match=r"got 1.jpg in train; 2.jpg in test of group a \(1 such"):
-        check_given_splits(["train", "test", "test"], ["group a", "group a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
+        _check_given_splits(["train", "test", "test"], ["group a", "group a", "b"], ["1.jpg", "2.jpg", "3.jpg"])
 
 
 sizes_of_classes = st.lists(st.integers(3, 60), min_size=1, max_size=4)
