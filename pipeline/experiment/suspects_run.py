@@ -12,8 +12,7 @@ from pipeline.experiment import label_suspects, review
 from pipeline.experiment.photos import log_store, open_store
 from pipeline.experiment.training_run import saved_weights
 from pipeline.models.backend import load_backend
-from pipeline.models.builder import build_classifier
-from pipeline.models.saved import load_classifier
+from pipeline.models.builder import build_classifier, load_start
 from pipeline.training import FeatureCache
 
 JUDGED_SPLITS = ("train", "validation")  # nobody looks at a test photo before evaluate has
@@ -48,7 +47,7 @@ def _features(store: Store, config: SuspectsConfig) -> np.ndarray:
     load_backend()
     wanted = config.train_config(freeze_backbone=True, augment="none")
     file = saved_weights(wanted)
-    saved = load_classifier(file) if file else None
+    saved = load_start(file) if file else None
     cache = FeatureCache(
         lambda: build_classifier(wanted, len(store.class_names), start_from=saved), store, wanted, start_from=file
     )

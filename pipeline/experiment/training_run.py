@@ -35,6 +35,7 @@ from pipeline.experiment import review
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
 from pipeline.files import sha256_of_file
+from pipeline.models.weights.places import REGISTRY, check_sha256, is_classifier, parse_address
 from pipeline.serving import MODEL_FILE, About, save_classifier
 from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit
@@ -145,10 +146,19 @@ def describe(config: TrainConfig) -> str:
 
 
 def saved_weights(config: TrainConfig) -> Path | None:
-    """Return the file of the registered model that a training starts from, if it does."""
-    if not config.weights.startswith("models:/"):
+    """Return the file of the saved classifier that a training starts from, if it does: of the registry, or its own.
+
+    Raises:
+        UserError: it is not there, or not the one that is asked for.
+    """
+    if not is_classifier(config.weights):
         return None
-    return registry.fetch_model(config.weights).folder / MODEL_FILE
+    place, sha256 = parse_address(config.weights)
+    file = registry.fetch_model(place).folder / MODEL_FILE if place.startswith(REGISTRY) else Path(place)
+    if not file.is_file():
+        raise UserError(f"weights must be a file that is there, got {place}")
+    check_sha256(file, sha256)
+    return file
 
 
 def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None:
