@@ -52,7 +52,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 def _replay(curves: list[Curve], pruner: str) -> tuple[int, float]:
     """Return how many epochs are trained in all, and the best val_accuracy of a trial that was not stopped."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    config = TuneConfig(pruner=pruner, epochs=len(curves[0]), warmup_epochs=0)
+    config = TuneConfig(weights="none", pruner=pruner, epochs=len(curves[0]), warmup_epochs=0)
     study = optuna.create_study(direction="maximize", pruner=search.pruner_of(config))
     trained, best = 0, 0.0
     for curve in curves:

@@ -141,7 +141,7 @@ def keras_tuner_search(name: str, seed: int) -> None:
     from pipeline.models.backend import load_backend
 
     load_backend()
-    config = TuneConfig(**FLAGS | {"seed": seed})
+    config = TuneConfig(**FLAGS | {"weights": "none", "seed": seed})
     store = prepared_store(config.data_config())
     model, options = _hyper_model(config, store), {"objective": "val_accuracy", "seed": seed, "directory": "tuner"}
     options |= {"project_name": f"{name} {seed} {time.time_ns()}"}

@@ -7,20 +7,19 @@ project leaves the same things under the same names. The caller opens the run.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline import plots, tracking
-from pipeline.config import RUNS_FOLDER, Config, TrainConfig, UserError, identifying_flags, without_passwords
+from pipeline.config import RUNS_FOLDER, TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.evaluation import (
     classification_metrics,
@@ -32,16 +31,23 @@ from pipeline.evaluation import (
     prediction_table,
 )
 from pipeline.experiment import review
+from pipeline.experiment.identity import training_key
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
+from pipeline.experiment.starts import (
+    begun_tags,
+    resolve_start,
+    saved_weights,
+    start_record,
+    start_tags,
+    unusual_structure,
+)
 from pipeline.files import sha256_of_file
-from pipeline.models.weights.places import REGISTRY, check_sha256, is_classifier, parse_address
-from pipeline.serving import MODEL_FILE, About, save_classifier
+from pipeline.serving import About, save_classifier
 from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
-UNIMPORTANT_FLAGS = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}  # no result depends on them
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,10 @@ class Trained:
 def run_training(config: TrainConfig) -> None:
     """Train, log, and register the best epoch's model as challenger."""
     tracking.connect()
-    with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):
+    typed = config
+    config = resolve_start(typed, "train", [typed.variant], unusual_structure(typed))
+    key, tags = training_key(config), begun_tags(typed, config)
+    with tracking.run("train", f"train {describe(config)}", typed, tags, training=key):
         store = open_store(config)
         log_store(store, with_pictures=True)
         trained = tracked_fit(config, store, print_epoch)
@@ -89,9 +98,11 @@ def tracked_fit(
         return on_epoch(epoch)
 
     start_from = saved_weights(config)
+    start = start_record(config, start_from)
+    tracking.set_tags(start_tags(start))
     with _checkpoints(config, store, start_from) as checkpoints:
         result = fit(config, store, log_epoch, start_from, checkpoints)
-        about = _about(result, config, store)
+        about = _about(result, config, store, start)
         wanted = wants_model(result.best)
         _log_result(result, store, with_predictions=wanted)
         suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
@@ -99,12 +110,6 @@ def tracked_fit(
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)
         return Trained(result.best, uri, suspects)
-
-
-def training_key(config: Config) -> str:
-    """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    flags = identifying_flags(config, exclude=UNIMPORTANT_FLAGS)
-    return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -145,22 +150,6 @@ def describe(config: TrainConfig) -> str:
     return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 
 
-def saved_weights(config: TrainConfig) -> Path | None:
-    """Return the file of the saved classifier that a training starts from, if it does: of the registry, or its own.
-
-    Raises:
-        UserError: it is not there, or not the one that is asked for.
-    """
-    if not is_classifier(config.weights):
-        return None
-    place, sha256 = parse_address(config.weights)
-    file = registry.fetch_model(place).folder / MODEL_FILE if place.startswith(REGISTRY) else Path(place)
-    if not file.is_file():
-        raise UserError(f"weights must be a file that is there, got {place}")
-    check_sha256(file, sha256)
-    return file
-
-
 def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None:
     names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
     metrics = classification_metrics(labels, probabilities, names)
@@ -185,7 +174,7 @@ def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None
         tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
-def _about(result: FitResult, config: TrainConfig, store: Store) -> About:
+def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[str, Any]) -> About:
     return About(
         class_names=store.class_names,
         image_size=config.image_size,
@@ -196,6 +185,7 @@ def _about(result: FitResult, config: TrainConfig, store: Store) -> About:
         config=config.model_dump(mode="json"),
         temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
         rules=store.rule_versions.changed,
+        start=start,
     )
 
 

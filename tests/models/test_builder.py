@@ -39,7 +39,7 @@ print("keras_hub" in sys.modules)
 
 
 def _config(**changes: object) -> TrainConfig:
-    return TrainConfig(**{"image_size": 32, "variant": "resnet18"} | changes)
+    return TrainConfig(**{"weights": "none", "image_size": 32, "variant": "resnet18"} | changes)
 
 
 def _images(count: int = 3) -> np.ndarray:
