@@ -81,7 +81,8 @@ def _searched(data: str, quick: bool) -> list[Curve]:
     sizes = (
         ["--n_trials=6", "--epochs=3", "--image_size=32"] if quick else [f"--n_trials={TRIALS}", f"--epochs={EPOCHS}"]
     )
-    command = [sys.executable, "-m", "pipeline", "tune", f"--data={data}", *sizes, "--pruner=none", "--confirm_top_k=0"]
+    fixed = ["--weights=none", "--pruner=none", "--confirm_top_k=0"]
+    command = [sys.executable, "-m", "pipeline", "tune", f"--data={data}", *sizes, *fixed]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
         return _curves(f"sqlite:///{folder}/mlruns/optuna.db")

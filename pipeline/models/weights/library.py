@@ -55,10 +55,11 @@ def verified(folder: Path) -> Weights:
         UserError: the folder holds no weights, or others than were recorded.
     """
     weights = open_weights(folder)
-    sums = {path.name: sha256_of_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    sums.pop(SUMS_FILE, "")
-    if not (folder / SUMS_FILE).exists():
-        write_sums(folder, sums)
+    sums = _sums_of(folder)
+    if not (folder / SUMS_FILE).exists():  # else nothing is written, and the folder may be a read-only one
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not (folder / SUMS_FILE).exists():
+                write_sums(folder, sums)
     recorded = read_sums(folder)
     if changed := sorted(name for name in recorded.keys() | sums.keys() if recorded.get(name) != sums.get(name)):
         raise UserError(
@@ -66,6 +67,12 @@ def verified(folder: Path) -> Weights:
             f"remove {folder}: it is filled anew)"
         )
     return weights
+
+
+def _sums_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files in a folder, without hidden ones, which systems leave, and the list itself."""
+    files = (path for path in sorted(folder.glob("[!.]*")) if path.is_file() and path.name != SUMS_FILE)
+    return {path.name: sha256_of_file(path) for path in files}
 
 
 def origin_of(weights: Weights) -> str:
@@ -155,7 +162,7 @@ def _record(folder: Path, address: str) -> None:
     """Record where a folder's weights came from, and their checksums, if they say how pixels are scaled."""
     _ = open_weights(folder).scaling
     (folder / ORIGIN_FILE).write_text(f"{address}\n", encoding="utf-8")
-    write_sums(folder, {path.name: sha256_of_file(path) for path in sorted(folder.iterdir()) if path.is_file()})
+    write_sums(folder, _sums_of(folder))
 
 
 def _link(source: Path, target: Path) -> None:

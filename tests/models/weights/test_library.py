@@ -148,6 +148,13 @@ def test_without_a_network_it_is_said_at_once_also_where_packets_vanish(monkeypa
     assert "python -m pipeline weights" in str(caught.value)
 
 
+def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "_ASK", "import time; time.sleep(60)")
+    started = time.monotonic()
+    assert not network.answers("https://hub.example")
+    assert time.monotonic() - started < 5
+
+
 def test_an_address_on_a_hub_fails_within_seconds_too() -> None:
     started = time.monotonic()
     for address in ("hf://timm/resnet18.a1_in1k", "kaggle://keras/resnetv1/keras/resnet_18_imagenet/3", "imagenet"):
@@ -170,6 +177,7 @@ def test_an_address_on_a_hub_is_fetched_into_its_cache(hub: FakeHub, tmp_path: P
 def test_what_somebody_puts_there_is_trusted_when_first_seen(preset: Path) -> None:
     shutil.copytree(preset, own_folder("resnet18"))
     digest = find_weights("resnet18").sha256
+    (own_folder("resnet18") / ".DS_Store").touch()
     wanted = TrainConfig(weights=f"{own_folder('resnet18')}#sha256={digest}")
     assert weights_of(wanted)
     shutil.copy(save_small_preset(Path("other"), seed=1) / "model.weights.h5", own_folder("resnet18"))
