@@ -25,7 +25,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     tables: list[pd.DataFrame] = []
     costs: dict[str, list[float]] = {}
     for variant in VARIANTS[: 1 if quick else None]:
-        config = TrainConfig(data=data, variant=variant, epochs=2 if quick else EPOCHS)
+        config = TrainConfig(weights="none", data=data, variant=variant, epochs=2 if quick else EPOCHS)
         store = prepared_store(config)
         costs[variant] = []
         contenders = {

@@ -30,7 +30,7 @@ SCALES = (1, 2, 4, 8)
 PHOTOS_PER_CLASS = 100
 EVERY_S = 0.05
 RUNS = 3
-SMALL = ["--image_size=64", "--epochs=2", "--batch_size=64", "--precision=bfloat16"]
+SMALL = ["--weights=none", "--image_size=64", "--epochs=2", "--batch_size=64", "--precision=bfloat16"]
 NARROW = ["--width=0.1"]  # its weights take less than the photos would
 COMMANDS = {
     "preprocess": ["preprocess", "--image_size=224"],

@@ -52,7 +52,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 def _replay(curves: list[Curve], pruner: str) -> tuple[int, float]:
     """Return how many epochs are trained in all, and the best val_accuracy of a trial that was not stopped."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    config = TuneConfig(pruner=pruner, epochs=len(curves[0]), warmup_epochs=0)
+    config = TuneConfig(weights="none", pruner=pruner, epochs=len(curves[0]), warmup_epochs=0)
     study = optuna.create_study(direction="maximize", pruner=search.pruner_of(config))
     trained, best = 0, 0.0
     for curve in curves:
@@ -81,7 +81,8 @@ def _searched(data: str, quick: bool) -> list[Curve]:
     sizes = (
         ["--n_trials=6", "--epochs=3", "--image_size=32"] if quick else [f"--n_trials={TRIALS}", f"--epochs={EPOCHS}"]
     )
-    command = [sys.executable, "-m", "pipeline", "tune", f"--data={data}", *sizes, "--pruner=none", "--confirm_top_k=0"]
+    fixed = ["--weights=none", "--pruner=none", "--confirm_top_k=0"]
+    command = [sys.executable, "-m", "pipeline", "tune", f"--data={data}", *sizes, *fixed]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
         return _curves(f"sqlite:///{folder}/mlruns/optuna.db")

@@ -36,7 +36,9 @@ PER_CLASS, EPOCHS = 200, 8
 TARGETS, LIMIT_S = (0.5, 0.58, 0.62), 150
 SEEDS = (0, 1, 2)
 BEST = "SELECT max(value) FROM metrics WHERE key = 'val_accuracy'"
-FLAGS = {"data": "photos", "image_size": 64, "val_fraction": 0.3, "epochs": EPOCHS, "n_trials": 1000}
+FLAGS = {
+    "data": "photos", "weights": "none", "image_size": 64, "val_fraction": 0.3, "epochs": EPOCHS, "n_trials": 1000
+}  # fmt: skip
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:

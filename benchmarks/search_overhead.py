@@ -62,7 +62,7 @@ def _overheads(finished: int, quick: bool) -> list[float]:
         if quick:
             write_synthetic(Path("photos"), PHOTOS_PER_CLASS_QUICK)
         data = "photos" if quick else "synthetic"
-        config = TuneConfig(data=data, epochs=EPOCHS, n_trials=finished + measured + 1, pruner="none")
+        config = TuneConfig(weights="none", data=data, epochs=EPOCHS, n_trials=finished + measured + 1, pruner="none")
         tracking.connect()
         store = prepared_store(config.data_config())
         with tracking.run("tune", "parent", config) as parent:

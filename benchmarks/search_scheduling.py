@@ -61,7 +61,9 @@ def _postgres() -> Iterator[str]:
 
 def _share(storage: str, workers: int, seconds: float) -> float:
     count = TRIALS_PER_WORKER * workers
-    config = TuneConfig(storage=storage, study_name=f"of {workers}", n_trials=count, workers=workers, epochs=EPOCHS)
+    config = TuneConfig(
+        weights="none", storage=storage, study_name=f"of {workers}", n_trials=count, workers=workers, epochs=EPOCHS
+    )
     study = search.open_study(config, "photos")
     start = time.perf_counter()
     outcomes = list(run_tasks(sleeping_trial, [(config, seconds, number) for number in range(count)], workers))

@@ -51,7 +51,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
     tables = []
     for size in SIZES[: 1 if quick else None]:
-        config = TrainConfig(data=data, image_size=size)
+        config = TrainConfig(weights="none", data=data, image_size=size)
         store = prepared_store(config)
         files = [store.source / path for path in store.rows("train")["path"][:PHOTOS]]
         photos = [file.read_bytes() for file in files]

@@ -19,7 +19,7 @@ from benchmarks.measure import in_turns
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = [sys.executable, "-m", "pipeline"]
-TRAIN = [*PIPELINE, "train", "--data=synthetic", "--image_size=32", "--epochs=1", "--warmup_epochs=0"]
+TRAIN = [*PIPELINE, "train", "--data=synthetic", "--weights=none", "--image_size=32", "--epochs=1", "--warmup_epochs=0"]
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     accuracies: dict[str, list[float]] = {name: [] for name in recipes}
     for seed in SEEDS[: 1 if quick else None]:
         for name, changes in recipes.items():
-            config = TrainConfig(data=data, seed=seed, **changes | few)
+            config = TrainConfig(weights="none", data=data, seed=seed, **changes | few)
             reached, best = _train(config, prepared_store(config))
             seconds[name].append(reached)
             accuracies[name].append(best)

@@ -54,7 +54,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     load_backend()
     tables, shares = [], {}
     for variant, size, batch, steps in CASES[1:2] if quick else CASES:
-        config = TrainConfig(data=data, variant=variant, image_size=size, batch_size=batch)
+        config = TrainConfig(weights="none", data=data, variant=variant, image_size=size, batch_size=batch)
         store = prepared_store(config)
         trainer = make_trainer(phases_of(config)[0], store)
         table = _case(

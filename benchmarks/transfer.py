@@ -54,6 +54,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 def _ours(folder: Path, size: int) -> float:
     flags = {
         "data": folder, "image_size": size, "variants": "resnet50", "variant": "resnet50", "freeze_backbone": "true",
+        "weights": "none",
         "head_units": 512, "augment": "none", "epochs": EPOCHS, "batch_size": BATCH, "n_trials": TRIALS,
         "confirm_top_k": 0, "pruner": "none",
     }  # fmt: skip

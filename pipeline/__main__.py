@@ -20,7 +20,7 @@ USAGE_ERROR, KILLED = UserError.exit_code, 130
 HELP = {"help", "-h", "--help"}
 ORDER_OF_WORK = (
     "main", "preprocess", "train", "tune", "evaluate", "ablate", "suspects", "predict", "serve", "demo", "export",
-    "rollback", "doctor",
+    "rollback", "weights", "doctor",
 )  # fmt: skip
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)

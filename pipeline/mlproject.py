@@ -11,7 +11,7 @@ from pipeline.config.text import as_text, fields_of
 
 ENTRY_POINTS = (
     "preprocess", "train", "tune", "evaluate", "ablate", "predict", "serve", "demo", "export", "rollback",
-    "suspects", "main", "doctor",
+    "suspects", "weights", "main", "doctor",
 )  # fmt: skip
 
 

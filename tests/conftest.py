@@ -96,6 +96,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Scheduler(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_weights_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let ``weights=auto`` find nothing but what a test has put somewhere: no caches of this machine, no network."""
+    variables = {"HF_HUB_OFFLINE": "1"}
+    for name in ("HF_HOME", "HF_HUB_CACHE", "KAGGLEHUB_CACHE"):
+        variables[name] = str(tmp_path_factory.mktemp(name.lower()))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in variables.items():
+            patched.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="session")
 def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of ten photos, noise in one channel brighter than in the others."""

@@ -124,7 +124,7 @@ def test_the_search_space_is_the_same_for_keras_tuner() -> None:
     from pipeline.config import TuneConfig
     from pipeline.search import study as studies
 
-    config, parameters = TuneConfig(), keras_tuner.HyperParameters()
+    config, parameters = TuneConfig(weights="none"), keras_tuner.HyperParameters()
     suggested = studies.suggest(_Choices(parameters), config)
     assert set(parameters.values) == set(studies.known_good_starts(config)[0])
     assert suggested.variant in config.variants

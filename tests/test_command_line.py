@@ -36,6 +36,7 @@ GROUPS = {
     "rollback": ["registry"],
     "suspects": ["data", "intake", "suspect"],
     "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
+    "weights": ["weights"],
     "doctor": [],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}

@@ -11,10 +11,18 @@ import pandas as pd
 from pipeline import plots, tracking
 from pipeline.ablation import effects
 from pipeline.ablation.effects import Measured
-from pipeline.ablation.plan import Cell, plan_trainings
-from pipeline.config import AblateConfig, UserError
+from pipeline.ablation.plan import Cell, plan_trainings, trainings_from_auto
+from pipeline.config import AblateConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
-from pipeline.experiment import log_store, open_store, tracked_fit, training_key
+from pipeline.experiment import (
+    begun_tags,
+    log_store,
+    open_store,
+    resolve_start,
+    tracked_fit,
+    training_key,
+    unusual_structure,
+)
 from pipeline.processes import preload, run_tasks
 from pipeline.training import Diverged, Epoch
 
@@ -25,16 +33,26 @@ SHOWN_FACTORS = 4  # in the run's name
 
 def run_ablation(config: AblateConfig) -> None:
     """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
-    cells = plan_trainings(config)
+    from_auto = trainings_from_auto(config)  # reads the factors, before anything is asked or fetched
     if not config.ray_address:
         preload("pipeline.experiment.preload")
     tracking.connect(many_machines=config.many_machines)
-    with tracking.run("ablate", _name(cells), config, training=training_key(config)) as parent:
+    typed, config = config, _with_one_start(config, from_auto)
+    cells = plan_trainings(config)
+    key, tags = training_key(config), begun_tags(typed, config)
+    with tracking.run("ablate", _name(cells), typed, tags, training=key) as parent:
         store = _open_stores(cells)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)
         _log_comparison(measured, len(store.labels("validation")))
+
+
+def _with_one_start(config: AblateConfig, from_auto: Sequence[TrainConfig]) -> AblateConfig:
+    """Resolve ``weights=auto`` to ImageNet's weights for all trainings, or to random ones for all: it is no factor."""
+    obstacle = next((what for training in from_auto if (what := unusual_structure(training))), "")
+    variants = [training.variant for training in from_auto]
+    return resolve_start(config, "ablate", variants, obstacle, needs_every=True)
 
 
 def _name(cells: Sequence[Cell]) -> str:

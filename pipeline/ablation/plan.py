@@ -97,25 +97,42 @@ def plan_trainings(config: AblateConfig) -> list[Cell]:
     Raises:
         UserError: the factors cannot be read, hold a value out of range, or change nothing.
     """
-    base = config_text(config.train_config())
+    base = config_text(config.train_config()) | {"weights": config.weights}  # for every variant, if it is a table
     wanted = [setting for setting in settings_of(config.factors) if _changes(setting, base)]
     if not wanted:
         raise UserError(f"factors must change something, got factors={config.factors!r} (the base has these values)")
+    cells = [
+        Cell(settings, _training(settings, base | {"seed": str(seed)}))
+        for seed in range(config.seed, config.seed + config.seeds)
+        for settings in _combinations(config, wanted)
+    ]
+    _refuse_equal_ones(cells)
+    return cells
+
+
+def trainings_from_auto(config: AblateConfig) -> list[TrainConfig]:
+    """Return the trainings of an ablation that ``weights=auto`` is for, each once: with one seed, whatever they change.
+
+    Raises:
+        UserError: the factors cannot be read, hold a value out of range, or make ``auto`` a value of weights.
+    """
+    wanted = settings_of(config.factors)
+    if any(("weights", "auto") in ((each.factor, each.value), *each.with_flags) for each in wanted):
+        raise UserError("factors must say which weights, got weights=auto, which is resolved once, for all trainings")
+    base = config_text(config.train_config())
+    trainings = [_training(settings, base) for settings in _combinations(config, wanted)]
+    return [training for training in trainings if training.weights == "auto"]
+
+
+def _combinations(config: AblateConfig, wanted: Sequence[Setting]) -> list[tuple[Setting, ...]]:
+    """Return the settings of each training; the base's are none."""
+    if config.design == "one_at_a_time":
+        return [(), *((setting,) for setting in wanted)]
     by_factor: dict[str, list[Setting]] = {}
     for setting in wanted:
         by_factor.setdefault(setting.factor, []).append(setting)
     grid = itertools.product(*([None, *settings] for settings in by_factor.values()))
-    combinations = {
-        "one_at_a_time": [(), *((setting,) for setting in wanted)],
-        "grid": [tuple(setting for setting in row if setting) for row in grid],
-    }[config.design]
-    cells = [
-        Cell(settings, _training(settings, base | {"seed": str(seed)}))
-        for seed in range(config.seed, config.seed + config.seeds)
-        for settings in combinations
-    ]
-    _refuse_equal_ones(cells)
-    return cells
+    return [tuple(setting for setting in row if setting) for row in grid]
 
 
 def _refuse_equal_ones(cells: Sequence[Cell]) -> None:

@@ -44,13 +44,15 @@ from pipeline.config.identity import identifying_flags, restore_config
 from pipeline.config.places import DATA_FOLDER, RUNS_FOLDER
 from pipeline.config.promotion_flags import PromotionConfig
 from pipeline.config.serving_flags import ModelDataConfig
-from pipeline.config.training_flags import TrainingConfig
+from pipeline.config.training_flags import StructureConfig, TrainingConfig, weights_by_variant, weights_table
+from pipeline.config.weights_flags import WeightsConfig
 
 __all__ = [
-    "DATA_FOLDER", "FIRST_MAX_PIXELS", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "RUNS_FOLDER",
-    "AblateConfig", "Augment", "Config", "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig",
-    "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig", "ModelDataConfig", "OptimizerName",
-    "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig",
-    "SuspectsConfig", "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "first_line",
-    "identifying_flags", "restore_config", "variables_of", "with_variables", "without_passwords",
+    "DATA_FOLDER", "FIRST_MAX_PIXELS", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "RUNS_FOLDER", "AblateConfig",
+    "Augment", "Config", "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig",
+    "IntakeConfig", "MainConfig", "ModelDataConfig", "OptimizerName", "PredictConfig", "PreprocessConfig",
+    "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "StructureConfig", "SuspectsConfig",
+    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "WeightsConfig", "first_line",
+    "identifying_flags", "restore_config", "variables_of", "weights_by_variant", "weights_table", "with_variables",
+    "without_passwords",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from pipeline.config.serving_flags import (
     RegistryConfig,
     SuspectConfig,
 )
-from pipeline.config.training_flags import StructureConfig, TrainingConfig
+from pipeline.config.training_flags import StructureConfig, TrainingConfig, weights_by_variant
 
 
 class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
@@ -31,7 +31,7 @@ class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureCon
 
     @model_validator(mode="after")
     def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
-        if self.width != 1 and self.weights != "none" and not self.weights.startswith("models:/"):
+        if self.width != 1 and self.weights not in ("none", "auto") and not self.weights.startswith("models:/"):
             raise ValueError(f"width must be 1 with weights={self.weights}, got {self.width:g} (or try weights=none)")
         return self
 
@@ -50,6 +50,13 @@ class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
 
 class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
     """Train one model with one config and register its best epoch."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_the_weights_of_its_variant(cls, values: Any) -> Any:
+        variant = values.get("variant", cls.model_fields["variant"].default)
+        own = weights_by_variant(str(values.get("weights", ""))).get(variant)
+        return values | {"weights": own} if own else values
 
 
 class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig, RegistryConfig):

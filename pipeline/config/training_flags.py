@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,9 +12,26 @@ from pipeline.config.identity import AsBefore
 
 VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
 WEIGHTS: Any = Field(
-    "none", description="Start from: none, imagenet, a KerasHub preset name or folder, or models:/name@alias."
+    "auto",
+    description="Start from: auto (ImageNet's if they are here or within reach), none, imagenet, models:/name@alias, "
+    "a folder or file (KerasHub, timm, .pth, .keras), a preset's name, hf:// or kaggle://.",
 )
 SEED: Any = Field(0, ge=0, lt=2**32, description="Seed of weights, order, augmentation, dropout and mixes.")
+
+
+def weights_by_variant(weights: str) -> dict[str, str]:
+    """Return the addresses in a table of weights, by variant; empty for any other value of the flag.
+
+    A table is what ``auto`` comes to where a command trains several variants: ``variant=address;variant=address``.
+    """
+    entries = [entry.partition("=") for entry in weights.split(";")]
+    known = get_args(Variant)
+    return {variant: address for variant, _, address in entries} if all(entry[0] in known for entry in entries) else {}
+
+
+def weights_table(addresses: Mapping[str, str]) -> str:
+    """Return the text that `weights_by_variant` reads."""
+    return ";".join(f"{variant}={address}" for variant, address in sorted(addresses.items()))
 
 
 class TrainingConfig(Config):

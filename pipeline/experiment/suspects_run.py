@@ -10,10 +10,9 @@ from pipeline.config import SuspectsConfig, UserError
 from pipeline.data.store import Store
 from pipeline.experiment import label_suspects, review
 from pipeline.experiment.photos import log_store, open_store
-from pipeline.experiment.training_run import saved_weights
+from pipeline.experiment.starts import resolve_start, saved_weights, start_record, start_tags
 from pipeline.models.backend import load_backend
-from pipeline.models.builder import build_classifier
-from pipeline.models.saved import load_classifier
+from pipeline.models.builder import build_classifier, load_start
 from pipeline.training import FeatureCache
 
 JUDGED_SPLITS = ("train", "validation")  # nobody looks at a test photo before evaluate has
@@ -23,10 +22,11 @@ def run_suspects(config: SuspectsConfig) -> None:
     """Cross-validate a linear classifier on the features of a pre-trained backbone, and log what it doubts."""
     if not label_suspects.can_find_suspects():
         raise UserError(label_suspects.MISSING_EXTRA)
+    config = resolve_start(config, "suspects", [config.variant])
     if config.weights == "none":
         raise UserError(
-            "suspects needs a backbone that has learned something, got weights=none (try weights=imagenet with "
-            "variant=resnet50_vd, or weights=models:/flower-classifier@challenger)"
+            "suspects needs a backbone that has learned something, got random weights (python -m pipeline weights says "
+            "how to bring others, or try weights=models:/flower-classifier@challenger)"
         )
     tracking.connect()
     with tracking.run("suspects", f"suspects {config.data}", config):
@@ -48,7 +48,8 @@ def _features(store: Store, config: SuspectsConfig) -> np.ndarray:
     load_backend()
     wanted = config.train_config(freeze_backbone=True, augment="none")
     file = saved_weights(wanted)
-    saved = load_classifier(file) if file else None
+    tracking.set_tags(start_tags(start_record(wanted, file)))
+    saved = load_start(file) if file else None
     cache = FeatureCache(
         lambda: build_classifier(wanted, len(store.class_names), start_from=saved), store, wanted, start_from=file
     )

@@ -7,20 +7,19 @@ project leaves the same things under the same names. The caller opens the run.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline import plots, tracking
-from pipeline.config import RUNS_FOLDER, Config, TrainConfig, UserError, identifying_flags, without_passwords
+from pipeline.config import RUNS_FOLDER, TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.evaluation import (
     classification_metrics,
@@ -32,16 +31,24 @@ from pipeline.evaluation import (
     prediction_table,
 )
 from pipeline.experiment import review
+from pipeline.experiment.identity import training_key
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
+from pipeline.experiment.starts import (
+    begun_tags,
+    resolve_start,
+    saved_weights,
+    start_record,
+    start_tags,
+    unusual_structure,
+)
 from pipeline.files import sha256_of_file
-from pipeline.serving import MODEL_FILE, About, save_classifier
+from pipeline.serving import About, save_classifier
 from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
 SHOWN_CLASSES, SHOWN_EPOCHS = 6, 6  # of the picture of augmented photos
-UNIMPORTANT_FLAGS = {"recipe", "resume", "model_name", "workers", "ray_address", "strict"}  # no result depends on them
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,10 @@ class Trained:
 def run_training(config: TrainConfig) -> None:
     """Train, log, and register the best epoch's model as challenger."""
     tracking.connect()
-    with tracking.run("train", f"train {describe(config)}", config, training=training_key(config)):
+    typed = config
+    config = resolve_start(typed, "train", [typed.variant], unusual_structure(typed))
+    key, tags = training_key(config), begun_tags(typed, config)
+    with tracking.run("train", f"train {describe(config)}", typed, tags, training=key):
         store = open_store(config)
         log_store(store, with_pictures=True)
         trained = tracked_fit(config, store, print_epoch)
@@ -89,10 +99,12 @@ def tracked_fit(
         return on_epoch(epoch)
 
     start_from = saved_weights(config)
+    start = start_record(config, start_from)
+    tracking.set_tags(start_tags(start))
     with _checkpoints(config, store, start_from) as checkpoints:
         _log_augmented(config, store)
         result = fit(config, store, log_epoch, start_from, checkpoints)
-        about = _about(result, config, store)
+        about = _about(result, config, store, start)
         wanted = wants_model(result.best)
         _log_result(result, store, with_predictions=wanted)
         suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
@@ -100,12 +112,6 @@ def tracked_fit(
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)
         return Trained(result.best, uri, suspects)
-
-
-def training_key(config: Config) -> str:
-    """Return what identifies a training or a search: a digest of the flags that its result depends on."""
-    flags = identifying_flags(config, exclude=UNIMPORTANT_FLAGS)
-    return hashlib.sha256(without_passwords(json.dumps(flags, sort_keys=True)).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -146,13 +152,6 @@ def describe(config: TrainConfig) -> str:
     return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
 
 
-def saved_weights(config: TrainConfig) -> Path | None:
-    """Return the file of the registered model that a training starts from, if it does."""
-    if not config.weights.startswith("models:/"):
-        return None
-    return registry.fetch_model(config.weights).folder / MODEL_FILE
-
-
 def _log_augmented(config: TrainConfig, store: Store) -> None:
     """Draw a training photo of each of the first classes as the network sees it in its first epochs."""
     rows = np.unique(store.labels("train"), return_index=True)[1][:SHOWN_CLASSES]
@@ -191,7 +190,7 @@ def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None
         tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
 
 
-def _about(result: FitResult, config: TrainConfig, store: Store) -> About:
+def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[str, Any]) -> About:
     return About(
         class_names=store.class_names,
         image_size=config.image_size,
@@ -202,6 +201,7 @@ def _about(result: FitResult, config: TrainConfig, store: Store) -> About:
         config=config.model_dump(mode="json"),
         temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
         rules=store.rule_versions.changed,
+        start=start,
     )
 
 

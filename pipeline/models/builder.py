@@ -6,11 +6,14 @@ The result has only built-in layers, so that Keras loads it in safe mode and wit
 from __future__ import annotations
 
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError, first_line
+from pipeline.models.saved import load_classifier
 from pipeline.models.structure import architecture_name, backbone_arguments, restructure_backbone
-from pipeline.models.variants import VARIANTS
+from pipeline.models.weights.files import Scaling
+from pipeline.models.weights.places import weights_of
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +33,7 @@ def build_classifier(
     """Build the untrained or pre-trained network of a config.
 
     Args:
-        config: its ``weights`` may be none, imagenet, or a KerasHub preset name or folder.
+        config: its ``weights`` may be whatever `weights.places` finds; a saved classifier's are ``start_from``.
         classes: number of outputs.
         dtype_policy: Keras dtype policy of the backbone, such as ``mixed_bfloat16``; logits are always float32.
         load_weights: False builds only the architecture and scaling of a pre-trained network.
@@ -71,7 +74,7 @@ def _freeze(backbone: keras.Model, config: TrainConfig) -> None:
 
 
 def _assemble(
-    backbone: keras.Model, scaling: dict[str, object], config: TrainConfig, classes: int, dtype_policy: str
+    backbone: keras.Model, scaling: Scaling, config: TrainConfig, classes: int, dtype_policy: str
 ) -> keras.Model:
     """Put the input scaling before the backbone and the head after it; other modules find layers by these names."""
     import keras
@@ -104,70 +107,41 @@ def _head(x: keras.KerasTensor, config: TrainConfig, classes: int, dtype_policy:
     return layers.Dense(classes, dtype="float32", name="logits")(x)
 
 
-def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, dict[str, object]]:
+def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tuple[keras.Model, Scaling]:
     import keras
     import keras_hub
 
-    scaling: dict[str, object] = dict(SCALE_TO_UNIT)
-    if preset := _preset_name(config):
-        backbone, scaling = _from_preset(preset, config, dtype_policy, load_weights)
-    else:
-        shape = (config.image_size, config.image_size, 3)
-        arguments = backbone_arguments(config)
-        backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
+    arguments = backbone_arguments(config)
+    scaling: Scaling = dict(SCALE_TO_UNIT)
+    weights = weights_of(config)
+    if weights:
+        weights.check_fits(config, arguments)
+        scaling = weights.scaling
+    shape = (config.image_size, config.image_size, 3)
+    backbone = keras_hub.models.ResNetBackbone(**arguments, image_shape=shape, dtype=dtype_policy)
+    if weights and load_weights:
+        weights.load(backbone)
     output = backbone.output
     single_output = keras.Model(backbone.inputs[0], output[0] if isinstance(output, list) else output, name="backbone")
     return restructure_backbone(single_output, config), scaling
 
 
-def _preset_name(config: TrainConfig) -> str:
-    if config.weights == "none" or config.weights.startswith("models:/"):
-        return ""
-    if config.weights != "imagenet":
-        return config.weights
-    if preset := VARIANTS[config.variant].imagenet_preset:
-        return preset
-    variants_with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
-    raise UserError(
-        f"weights=imagenet needs a variant that has them ({variants_with_weights}), got variant={config.variant}"
-    )
+def load_start(file: Path) -> keras.Model:
+    """Load a saved classifier of this project to start from: ``start_from`` of `build_classifier`.
 
-
-def _from_preset(
-    preset: str, config: TrainConfig, dtype_policy: str, load_weights: bool
-) -> tuple[keras.Model, dict[str, object]]:
-    import keras_hub
-
-    shape = (config.image_size, config.image_size, 3)
+    Raises:
+        UserError: the file is damaged, or holds another network.
+    """
     try:
-        backbone = keras_hub.models.ResNetBackbone.from_preset(
-            preset, load_weights=load_weights, image_shape=shape, dtype=dtype_policy
-        )
-    except Exception as error:  # KerasHub does not wrap what its downloaders and readers raise
+        model = load_classifier(file)
+    except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
+        raise UserError(f"weights must be a network that Keras reads, got {file}: {first_line(error)}") from error
+    if missing := {"scaling", "backbone", "pool"}.difference(layer.name for layer in model.layers):
         raise UserError(
-            f"weights must be none, imagenet, a KerasHub preset name or folder, or models:/name@alias, got {preset!r}, "
-            f"which cannot be loaded ({first_line(error)}); a preset by name needs a network, a folder does not"
-        ) from error
-    expected = backbone_arguments(config)
-    actual = {name: getattr(backbone, name) for name in expected}
-    if different := [f"{name}={actual[name]}" for name in expected if actual[name] != expected[name]]:
-        raise UserError(
-            f"weights must fit the variant and its stem, got {preset!r} with {', '.join(different)} for "
-            f"variant={config.variant} stem={config.stem}"
+            f"a .keras file of weights must be a classifier of this project, got {file} without {sorted(missing)[0]} "
+            "(of other networks, give a preset, or a state dict with its scaling)"
         )
-    return backbone, _preset_scaling(preset)
-
-
-def _preset_scaling(preset: str) -> dict[str, object]:
-    """Return the arguments of the Rescaling layer that equals the preset's own preprocessing."""
-    import keras_hub
-
-    try:
-        converter = keras_hub.layers.ResNetImageConverter.from_preset(preset)
-    except Exception:  # a folder saved from a bare backbone has no preprocessing
-        return dict(SCALE_TO_UNIT)
-    scale, offset = converter.scale, converter.offset
-    return {"scale": 1.0 if scale is None else scale, "offset": 0.0 if offset is None else offset}
+    return model
 
 
 def copy_head(source: keras.Model, target: keras.Model) -> None:

@@ -5,11 +5,12 @@ What is searched is written in `space`, what a trial does in `trials`. Knows nei
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -32,6 +33,7 @@ from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
 MOST_DRAWS = 1000  # of a point that nobody has tried
+BEGUN_BY, BEGUN_WITH = "begun_by", "begun_with"  # attributes: its name with weights=auto, and what that came to
 UNIMPORTANT_FLAGS = {"data", "recipe", "model_name", "resume"}  # the photos are known by their digest
 
 
@@ -109,10 +111,7 @@ def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) 
     Raises:
         UserError: the storage cannot be opened.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it shows a failed trial as a traceback
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
-    RUNS_FOLDER.mkdir(exist_ok=True)
-    try:
+    with _opening(config):
         study = optuna.create_study(
             study_name=study_name(config, data_digest),
             storage=storage_of(config.storage, has_tables=worker is not None),
@@ -120,13 +119,51 @@ def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) 
             direction="maximize",
             load_if_exists=True,
         )
+    study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
+    return study
+
+
+@contextlib.contextmanager
+def _opening(config: TuneConfig) -> Iterator[None]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it shows a failed trial as a traceback
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # heartbeats, since version 2.5
+    RUNS_FOLDER.mkdir(exist_ok=True)
+    try:
+        yield
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise UserError(
             f"storage must be a database URL that Optuna can open, got {without_passwords(config.storage)!r}: "
             f"{first_line(error)} (try {LOCAL_STORAGE})"
         ) from error
-    study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
-    return study
+
+
+def record_start(study: Study, typed: TuneConfig, start: str, data_digest: str) -> None:
+    """Record in a new study what ``weights=auto``, if that was typed, came to."""
+    if typed.weights == "auto" and BEGUN_WITH not in study.user_attrs:
+        study.set_user_attr(BEGUN_BY, study_name(typed, data_digest))
+        study.set_user_attr(BEGUN_WITH, start)
+
+
+def recorded_start(typed: TuneConfig, data_digest: str) -> str:
+    """Return the weights that the study of a search with ``weights=auto`` was begun with; empty for a new one.
+
+    A study that knows of no ``auto`` is of an earlier default, ``none``: it is gone on with if it has not ended.
+
+    Raises:
+        UserError: the storage cannot be opened.
+    """
+    name, random = study_name(typed, data_digest), typed.model_copy(update={"weights": "none"})
+    with _opening(typed):
+        storage = storage_of(typed.storage)
+        studies = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
+    for attributes in studies.values():
+        if attributes.get(BEGUN_BY) == name:
+            return str(attributes[BEGUN_WITH])
+    earlier = study_name(random, data_digest)
+    if earlier not in studies or BEGUN_BY in studies[earlier]:
+        return ""
+    finished, _, _ = trial_counts(optuna.load_study(study_name=earlier, storage=storage))
+    return "none" if finished < trial_goal(random) else ""
 
 
 def open_second_study(config: TuneConfig, study: Study) -> Study:
@@ -148,6 +185,7 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     space = space_of(config)
     searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
     fixed = identifying_flags(config.train_config(), exclude=searched | UNIMPORTANT_FLAGS)
+    fixed["weights"] = config.weights  # those of every variant, not of one alone
     text = json.dumps([data_digest, fixed, space.to_dict(), config.pruner], sort_keys=True)
     return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

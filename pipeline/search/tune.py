@@ -14,15 +14,19 @@ from matplotlib.figure import Figure
 from optuna.study import Study
 
 from pipeline import tracking
-from pipeline.config import TuneConfig, UserError
+from pipeline.config import TuneConfig, UserError, weights_by_variant
 from pipeline.data.store import Store
 from pipeline.experiment import (
     MISSING_EXTRA,
+    begun_tags,
     can_find_suspects,
+    go_on_with,
     log_store,
     open_store,
     print_model,
+    resolve_start,
     training_key,
+    unusual_structure,
 )
 from pipeline.models.variants import VARIANTS
 from pipeline.processes import preload
@@ -49,15 +53,21 @@ def preload_trials(config: TuneConfig) -> None:
 
 def run_search(config: TuneConfig) -> None:
     """Run the search to its end and register the winner."""
-    config = _with_known_weights(inline_space_file(config))
-    space = space_of(config)
-    preload_trials(config)
-    tracking.connect(many_machines=config.many_machines)
+    typed = inline_space_file(config)
+    space_of(typed)  # reads it, before anything is asked or fetched
+    preload_trials(typed)
+    tracking.connect(many_machines=typed.many_machines)
+    config = _with_known_weights(resolve_start(typed, "tune", typed.variants, unusual_structure(typed)))
     name = f"tune {config.data}, {config.n_trials} trials"
-    with tracking.run("tune", name, config, training=training_key(config)) as parent:
+    key, tags = training_key(config), begun_tags(typed, config)
+    as_typed = config.model_copy(update={"weights": typed.weights})
+    with tracking.run("tune", name, as_typed, tags, training=key) as parent:
         store = open_store(config)
         log_store(store, with_pictures=True)
+        config = _as_begun(typed, config, store.digest)
+        space = space_of(config)
         study = studies.open_study(config, store.digest)
+        studies.record_start(study, typed, config.weights, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
         with show_progress(study, config) as report_line:
@@ -80,15 +90,28 @@ def run_search(config: TuneConfig) -> None:
     print_model(version)
 
 
+def _as_begun(typed: TuneConfig, config: TuneConfig, data_digest: str) -> TuneConfig:
+    """Return the config with the weights that its study was begun with, where ``weights=auto`` has come to others."""
+    begun = studies.recorded_start(typed, data_digest) if typed.weights == "auto" else ""
+    if not begun or begun == config.weights:
+        return config
+    config = _with_known_weights(go_on_with(typed, begun))
+    tracking.set_tags({tracking.TRAINING: training_key(config), **begun_tags(typed, config)})
+    return config
+
+
 def _with_known_weights(config: TuneConfig) -> TuneConfig:
-    """Leave out the variants that nobody has trained on ImageNet, where the search is to start from such weights."""
-    known = tuple(name for name in config.variants if config.weights != "imagenet" or VARIANTS[name].imagenet_preset)
+    """Leave out the variants without ImageNet weights, where the search is to start from such weights."""
+    table = weights_by_variant(config.weights)
+    imagenet = {name for name, variant in VARIANTS.items() if variant.imagenet_preset}
+    with_weights = set(table) or (imagenet if config.weights == "imagenet" else set(config.variants))
+    known = tuple(name for name in config.variants if name in with_weights)
     if not known:
-        with_weights = ", ".join(name for name, variant in VARIANTS.items() if variant.imagenet_preset)
         raise UserError(
-            f"weights=imagenet needs a variant that has them ({with_weights}), got variants={','.join(config.variants)}"
+            f"weights={config.weights} needs a variant that has them ({', '.join(sorted(with_weights))}), got "
+            f"variants={','.join(config.variants)}"
         )
-    for name in set(config.variants).difference(known):
+    for name in sorted(set(config.variants).difference(known)):
         print(f"variant {name} is not tried: it has no ImageNet weights", flush=True)
     return config.model_copy(update={"variants": known})
 

@@ -49,6 +49,9 @@ class About:
     config: Mapping[str, Any]
     temperature: float = 1.0  # divides the logits, so that probabilities mean what they say; no label depends on it
     rules: Mapping[str, int] = field(default_factory=dict)  # versions that are not the first (see `rule_versions`)
+    start: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # source, sha256 and scaling of its first weights, if not random
 
     @property
     def rule_versions(self) -> RuleVersions:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from pipeline.config import Config, first_line, without_passwords
 from pipeline.config.text import config_text
@@ -181,11 +182,21 @@ def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:
     """Return the stopped run of the same training and study, if any."""
     if TRAINING not in tags or config_text(config).get("resume") == "never":
         return None
+    found = _stopped_runs(tags["stage"], TRAINING, tags[TRAINING])
+    return next((run.info.run_id for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))), None)
+
+
+def tags_of_stopped_run(stage: str, tag: str, value: str) -> Mapping[str, str] | None:
+    """Return the tags of the latest run of a stage with a tag that was stopped here, and would be continued."""
+    return next((run.data.tags for run in _stopped_runs(stage, tag, value)), None)
+
+
+def _stopped_runs(stage: str, tag: str, value: str) -> list[Run]:
+    """Return the runs of a stage with a tag that were stopped on this host, latest first."""
     mark_dead_runs()  # a worker may have been killed since
-    mine = f"tags.stage = '{tags['stage']}' and tags.{TRAINING} = '{tags[TRAINING]}' and tags.{STOPPED} = 'true'"
-    found = MlflowClient().search_runs(experiment_ids(), mine, order_by=["attributes.start_time DESC"])
-    same = [run for run in found if tags.get(STUDY) in (None, run.data.tags.get(STUDY))]
-    return next((run.info.run_id for run in same if is_here(run.data.tags[PROCESS])), None)
+    wanted = f"tags.stage = '{stage}' and tags.{tag} = '{value}' and tags.{STOPPED} = 'true'"
+    found = MlflowClient().search_runs(experiment_ids(), wanted, order_by=["attributes.start_time DESC"])
+    return [run for run in found if is_here(run.data.tags[PROCESS])]
 
 
 def _started(

@@ -27,6 +27,7 @@ from pipeline.models.backend import policy_of
 from pipeline.models.builder import build_classifier
 from pipeline.models.predict import BATCH_SIZE, compiled_forward
 from pipeline.models.structure import architecture_name
+from pipeline.models.weights.places import parse_address
 from pipeline.training.augmentation import changes_photos
 from pipeline.training.batches import augment_rows
 
@@ -159,8 +160,9 @@ def _identify_backbone(classifier: keras.Model) -> tuple[str, int]:
 def _weights_origin(config: TrainConfig, start_from: Path | None) -> str:
     """Return what determines the backbone's weights, as text."""
     versions = [version(name) for name in ("keras", "keras-hub", "tensorflow")]
-    preset = Path(config.weights)
-    files = [start_from] if start_from else sorted(path for path in preset.rglob("*") if path.is_file())
+    place = Path(parse_address(config.weights).place)
+    inside = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    files = [start_from] if start_from else inside
     return json.dumps(
         [FORMAT, architecture_name(config), config.weights, [*map(sha256_of_file, files)], config.seed, versions]
     )

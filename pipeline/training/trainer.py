@@ -21,9 +21,8 @@ from tqdm import tqdm
 from pipeline.config import UserError
 from pipeline.data.store import Store
 from pipeline.models.backend import load_backend, on_gpu, policy_of, strategy_for
-from pipeline.models.builder import build_classifier, build_head, copy_head
+from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
 from pipeline.models.predict import predict_logits, probabilities_of
-from pipeline.models.saved import load_classifier
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.features import FeatureCache
 from pipeline.training.mixing import uses_mixing
@@ -191,7 +190,7 @@ class NetworkTrainer(Trainer):
 
     def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> TrainerParts:
         config, classes = self._config, self._classes
-        saved = load_classifier(start_from) if start_from else None
+        saved = load_start(start_from) if start_from else None
         batches = TrainingBatches(store, config, self.phase.pixels)
         precision = choose_precision(
             config, config.epochs * batches.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
@@ -220,7 +219,7 @@ class HeadTrainer(Trainer):
 
     def _build(self, store: Store, start_from: Path | None, weights: list[np.ndarray] | None) -> TrainerParts:
         config, classes = self._config, self._classes
-        saved = load_classifier(start_from) if start_from else None
+        saved = load_start(start_from) if start_from else None
 
         def build() -> keras.Model:
             classifier = build_classifier(config, classes, start_from=saved)

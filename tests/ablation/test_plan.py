@@ -16,10 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline import tracking
-from pipeline.ablation.plan import plan_trainings, settings_of
+from pipeline.ablation.plan import plan_trainings, settings_of, trainings_from_auto
 from pipeline.commands import ablate
 from pipeline.config import AblateConfig, UserError
 from pipeline.data.store.store import Store
+from pipeline.experiment import unusual_structure
 from pipeline.processes.pool import Outcome
 from tests.conftest import TINY, RunIn, wait_while_running
 from tests.forks import Forks
@@ -97,7 +98,10 @@ def test_the_default_factors_are_the_promised_ones() -> None:
         "head_units",
     }
     assert {cell.training.seed for cell in cells} == {0, 1, 2}
-    assert not {cell.training.weights for cell in cells} - {"none"}  # nothing is downloaded
+    assert {cell.training.weights for cell in cells} == {"auto"}
+    assert {unusual_structure(training) for training in trainings_from_auto(AblateConfig())} > {
+        ""
+    }  # nothing is fetched
     assert len(settings_of(AblateConfig().factors)) * 3 + 3 == len(cells)
 
 

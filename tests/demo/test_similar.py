@@ -17,12 +17,14 @@ from pipeline.serving.classifier import About, Classifier, save_classifier
 
 @pytest.fixture(scope="module")
 def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return prepared_store(TrainConfig(data=str(photo_folder), image_size=32), tmp_path_factory.mktemp("data"))
+    return prepared_store(
+        TrainConfig(weights="none", data=str(photo_folder), image_size=32), tmp_path_factory.mktemp("data")
+    )
 
 
 def _classifier(folder: Path, store: Store, seed: int) -> Classifier:
     load_backend()
-    network = build_classifier(TrainConfig(image_size=32, seed=seed), 3)
+    network = build_classifier(TrainConfig(weights="none", image_size=32, seed=seed), 3)
     save_classifier(folder, network, About(store.class_names, 32, "crop", (), store.digest, "photos", {}))
     return Classifier(folder)
 

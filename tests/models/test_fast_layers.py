@@ -124,7 +124,7 @@ def test_a_network_of_fast_layers_learns_the_same(variant: str) -> None:
 
     from pipeline.models.fast_layers import FastBatchNormalization, FastConv2D
 
-    config = TrainConfig(variant=variant, image_size=64)
+    config = TrainConfig(weights="none", variant=variant, image_size=64)
     plain, fast = build_classifier(config, 5), build_classifier(config, 5, fast=True)
     fast.set_weights(plain.get_weights())
     kinds = [type(layer) for layer in fast.get_layer("backbone").layers]
@@ -176,7 +176,7 @@ def test_a_sum_is_joined_with_the_relu_that_alone_uses_it(variant: str, policy: 
     """The second version's sums go on past their ReLU; in float32 nothing is gained."""
     from pipeline.models.fast_layers import FastAddReLU, FastReLU
 
-    network = build_classifier(TrainConfig(variant=variant, image_size=32), 3, policy, fast=True)
+    network = build_classifier(TrainConfig(weights="none", variant=variant, image_size=32), 3, policy, fast=True)
     kinds = [type(layer) for layer in network.get_layer("backbone").layers]
     assert kinds.count(FastAddReLU) == sums
     assert (kinds.count(FastReLU) > 0) == (policy != "float32")

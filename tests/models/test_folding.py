@@ -47,7 +47,9 @@ CHANGES: list[dict[str, object]] = [{"skip_connections": False}, {"stem": "deep"
 def test_a_folded_classifier_computes_the_same_in_fewer_layers(variant: str, changes: dict[str, object]) -> None:
     from pipeline.models.folding import fold_batch_norm
 
-    config = TrainConfig.model_validate({"variant": variant, "image_size": 32, "head_units": 8} | changes)
+    config = TrainConfig.model_validate(
+        {"weights": "none", "variant": variant, "image_size": 32, "head_units": 8} | changes
+    )
     model = _varied(build_classifier(config, classes=3))
     smaller = fold_batch_norm(model)
     _assert_same_outputs(smaller, model, np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8))
@@ -91,7 +93,7 @@ def test_a_convolution_keeps_its_bias_and_a_normalisation_may_lack_scale_and_shi
 def test_the_model_itself_stays_as_it_is() -> None:
     from pipeline.models.folding import fold_batch_norm
 
-    model = _varied(build_classifier(TrainConfig(image_size=32), classes=3))
+    model = _varied(build_classifier(TrainConfig(weights="none", image_size=32), classes=3))
     before, kinds = model.get_weights(), _kinds(model.get_layer("backbone"))
     fold_batch_norm(model)
     assert kinds == _kinds(model.get_layer("backbone"))

@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.config import TrainConfig, TuneConfig
 from pipeline.search import progress
 
-CONFIG = TuneConfig(n_trials=6, confirm_top_k=1, confirm_seeds=2, confirm_epochs_factor=2, epochs=8)
+CONFIG = TuneConfig(weights="none", n_trials=6, confirm_top_k=1, confirm_seeds=2, confirm_epochs_factor=2, epochs=8)
 
 
 def _study(*trials: tuple[TrialState, float]) -> Study:
@@ -22,7 +22,7 @@ def _study(*trials: tuple[TrialState, float]) -> Study:
     study = optuna.create_study(direction="maximize")
     for place, (state, seconds) in enumerate(trials):
         value = 0.5 + place / 10 if state == TrialState.COMPLETE else None
-        attributes = {"config": TrainConfig(learning_rate=0.02).model_dump(mode="json")}
+        attributes = {"config": TrainConfig(weights="none", learning_rate=0.02).model_dump(mode="json")}
         trial = create_trial(state=state, value=value, user_attrs=attributes, intermediate_values={1: 0.4, 2: 0.45})
         trial.datetime_start = datetime.now() - timedelta(seconds=seconds)
         trial.datetime_complete = None if state == TrialState.RUNNING else datetime.now()

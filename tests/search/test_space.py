@@ -16,7 +16,7 @@ from pipeline.search.space_file import inline_space_file, space_of
 
 
 def _space(**of: Any) -> TuneConfig:
-    return TuneConfig(space=json.dumps(of))
+    return TuneConfig(weights="none", space=json.dumps(of))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def _space(**of: Any) -> TuneConfig:
     ids=str,
 )
 def test_every_mode_has_a_space_of_its_own(flags: dict[str, Any], table: dict[str, Any], without: set[str]) -> None:
-    assert space_of(TuneConfig(**flags)).dimensions.keys() == {"variant", *table} - without
+    assert space_of(TuneConfig(**{"weights": "none"} | flags)).dimensions.keys() == {"variant", *table} - without
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
@@ -42,7 +42,7 @@ def test_a_file_changes_ranges_choices_and_fixed_values(tmp_path: Path, suffix: 
         '{"learning_rate": {"low": 1e-4, "high": 0.01, "log": true}, "optimizer": ["adamw", "adam"], "mixup": 0.2}'
     )
     file.write_text(yaml_text if suffix == "yaml" else json_text)
-    space = space_of(TuneConfig(space=str(file)))
+    space = space_of(TuneConfig(weights="none", space=str(file)))
     assert space.dimensions["learning_rate"] == Range(low=1e-4, high=1e-2, log=True)
     assert "learning_rate_factor" not in space.dimensions
     assert space.dimensions["optimizer"] == ("adamw", "adam")
@@ -53,7 +53,7 @@ def test_a_file_changes_ranges_choices_and_fixed_values(tmp_path: Path, suffix: 
 def test_the_search_keeps_what_the_file_said_when_it_began(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text("variant: [resnet34, resnet50]\ndropout: [0.0, 0.5]\n")
-    config = TuneConfig(space=str(file))
+    config = TuneConfig(weights="none", space=str(file))
     read = inline_space_file(config)
     assert studies.study_name(read, "digest") == studies.study_name(config, "digest")
     file.unlink()
@@ -63,7 +63,11 @@ def test_the_search_keeps_what_the_file_said_when_it_began(tmp_path: Path) -> No
 
 
 def test_a_space_that_was_logged_can_be_given_back() -> None:
-    for config in (TuneConfig(), TuneConfig(weights="imagenet", freeze_backbone=True), _space(batch_size=[16, 64])):
+    for config in (
+        TuneConfig(weights="none"),
+        TuneConfig(weights="imagenet", freeze_backbone=True),
+        _space(batch_size=[16, 64]),
+    ):
         space = space_of(config)
         again = config.model_copy(update={"space": json.dumps(space.to_dict())})
         assert space_of(again) == space
@@ -95,13 +99,13 @@ def test_a_mistake_in_the_file_is_one_line_with_file_and_key(tmp_path: Path, con
     file = tmp_path / "mine.yaml"
     file.write_text(content)
     with pytest.raises(UserError, match=rf"space file .*mine\.yaml.*{words}") as error:
-        space_of(TuneConfig(space=str(file)))
+        space_of(TuneConfig(weights="none", space=str(file)))
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match=r"space must be a YAML or JSON file, got 'no/such\.yaml'"):
-        space_of(TuneConfig(space="no/such.yaml"))
+        space_of(TuneConfig(weights="none", space="no/such.yaml"))
 
 
 def test_whole_numbers_stay_whole_and_numbers_written_as_text_become_numbers() -> None:

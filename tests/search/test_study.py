@@ -15,6 +15,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from pipeline.config import TrainConfig, TuneConfig, UserError
@@ -36,7 +37,9 @@ def config(tmp_path: Path) -> Callable[..., TuneConfig]:
     """A maker of search configs whose study lies in a folder of the test's own."""
 
     def make(**flags: object) -> TuneConfig:
-        return TuneConfig(**{"storage": f"sqlite:///{tmp_path}/optuna.db", "variants": VARIANTS} | flags)
+        return TuneConfig(
+            **{"weights": "none", "storage": f"sqlite:///{tmp_path}/optuna.db", "variants": VARIANTS} | flags
+        )
 
     return make
 
@@ -78,7 +81,7 @@ MODES: list[dict[str, Any]] = [
 def test_every_point_of_every_space_is_a_valid_training(
     mode: dict[str, Any], flags: dict[str, Any], data: st.DataObject
 ) -> None:
-    config = TuneConfig(**{"variants": VARIANTS} | mode | flags)
+    config = TuneConfig(**{"weights": "none", "variants": VARIANTS} | mode | flags)
     space = space_of(config)
     point = {name: data.draw(_values(name, of), label=name) for name, of in space.dimensions.items()}
     trained = studies.suggest(optuna.trial.FixedTrial(point), config)
@@ -160,7 +163,7 @@ def test_a_study_is_found_again_with_its_trials(config: Callable[..., TuneConfig
 
 
 def test_the_study_changes_with_all_that_a_trial_sees() -> None:
-    base = TuneConfig()
+    base = TuneConfig(weights="none")
     name = studies.study_name(base, "digest")
     assert name.startswith("tune-")
     other: list[dict[str, object]] = [{"epochs": 77}, {"batch_size": 77}, {"seed": 77}, {"augment": "none"}]
@@ -170,7 +173,7 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     names = [
         name,
         studies.study_name(base, "other"),
-        *(studies.study_name(TuneConfig(**flags), "digest") for flags in other),
+        *(studies.study_name(TuneConfig(**{"weights": "none"} | flags), "digest") for flags in other),
     ]
     assert len(set(names)) == len(names)
 
@@ -191,11 +194,13 @@ def test_the_study_changes_with_all_that_a_trial_sees() -> None:
     ids=repr,
 )
 def test_the_study_stays_the_same_otherwise(flags: dict[str, object]) -> None:
-    assert studies.study_name(TuneConfig(**flags), "digest") == studies.study_name(TuneConfig(), "digest")
+    assert studies.study_name(TuneConfig(**{"weights": "none"} | flags), "digest") == studies.study_name(
+        TuneConfig(weights="none"), "digest"
+    )
 
 
 def test_a_study_name_that_is_given_is_taken() -> None:
-    assert studies.study_name(TuneConfig(study_name="mine"), "digest") == "mine"
+    assert studies.study_name(TuneConfig(weights="none", study_name="mine"), "digest") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -409,18 +414,49 @@ def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
 )
 def test_a_storage_that_cannot_be_opened_is_the_users_mistake(storage: str) -> None:
     with pytest.raises(UserError, match="storage must be a database URL") as error:
-        studies.open_study(TuneConfig(storage=storage), "digest")
+        studies.open_study(TuneConfig(weights="none", storage=storage), "digest")
     assert repr(storage) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_password_in_a_storage_address_is_not_printed() -> None:
     with pytest.raises(UserError) as error:
-        studies.open_study(TuneConfig(storage="nosuchdb://optuna:secret@db.example/optuna"), "digest")
+        studies.open_study(TuneConfig(weights="none", storage="nosuchdb://optuna:secret@db.example/optuna"), "digest")
     assert "secret" not in str(error.value)
 
 
 def test_the_default_storage_needs_no_folder_made_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert studies.trial_counts(studies.open_study(TuneConfig(), "digest")) == (0, 0, 0)
+    assert studies.trial_counts(studies.open_study(TuneConfig(weights="none"), "digest")) == (0, 0, 0)
     assert (tmp_path / "mlruns" / "optuna.db").is_file()
+
+
+def _finish_trial(study: Study) -> None:
+    study.add_trial(optuna.trial.create_trial(value=0.5))
+
+
+@pytest.mark.parametrize("start", ["none", "resnet18=data/weights/resnet18#sha256=" + "0" * 64])
+def test_a_study_knows_what_auto_came_to_when_it_began(start: str, tmp_path: Path) -> None:
+    typed = TuneConfig(storage=f"sqlite:///{tmp_path}/optuna.db", n_trials=1)
+    assert studies.recorded_start(typed, "digest") == ""
+    resolved = typed.model_copy(update={"weights": start})
+    study = studies.open_study(resolved, "digest")
+    studies.record_start(study, typed, start, "digest")
+    _finish_trial(study)
+    more = typed.model_copy(update={"n_trials": 5, "workers": 3})
+    assert studies.recorded_start(more, "digest") == start
+    assert studies.recorded_start(more, "other") == ""
+    assert studies.recorded_start(typed.model_copy(update={"epochs": 5}), "digest") == ""
+    studies.record_start(study, typed, "others", "digest")
+    assert studies.recorded_start(typed, "digest") == start
+
+
+def test_an_unfinished_study_of_the_former_default_goes_on(tmp_path: Path) -> None:
+    former = TuneConfig(weights="none", storage=f"sqlite:///{tmp_path}/optuna.db", n_trials=2)
+    study = studies.open_study(former, "digest")
+    typed = TuneConfig(storage=former.storage, n_trials=2)
+    assert studies.recorded_start(typed, "digest") == "none"
+    for _ in range(2):
+        _finish_trial(study)
+    assert studies.recorded_start(typed, "digest") == ""  # it has ended: what begins now is new
+    assert studies.recorded_start(typed.model_copy(update={"n_trials": 3}), "digest") == "none"

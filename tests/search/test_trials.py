@@ -38,7 +38,7 @@ def _study(*values: float | None) -> Study:
 
 
 def _config(**changes: object) -> TuneConfig:
-    return TuneConfig(**{"seed": 5} | changes)
+    return TuneConfig(**{"weights": "none", "seed": 5} | changes)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,7 @@ def test_a_trial_that_lags_behind_is_pruned(
 ) -> None:
     epochs = 8
     config = TuneConfig(
+        weights="none",
         data=str(photo_folder), image_size=32, epochs=epochs, warmup_epochs=0, batch_size=8, variants="resnet18",
         pruner=pruner, storage=f"sqlite:///{tmp_path}/optuna.db",
     )  # fmt: skip
@@ -145,6 +146,7 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
 ) -> None:
     fixed = dict.fromkeys(("learning_rate_factor", "weight_decay_factor", "lr_decay"), 0.1)
     config = TuneConfig(
+        weights="none",
         data=str(photo_folder), image_size=32, epochs=1, warmup_epochs=0, batch_size=8, variants="resnet18", n_trials=9,
         storage=f"sqlite:///{tmp_path}/optuna.db",
         space=json.dumps(fixed | {"lr_schedule": "cosine", "augment": "none", "optimizer": ["sgd", "adamw"]}),
@@ -166,7 +168,9 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
 def test_a_trial_that_is_interrupted_as_it_is_sampled_is_tried_again(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = TuneConfig(data=str(photo_folder), image_size=32, storage=f"sqlite:///{tmp_path}/optuna.db")
+    config = TuneConfig(
+        weights="none", data=str(photo_folder), image_size=32, storage=f"sqlite:///{tmp_path}/optuna.db"
+    )
     study = studies.open_study(config, prepared_store(config.data_config()).digest)
 
     def interrupt(*_: object) -> None:

@@ -39,7 +39,7 @@ CLASSES = ("blue", "green", "red")
 
 @pytest.fixture(scope="module")
 def store(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    config = TrainConfig(data=str(photo_folder), image_size=32, resize="pad", image_ops=("opening:3",))
+    config = TrainConfig(weights="none", data=str(photo_folder), image_size=32, resize="pad", image_ops=("opening:3",))
     return prepared_store(config, tmp_path_factory.mktemp("data"))
 
 

@@ -26,7 +26,9 @@ needs_packages = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     load_backend()
     folder = tmp_path_factory.mktemp("model") / "classifier"
-    network = build_classifier(TrainConfig(image_size=32, head_units=8, dropout=0.1, width=0.25), len(CLASSES))
+    network = build_classifier(
+        TrainConfig(weights="none", image_size=32, head_units=8, dropout=0.1, width=0.25), len(CLASSES)
+    )
     save_classifier(folder, network, About(CLASSES, 32, "crop", (), "digest", "photos", {}))
     return Classifier(folder)
 

@@ -62,7 +62,9 @@ print(json.dumps(trainer.validate(2, 1.0)[0].val_accuracy))
 def test_photos_larger_than_the_limit_of_memory_are_trained_on(
     photo_folder: Path, tmp_path: Path, run_in: RunIn
 ) -> None:
-    config = TrainConfig(data=str(photo_folder), image_size=64, val_fraction=0.3, batch_size=16, precision="float32")
+    config = TrainConfig(
+        weights="none", data=str(photo_folder), image_size=64, val_fraction=0.3, batch_size=16, precision="float32"
+    )
     prepared_store(config, tmp_path)
     done = run_in(ROOT, sys.executable, "-c", TRAIN, config.model_dump_json(), tmp_path)
     refused, accuracy = done.stdout.splitlines()[-2:]

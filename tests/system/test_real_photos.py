@@ -41,7 +41,7 @@ def test_every_photo_is_prepared_or_named(real_photos: Path, data_root: Path) ->
 
 @pytest.mark.slow
 def test_a_short_training_beats_chance(real_photos: Path, data_root: Path) -> None:
-    config = TrainConfig(data=str(real_photos), classes=("daisy", "roses"), image_size=64, epochs=2)
+    config = TrainConfig(weights="none", data=str(real_photos), classes=("daisy", "roses"), image_size=64, epochs=2)
     store = prepared_store(config, data_root)
     result = fit(config, store)
     majority = store.class_counts()["validation"].max() / len(store.labels("validation"))

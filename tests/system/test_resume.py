@@ -119,6 +119,7 @@ def _random_kills(rng: random.Random, signals: Sequence[str]) -> Kills:
 def config(photo_folder: Path) -> TrainConfig:
     """Everything random and everything that remembers is switched on."""
     return TrainConfig(
+        weights="none",
         data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=3, batch_size=4, augment="strong", mixup=0.2,
         dropout=0.3, ema=0.9, patience=2, label_smoothing=0.1, head_units=8,
     )  # fmt: skip
@@ -177,6 +178,8 @@ def test_any_sequence_of_kills_gives_the_same_end(lives: tuple[str, Live]) -> No
 @pytest.mark.slow
 @pytest.mark.photos
 def test_a_real_training_ends_the_same(real_photos: Path, tmp_path: Path) -> None:
-    config = TrainConfig(data=str(real_photos), classes="daisy,roses", epochs=2, dropout=0.2, ema=0.99, width=0.25)
+    config = TrainConfig(
+        weights="none", data=str(real_photos), classes="daisy,roses", epochs=2, dropout=0.2, ema=0.99, width=0.25
+    )
     with _lives(config, tmp_path, "real") as lives:
         _kill_at_random_moments(lives, 6)

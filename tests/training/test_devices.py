@@ -80,6 +80,7 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_two_devices_train_as_one(photo_folder: Path, tmp_path: Path, run_in: RunIn) -> None:
     config = TrainConfig(
+        weights="none",
         data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=2, batch_size=6, augment="light", dropout=0.2,
         ema=0.9, learning_rate=0.02, optimizer="sgd",
     )  # fmt: skip

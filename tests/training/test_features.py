@@ -19,6 +19,7 @@ from pipeline.training.loop import FitResult, fit
 @pytest.fixture
 def config(photo_folder: Path, small_net: None) -> TrainConfig:
     return TrainConfig(
+        weights="none",
         data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=3, batch_size=4, freeze_backbone=True,
         head_units=8, dropout=0.2, precision="float32", learning_rate=0.01,
     )  # fmt: skip

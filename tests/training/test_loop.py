@@ -49,7 +49,14 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def full_net(photo_folder: Path) -> TrainConfig:
     """18 photos for training and 9 for validation, and the real ResNet-18."""
     return TrainConfig(
-        data=str(photo_folder), image_size=32, val_fraction=0.3, epochs=1, batch_size=4, augment="none", seed=3
+        weights="none",
+        data=str(photo_folder),
+        image_size=32,
+        val_fraction=0.3,
+        epochs=1,
+        batch_size=4,
+        augment="none",
+        seed=3,
     )
 
 

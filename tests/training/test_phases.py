@@ -22,6 +22,7 @@ from pipeline.training.phases import phases_of
 @pytest.fixture
 def base(photo_folder: Path, small_net: None) -> TrainConfig:
     return TrainConfig(
+        weights="none",
         data=str(photo_folder), image_size=64, val_fraction=0.3, epochs=4, batch_size=4, augment="light",
         precision="float32",
     )  # fmt: skip
@@ -41,7 +42,7 @@ def _rates(result: FitResult) -> list[float]:
 
 
 def test_most_trainings_have_one_phase() -> None:
-    config = TrainConfig(epochs=7)
+    config = TrainConfig(weights="none", epochs=7)
     (phase,) = phases_of(config)
     assert (phase.config, phase.pixels, phase.first, phase.last) == (config, config.image_size, 1, 7)
 
@@ -54,7 +55,9 @@ def test_most_trainings_have_one_phase() -> None:
 def test_phases_take_every_epoch_once_and_sizes_grow(epochs: int, head_epochs: int, sizes: tuple[int, int]) -> None:
     head_epochs = min(head_epochs, epochs - 1)
     start, full = (32 * size for size in sizes)
-    phases = phases_of(TrainConfig(epochs=epochs, head_epochs=head_epochs, start_size=start, image_size=full))
+    phases = phases_of(
+        TrainConfig(weights="none", epochs=epochs, head_epochs=head_epochs, start_size=start, image_size=full)
+    )
     assert [epoch for phase in phases for epoch in range(phase.first, phase.last + 1)] == list(range(1, epochs + 1))
     of_all = [phase for phase in phases if not phase.config.freeze_backbone]
     assert sum(phase.last - phase.first + 1 for phase in phases if phase.config.freeze_backbone) == head_epochs
@@ -113,9 +116,11 @@ def test_stages_before_the_named_one_stay_as_they_were(base: TrainConfig, store:
 
 @pytest.mark.parametrize(("stage", "share"), [("stem", 1.0), ("stage2", 0.98), ("stage4", 0.76)])
 def test_a_later_stage_leaves_less_to_train(stage: str, share: float) -> None:
-    model = build_classifier(TrainConfig(unfreeze_from=stage), 5)
+    model = build_classifier(TrainConfig(weights="none", unfreeze_from=stage), 5)
     trainable = sum(weight.shape.num_elements() for weight in model.trainable_weights)
-    everything = sum(weight.shape.num_elements() for weight in build_classifier(TrainConfig(), 5).trainable_weights)
+    everything = sum(
+        weight.shape.num_elements() for weight in build_classifier(TrainConfig(weights="none"), 5).trainable_weights
+    )
     assert trainable / everything == pytest.approx(share, abs=0.02)
 
 
