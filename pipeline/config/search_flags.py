@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.config.base import Config, Variant, split_commas
 from pipeline.config.places import RUNS_FOLDER
+
+IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 
 class SearchConfig(Config):
@@ -48,6 +50,16 @@ class SearchConfig(Config):
     prune_audit: int = Field(
         0, ge=0, description="Pruned trials that are trained to their end after all, to see what pruning has cost."
     )
+
+    @field_validator("storage")
+    @classmethod
+    def _outlives_a_process(cls, storage: str) -> str:
+        if storage in IN_MEMORY:
+            raise ValueError(
+                f"storage must be a file or a database server, got {storage}, which ends with its process "
+                f"(try sqlite:///{RUNS_FOLDER}/optuna.db)"
+            )
+        return storage
 
 
 class WorkersConfig(Config):

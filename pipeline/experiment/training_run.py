@@ -231,7 +231,7 @@ def print_model(version: registry.Version) -> None:
     uri = f"models:/{version.name}@{registry.CHALLENGER}"
     print(
         f"registered {version.name} version {version.number} as {registry.CHALLENGER}\n"
-        f"  compare the runs:  {tracking.ui_command()}\n"
+        f"  compare the runs:  {tracking.runs_page(registry.experiment_of(version))}\n"
         f"  test the model:    python -m pipeline evaluate --model_uri={uri}\n"
         f'  load the model:    mlflow.pyfunc.load_model("{uri}").predict(["photo.jpg"])',
         flush=True,

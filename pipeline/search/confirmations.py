@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pipeline.config import TrainConfig, TuneConfig, UserError, restore_config
 from pipeline.experiment import describe
 from pipeline.search import study as studies
-from pipeline.search.trial_record import CONFIG, MODEL_URI, RUN_ID, enqueued_params
+from pipeline.search.trial_record import CONFIG, FINISHED, MODEL_URI, RUN_ID, enqueued_params, has_diverged
 from pipeline.search.trials import EndedTrial, Training, open_store_once, run_next
 
 CONFIRM, AUDIT = "confirm", "audit"
@@ -65,31 +65,46 @@ class Winner(NamedTuple):
         return f"{self.val_accuracy:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
 
 
-def select_confirmations(config: TuneConfig, study: Study) -> list[Retraining]:
+def select_confirmations(
+    config: TuneConfig, study: Study, lost: Collection[Retraining] = frozenset()
+) -> list[Retraining]:
     """Return the retrainings that confirm the search: the best trials, best first, each with every fresh seed.
 
-    The best score of many trials is biased upwards, because it was picked for being the best.
+    The best score of many trials is biased upwards, because it was picked for being the best. A config that diverges
+    with a fresh seed is among the ``lost`` ones, and the next best takes its place.
 
     Raises:
         UserError: no trial is complete.
     """
     best = studies.ranked(study)
     if not best:
-        raise UserError(
-            f"a search needs at least one complete trial, got none in study {study.study_name} "
-            "(look at the failed runs in the UI; raise timeout_s or n_trials)"
-        )
+        raise UserError(_why_none_is_complete(study))
+    lost_trials = {again.trial for again in lost if again.stage == CONFIRM}
+    best = [trial for trial in best if trial.number not in lost_trials]
     epochs = round(config.confirm_epochs_factor * config.epochs)
     seeds = range(config.seed + 1, config.seed + config.confirm_seeds + 1)
     return [Retraining(CONFIRM, trial.number, seed, epochs) for trial in best[: config.confirm_top_k] for seed in seeds]
 
 
-def select_audits(config: TuneConfig, study: Study) -> list[Retraining]:
-    """Return a sample of the pruned trials to finish with their own seed; the same sample every time."""
-    pruned = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+def _why_none_is_complete(study: Study) -> str:
+    trials = study.get_trials(deepcopy=False)
+    diverged = sum(map(has_diverged, trials))
+    remedy = (
+        f"{diverged} of {len(trials)} diverged: lower learning_rate, or the range of learning_rate_factor in a space"
+        if diverged
+        else "look at the failed runs in the UI; raise timeout_s or n_trials"
+    )
+    return f"a search needs at least one complete trial, got none in study {study.study_name} ({remedy})"
+
+
+def select_audits(config: TuneConfig, study: Study, lost: Collection[Retraining] = frozenset()) -> list[Retraining]:
+    """Return a sample of the pruned trials to finish with their own seed, without ``lost`` ones; always the same."""
+    stopped = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    pruned = [trial for trial in stopped if not has_diverged(trial)]
     lots = {trial.number: random.Random(f"{config.seed} {trial.number}").random() for trial in pruned}
     sample = sorted(lots, key=lambda number: lots[number])[: config.prune_audit]
-    return [Retraining(AUDIT, number, config.seed, config.epochs) for number in sample]
+    wanted = [Retraining(AUDIT, number, config.seed, config.epochs) for number in sample]
+    return [again for again in wanted if again not in lost]
 
 
 def ended_retrainings(config: TuneConfig, study: Study, wanted: Sequence[Retraining]) -> dict[Retraining, Confirmation]:
@@ -97,6 +112,13 @@ def ended_retrainings(config: TuneConfig, study: Study, wanted: Sequence[Retrain
     second = studies.open_second_study(config, study)
     ended = {_of(trial): trial for trial in second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
     return {again: _confirmation(again, ended[again]) for again in wanted if again in ended}
+
+
+def lost_retrainings(config: TuneConfig, study: Study) -> set[Retraining]:
+    """Return the retrainings that diverged."""
+    second = studies.open_second_study(config, study)
+    found = (_of(trial) for trial in second.get_trials(deepcopy=False) if has_diverged(trial))
+    return {again for again in found if again}
 
 
 def confirmations_of(again: Mapping[Retraining, Confirmation]) -> list[Confirmation]:
@@ -122,7 +144,7 @@ def retrain(config: TuneConfig, parent: str, again: Retraining) -> EndedTrial | 
 
     def wanted() -> bool:
         states = {trial.state for trial in second.get_trials(deepcopy=False) if _of(trial) == again}
-        if states & {TrialState.COMPLETE, TrialState.RUNNING}:
+        if states & {*FINISHED, TrialState.RUNNING}:
             return False
         if TrialState.WAITING not in states:
             second.enqueue_trial(again._asdict())

@@ -121,9 +121,10 @@ def seconds_left(study: Study, config: TuneConfig) -> float | None:
 
 def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
     """Return one line on a trial that has ended and on the state of the search."""
+    best = f"val_accuracy {ended.best.val_accuracy:.4f} at epoch {ended.best.epoch:<3}" if ended.best else ""
+    state = "pruned" if ended.pruned else "complete" if ended.best else "diverged: the loss became NaN or infinite"
     return (
-        f"trial {ended.trial:>3}  {describe(ended.config):<50}  val_accuracy {ended.best.val_accuracy:.4f} at epoch "
-        f"{ended.best.epoch:<3} {'pruned' if ended.pruned else 'complete':<8} in {format_duration(ended.seconds)}; "
+        f"trial {ended.trial:>3}  {describe(ended.config):<50}  {best} {state:<8} in {format_duration(ended.seconds)}; "
         f"{summary_line(study, config)}"
     )
 

@@ -182,12 +182,16 @@ def study_name(config: TuneConfig, data_digest: str) -> str:
     """Return the study's name: trials belong together if data and every flag that a trial sees are the same."""
     if config.study_name:
         return config.study_name
+    text = json.dumps([data_digest, fixed_flags(config), space_of(config).to_dict(), config.pruner], sort_keys=True)
+    return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def fixed_flags(config: TuneConfig) -> dict[str, Any]:
+    """Return the flags that all trials of a search share and that their results depend on, as JSON values."""
     space = space_of(config)
     searched = {FACTORS.get(name, name) for name in (*space.dimensions, *space.fixed)}
     fixed = identifying_flags(config.train_config(), exclude=searched | UNIMPORTANT_FLAGS)
-    fixed["weights"] = config.weights  # those of every variant, not of one alone
-    text = json.dumps([data_digest, fixed, space.to_dict(), config.pruner], sort_keys=True)
-    return f"tune-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return fixed | {"weights": config.weights}  # those of every variant, not of one alone
 
 
 def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:

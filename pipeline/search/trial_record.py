@@ -25,7 +25,10 @@ MODEL_URI = "model_uri"
 """The model that it has logged; empty if none."""
 
 RESULT = "result"
-"""``{"value": val_accuracy, "pruned": bool}``, kept before its run is closed and the study is told."""
+"""``{"value": val_accuracy, "pruned": bool}``, kept before its run is closed and the study is told.
+
+One that diverged is a pruned one, and has ``"diverged": True``, too.
+"""
 
 RETRY_OF, RETRIES = "retry_of", "retries"
 """The trial that died, of which this one is another try, and the number of tries before."""
@@ -34,6 +37,11 @@ REPEAT_OF = "repeat_of"
 """The trial that has, or has had, the same config."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def has_diverged(trial: FrozenTrial) -> bool:
+    """Return whether the trial's loss became NaN or infinite, as it would again."""
+    return bool(trial.user_attrs.get(RESULT, {}).get("diverged"))
 
 
 def enqueued_params(trial: FrozenTrial) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 from optuna.study import Study
@@ -36,16 +36,16 @@ from pipeline.search.trial_record import (
     RUN_ID,
     TRAINING,
 )
-from pipeline.training import Epoch
+from pipeline.training import Diverged, Epoch
 
 
 class EndedTrial(NamedTuple):
-    """A trial that has come to its end."""
+    """A trial that has come to its end; it has no best epoch if it diverged."""
 
     trial: int
     name: str
     config: TrainConfig
-    best: Epoch
+    best: Epoch | None
     pruned: bool
     seconds: float
 
@@ -180,12 +180,17 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
     with tracking.run(training.stage, training.name, wanted, tags, parent, training_key(wanted)) as run_id:
         trial.set_user_attr(RUN_ID, run_id)
         log_store(store)
-        trained = tracked_fit(wanted, store, report, lambda best: not pruned and training.wants_model(best))
-        tracking.set_tags({"trial_state": "pruned" if pruned else "complete"})
-        trial.set_user_attr(MODEL_URI, trained.model_uri)
-        result: dict[str, Any] = {"value": trained.best.val_accuracy, "pruned": pruned}
+        best, result = None, {"value": 0.0, "pruned": True, "diverged": True}
+        try:
+            trained = tracked_fit(wanted, store, report, lambda best: not pruned and training.wants_model(best))
+        except Diverged as error:  # it would again; the sampler takes it for a pruned one, and learns from it
+            tracking.set_note(str(error))
+        else:
+            best, result = trained.best, {"value": trained.best.val_accuracy, "pruned": pruned}
+            trial.set_user_attr(MODEL_URI, trained.model_uri)
+        tracking.set_tags({"trial_state": "pruned" if pruned else "complete" if best else "diverged"})
         trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
-    return EndedTrial(trial.number, training.name, wanted, trained.best, pruned, time.perf_counter() - clock)
+    return EndedTrial(trial.number, training.name, wanted, best, pruned, time.perf_counter() - clock)
 
 
 def _is_record(study: Study, best: Epoch) -> bool:

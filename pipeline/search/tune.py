@@ -40,6 +40,7 @@ from pipeline.search.recovery import settle_trials, start_lock
 from pipeline.search.search_card import search_card
 from pipeline.search.space import Space, params_at_border
 from pipeline.search.space_file import flags_not_searched, inline_space_file, space_of
+from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
@@ -71,6 +72,7 @@ def run_search(config: TuneConfig) -> None:
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
         with show_progress(study, config) as report_line:
+            claim(study, config, store.digest, tracking.store_address(), report_line)
             _prepare(study, config, space, report_line)
             try:
                 _run_trials(study, config, parent, report_line)
@@ -154,21 +156,29 @@ def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: Repo
 
 
 def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> dict[Retraining, Confirmation]:
-    """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again."""
-    wanted = [*confirmations.select_confirmations(config, study), *confirmations.select_audits(config, study)]
-    if not wanted:
-        return {}
+    """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again.
+
+    Where a confirmation diverges, the next best trial is confirmed in its place.
+    """
+
+    def wanted() -> list[Retraining]:
+        lost = confirmations.lost_retrainings(config, study)
+        selected = (confirmations.select_confirmations, confirmations.select_audits)
+        return [again for select in selected for again in select(config, study, lost)]
 
     def missing() -> list[tuple[object, ...]] | None:
-        ended = confirmations.ended_retrainings(config, study, wanted)
-        return [(config, parent, retraining) for retraining in wanted if retraining not in ended] or None
+        ended = confirmations.ended_retrainings(config, study, wanted())
+        return [(config, parent, retraining) for retraining in wanted() if retraining not in ended] or None
 
     def on_ended(ended: trials.EndedTrial) -> None:
-        report_line(f"{ended.name}: val_accuracy {ended.best.val_accuracy:.4f}")
+        lost = "diverged; the next best, if there is one, takes its place"
+        report_line(f"{ended.name}: {f'val_accuracy {ended.best.val_accuracy:.4f}' if ended.best else lost}")
 
+    if not wanted():
+        return {}
     second = studies.open_second_study(config, study)
     run_missing(confirmations.retrain, missing, on_ended, second, config, report_line)
-    return confirmations.ended_retrainings(config, study, wanted)
+    return confirmations.ended_retrainings(config, study, wanted())
 
 
 def _log_winner(study: Study, retrained: dict[Retraining, Confirmation], report_line: ReportLine) -> Winner:

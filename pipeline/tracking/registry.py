@@ -137,6 +137,12 @@ def _version_of(model_uri: str) -> Version | None:
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 
+def experiment_of(version: Version) -> str:
+    """Return the id of the experiment of the run that a version was trained in."""
+    run_id = MlflowClient().get_model_version(*version).run_id
+    return str(MlflowClient().get_run(run_id or "").info.experiment_id)
+
+
 def training_metrics(version: Version) -> dict[str, float]:
     """Return the metrics of the run that a version was trained in; none if the run is gone."""
     run_id = MlflowClient().get_model_version(*version).run_id

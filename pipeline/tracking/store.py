@@ -121,10 +121,26 @@ def silence_mlflow() -> None:
     )  # and shows what we say in a line as a traceback
 
 
+def store_address() -> str:
+    """Return the address of the MLflow store, without passwords."""
+    return without_passwords(mlflow.get_tracking_uri())
+
+
 def ui_command() -> str:
     """Return the shell command that opens the UI on this project's store."""
     uri = mlflow.get_tracking_uri()
     default = (
         uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
     )
-    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {without_passwords(uri)}"
+    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {store_address()}"
+
+
+def runs_page(experiment_id: str) -> str:
+    """Return how to open the runs of an experiment: the UI's command and the page, or the page of a server.
+
+    Without ``workflowType``, MLflow 3.17 opens on the traces of language models.
+    """
+    page, uri = f"/#/experiments/{experiment_id}?workflowType=machine_learning", mlflow.get_tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        return f"{store_address().rstrip('/')}{page}"
+    return f"{ui_command()}, then http://127.0.0.1:5000{page}"

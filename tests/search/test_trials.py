@@ -21,11 +21,15 @@ from pipeline.search.confirmations import (
     Confirmation,
     Retraining,
     Winner,
+    lost_retrainings,
     pick_winner,
     prune_regret,
+    retrain,
     select_audits,
     select_confirmations,
 )
+from pipeline.search.progress import trial_line
+from pipeline.search.trial_record import has_diverged
 
 
 def _study(*values: float | None) -> Study:
@@ -51,6 +55,16 @@ def test_the_best_complete_trials_are_confirmed_with_seeds_that_the_search_never
     jobs = select_confirmations(_config(confirm_top_k=top, confirm_seeds=seeds), _study(0.7, None, 0.6, 0.8))
     assert [(again.trial, again.seed) for again in jobs] == wanted
     assert {(again.stage, again.epochs) for again in jobs} <= {("confirm", 40)}
+
+
+def test_where_a_confirmation_diverged_the_next_best_takes_its_place() -> None:
+    study, config = _study(0.7, None, 0.6, 0.8), _config(confirm_top_k=2, confirm_seeds=2)
+    lost = {Retraining("confirm", 3, 7, 40), Retraining("audit", 0, 5, 16)}
+    assert [(again.trial, again.seed) for again in select_confirmations(config, study, lost)] == [
+        (0, 6), (0, 7), (2, 6), (2, 7),
+    ]  # fmt: skip
+    all_lost = {Retraining("confirm", trial, 6, 40) for trial in range(4)}
+    assert select_confirmations(config, study, all_lost) == []
 
 
 def test_a_search_without_a_complete_trial_has_nothing_to_confirm() -> None:
@@ -138,6 +152,57 @@ def test_a_trial_that_lags_behind_is_pruned(
     assert 0 < len(study.trials[-1].intermediate_values) < epochs
     (run,) = tracking_store.search_runs(["0"], "tags.stage = 'trial'")
     assert (run.info.status, run.data.tags["trial_state"]) == ("FINISHED", "pruned")
+
+
+def _diverging_config(photo_folder: Path, tmp_path: Path, **flags: object) -> TuneConfig:
+    return TuneConfig(
+        **{
+            "weights": "none", "data": str(photo_folder), "image_size": 32, "epochs": 1, "warmup_epochs": 0,
+            "batch_size": 8, "variants": "resnet18", "storage": f"sqlite:///{tmp_path}/optuna.db",
+        }
+        | flags
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_net")
+def test_a_trial_that_diverges_is_told_to_the_sampler_as_pruned(
+    tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    config = _diverging_config(photo_folder, tmp_path, space=json.dumps({"learning_rate": 1e30, "optimizer": "sgd"}))
+    study = studies.open_study(config, prepared_store(config.data_config()).digest)
+    with tracking.run("tune", "a search", config) as parent:
+        done = trials.run_trial(config, parent, math.inf, 0)
+    assert done is not None
+    assert done.best is None
+    assert "diverged" in trial_line(done, study, config)
+    assert study.trials[-1].state.name == "PRUNED"
+    assert has_diverged(study.trials[-1])
+    assert studies.trial_counts(study) == (1, 0, 0)
+    (run,) = tracking_store.search_runs(["0"], "tags.stage = 'trial'")
+    assert (run.info.status, run.data.tags["trial_state"]) == ("FINISHED", "diverged")
+    assert "learning_rate=1e" in run.data.tags["mlflow.note.content"]
+    with pytest.raises(UserError, match=r"none in study .* \(1 of 1 diverged: lower learning_rate"):
+        select_confirmations(config, study)
+
+
+@pytest.mark.usefixtures("small_net")
+def test_a_confirmation_that_diverges_is_lost_and_not_tried_again(
+    tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    config = _diverging_config(photo_folder, tmp_path, confirm_epochs_factor=1)
+    store = prepared_store(config.data_config())
+    study = studies.open_study(config, store.digest)
+    diverging = config.train_config(learning_rate=1e30, optimizer="sgd").model_dump(mode="json")
+    attributes = {"config": diverging, "run_id": "run", "model_uri": ""}
+    study.add_trial(optuna.trial.create_trial(value=0.9, user_attrs=attributes))
+    (again,) = select_confirmations(config, study)
+    with tracking.run("tune", "a search", config) as parent:
+        done = [retrain(config, parent, again) for _ in range(2)]
+    assert [ended and ended.best for ended in done] == [None, None]
+    assert done[0] is not None
+    assert done[1] is None
+    assert lost_retrainings(config, study) == {again}
+    assert select_confirmations(config, study, lost_retrainings(config, study)) == []
 
 
 @pytest.mark.usefixtures("small_net")

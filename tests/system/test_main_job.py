@@ -332,7 +332,8 @@ def test_a_process_that_knows_only_mlflow_gets_the_same_answers(
 
 def test_predict_writes_a_row_per_photo(evaluated: Evaluated, jobs: Jobs) -> None:
     table = pd.read_csv(jobs.scratch / "table.csv")
-    assert list(table) == ["path", "label", "probability", *CLASSES, "error"]
+    assert list(table) == ["path", "label", "probability", *CLASSES, "error", "model"]
+    assert set(table["model"]) == {"models:/flower-classifier/1"}
     assert table["path"].tolist() == [str(jobs.scratch / "bad.jpg"), str(jobs.scratch / "good.jpg"), str(jobs.photo)]
     assert table.loc[0, "error"].startswith("not an image")
     assert table.loc[0, ["label", "probability", *CLASSES]].isna().all()
@@ -341,7 +342,7 @@ def test_predict_writes_a_row_per_photo(evaluated: Evaluated, jobs: Jobs) -> Non
         assert pd.isna(table.loc[row, "error"])
         assert table.loc[row, "label"] == expected["predicted"]
         assert table.loc[row, CLASSES].tolist() == pytest.approx(expected[CLASSES].tolist(), abs=1e-6)
-    assert "3 photos, 1 of them unusable" in jobs.printed["predict"]
+    assert "3 photos by flower-classifier version 1, 1 of them unusable" in jobs.printed["predict"]
 
 
 @pytest.fixture

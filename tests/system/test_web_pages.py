@@ -123,6 +123,14 @@ def test_the_search_is_one_row_with_its_trials_below(site: Site, page: Page) -> 
     _picture(page, "mlflow_runs")
 
 
+def test_the_printed_page_opens_on_the_runs(site: Site, page: Page, tuned_project: Tuned) -> None:
+    (line,) = (line for line in tuned_project.printed.splitlines() if "compare the runs:" in line)
+    address = re.search(r"http://127.0.0.1:5000(/\S+)", line)
+    assert address
+    page.goto(f"{site.ui}{address[1]}")
+    page.get_by_role("row").filter(has_text=", 2 trials").first.wait_for()
+
+
 def test_two_trials_are_selected_and_compared(site: Site, page: Page) -> None:
     trials = _unfolded_trials(site, page)
     for place in range(2):

@@ -213,6 +213,16 @@ def test_the_ui_command_names_a_store_that_is_not_the_default(
     assert tracking.ui_command() == f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'other.db'}"
 
 
+def test_the_page_of_the_runs_is_that_of_the_store(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "/#/experiments/7?workflowType=machine_learning"
+    assert tracking.runs_page("7") == f"mlflow ui, then http://127.0.0.1:5000{page}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://someone:secret@mlflow.example/team/")
+    assert tracking.runs_page("7").endswith(f"mlflow.example/team{page}")
+    assert "secret" not in tracking.runs_page("7")
+
+
 def test_a_store_in_a_file_is_refused_to_many_machines(tracking_store: MlflowClient) -> None:
     with pytest.raises(UserError, match=r"must be a server or its database .*got sqlite:.*MLFLOW_TRACKING_URI"):
         tracking.connect(many_machines=True)

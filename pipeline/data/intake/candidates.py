@@ -19,6 +19,9 @@ from pipeline.data.intake.folders import Folder
 from pipeline.data.intake.layout import SPLIT_ORDER, TRAIN, Layout, SplitFolder, find_layout, name_key
 from pipeline.data.intake.photos import Photos, Row, printable
 from pipeline.data.intake.remarks import (
+    ARCHIVE_OF_CLASS,
+    ARCHIVE_SUFFIXES,
+    archives_remark,
     confusable_remarks,
     found_in,
     ignored_folders_remark,
@@ -114,6 +117,7 @@ def find_photos(folder: Path, classes: Sequence[str], version: int = NEWEST.inta
     remarks = [
         *([splits_remark(given)] if given else []),
         *ignored_folders_remark(layout.ignored),
+        *archives_remark((entry.path, entry.reason) for entry in ignored),
         *([] if given else nested_remark(class_folders)),
         *renamed,
         *confusable_remarks(selected),
@@ -170,9 +174,14 @@ def _class_folders(folder: Folder, version: int) -> tuple[dict[str, Folder], lis
     ignored.sort()
     without = [label for label, below in class_folders.items() if any(below.files_below()) and not below.holds_photos]
     if version > 1 and len(without) < len(class_folders):
-        reason = rule_text("folder without a photo")
-        ignored += [Ignored(class_folders.pop(label).path, "", reason) for label in without]
+        ignored += [Ignored(below.path, "", _reason_without(below)) for below in map(class_folders.pop, without)]
     return class_folders, ignored
+
+
+def _reason_without(folder: Folder) -> str:
+    """Return why a folder without a photo is no class: it may hold an archive of the class's photos."""
+    archive = next((name for _, name in folder.files_below() if name.lower().endswith(ARCHIVE_SUFFIXES)), "")
+    return rule_text("folder without a photo", archive and f"{ARCHIVE_OF_CLASS} {archive}")
 
 
 def _rejection_reason(folder: Folder, others: Set[str], version: int) -> str:

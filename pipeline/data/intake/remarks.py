@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.data.intake.folders import Folder
@@ -12,6 +12,7 @@ from pipeline.data.intake.side_files import PHOTO_SUFFIXES, hidden_reason
 from pipeline.data.intake.tables import TABLE_SUFFIXES
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".iso")
+ARCHIVE_OF_CLASS = "it holds the archive"  # begins the detail of a folder without a photo
 MOST_NAMES = 4  # in a line
 
 
@@ -29,6 +30,14 @@ def ignored_folders_remark(ignored: Mapping[Path, str]) -> list[str]:
     shown = {path: reason for path, reason in ignored.items() if reason.startswith(of_photos)}
     names = ", ".join(f"{path.name!r} ({reason})" for path, reason in shown.items())
     return [f"ignored beside the split folders: {names}"] if names else []
+
+
+def archives_remark(reasons: Iterable[tuple[Path, str]]) -> list[str]:
+    """Return a line on ignored folders that hold no photo but an archive, by path and reason; none without such."""
+    names = [repr(path.name) for path, reason in reasons if ARCHIVE_OF_CLASS in reason]
+    if not names:
+        return []
+    return [f"warning: no classes, for they hold archives instead of photos: {', '.join(names)} (unpack them)"]
 
 
 def nested_remark(class_folders: Sequence[Folder]) -> list[str]:

@@ -12,6 +12,7 @@ judge pickles, and do not read tensors).
 from __future__ import annotations
 
 import collections
+import io
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -111,7 +112,7 @@ class _Unpickler(pickle.Unpickler):
         self._folder = pickles[0].removesuffix("data.pkl")
         if f"{self._folder}byteorder" in archive.namelist() and self._read("byteorder") != b"little":
             raise _Refused("big-endian numbers")
-        super().__init__(archive.open(pickles[0]))
+        super().__init__(io.BytesIO(self._read("data.pkl")))
         self._stand_ins: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,

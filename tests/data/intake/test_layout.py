@@ -181,6 +181,13 @@ def test_a_folder_of_notes_is_no_class(make: Make) -> None:
     }
 
 
+def test_a_class_that_is_still_an_archive_is_named(make: Make) -> None:
+    scan = find_photos(class_root(make("a/1.jpg", "b/1.jpg", "c/photos.zip", "d/README.txt")), ())
+    assert set(_splits(scan)) == {("a", ""), ("b", "")}
+    assert _reasons(scan)["c"] == "folder without a photo (it holds the archive photos.zip)"
+    assert scan.remarks == ("warning: no classes, for they hold archives instead of photos: 'c' (unpack them)",)
+
+
 def test_classes_that_all_hold_the_same_folders_are_questioned(make: Make) -> None:
     folder = make(*(f"{camera}/{label}/1.jpg" for camera in ("left", "right") for label in ("good", "bad")))
     (remark,) = find_photos(class_root(folder), ()).remarks
