@@ -20,6 +20,7 @@ PREFERRED = ("Noto Sans", "Noto", "Source Han", "WenQuanYi", "Droid", "Symbola")
 INVISIBLE = ("Cc", "Cf", "Mn", "Zs", "Zl", "Zp")  # categories of characters that may lack a glyph of their own
 
 log = logging.getLogger(__name__)
+_told: set[str] = set()  # scripts of which it has been logged that no font has them
 
 
 def use_fonts_of_all_scripts(figure: Figure) -> None:
@@ -81,15 +82,12 @@ def _characters(file: str) -> frozenset[str]:
 
 def _log_missing(characters: Collection[str]) -> None:
     """Log a line per script, which is the first word of its characters' names, with one of its characters."""
-    examples = {unicodedata.name(character, "unnamed").split()[0].capitalize(): character for character in characters}
-    for script, example in sorted(examples.items()):
-        _log_missing_script(script, example)
-
-
-@cache
-def _log_missing_script(script: str, example: str) -> None:
-    log.warning(
-        "no installed font has %s characters, such as %s: pictures show boxes in their place "
-        "(install one, such as with apt-get install fonts-noto-core fonts-noto-cjk fonts-symbola)",
-        script, example,
-    )  # fmt: skip
+    for character in sorted(characters):
+        script = unicodedata.name(character, "unnamed").split()[0].capitalize()
+        if script not in _told:
+            _told.add(script)
+            log.warning(
+                "no installed font has %s characters, such as %s: pictures show boxes in their place "
+                "(install one, such as with apt-get install fonts-noto-core fonts-noto-cjk fonts-symbola)",
+                script, character,
+            )  # fmt: skip

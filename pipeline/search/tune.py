@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -161,24 +161,27 @@ def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportL
     Where a confirmation diverges, the next best trial is confirmed in its place.
     """
 
-    def wanted() -> list[Retraining]:
-        lost = confirmations.lost_retrainings(config, study)
+    def wanted(lost: Collection[Retraining]) -> list[Retraining]:
         selected = (confirmations.select_confirmations, confirmations.select_audits)
         return [again for select in selected for again in select(config, study, lost)]
 
+    def ended_and_missing() -> tuple[dict[Retraining, Confirmation], list[Retraining]]:
+        now = wanted(confirmations.lost_retrainings(config, study))
+        ended = confirmations.ended_retrainings(config, study, now)
+        return ended, [again for again in now if again not in ended]
+
     def missing() -> list[tuple[object, ...]] | None:
-        ended = confirmations.ended_retrainings(config, study, wanted())
-        return [(config, parent, retraining) for retraining in wanted() if retraining not in ended] or None
+        return [(config, parent, again) for again in ended_and_missing()[1]] or None
 
     def on_ended(ended: trials.EndedTrial) -> None:
         lost = "diverged; the next best, if there is one, takes its place"
         report_line(f"{ended.name}: {f'val_accuracy {ended.best.val_accuracy:.4f}' if ended.best else lost}")
 
-    if not wanted():
+    if not wanted(lost=()):
         return {}
     second = studies.open_second_study(config, study)
     run_missing(confirmations.retrain, missing, on_ended, second, config, report_line)
-    return confirmations.ended_retrainings(config, study, wanted())
+    return ended_and_missing()[0]
 
 
 def _log_winner(study: Study, retrained: dict[Retraining, Confirmation], report_line: ReportLine) -> Winner:

@@ -17,8 +17,8 @@ NAMES = {"CJK": "玫瑰", "Hangul": "장미", "Devanagari": "गुलाब", "
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    for function in (fonts._families_with, fonts._log_missing_script):
-        function.cache_clear()
+    fonts._families_with.cache_clear()
+    fonts._told.clear()
 
 
 def _drawn(name: str) -> tuple[np.ndarray, list[str]]:
@@ -49,6 +49,7 @@ def test_a_script_without_a_font_is_named_once(
     monkeypatch.setattr(fonts, "_installed", lambda: ())
     with caplog.at_level(logging.WARNING):
         _drawn("玫瑰")
+        _drawn("花")
         _drawn("玫瑰花")
     (record,) = caplog.records
     assert "no installed font has Cjk characters" in record.getMessage()
