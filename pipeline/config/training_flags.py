@@ -53,7 +53,7 @@ class TrainingConfig(Config):
         True, description="Also mirror left to right, unless augment=none; false for letters, gestures, left and right."
     )
     vertical_flip: Annotated[bool, AsBefore(False)] = Field(
-        False, description="Also mirror top to bottom, as photos from above and under a microscope bear."
+        False, description="Also mirror top to bottom: for photos taken from above or under a microscope."
     )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = Field(

@@ -47,7 +47,7 @@ RULES: dict[str, Rule] = {
     ),
     "truncated or damaged": Rule("quarantined", "It begins like an image, and no decoder can read it to its end."),
     "too many pixels": Rule(
-        "quarantined", "By its header, more than max_pixels, or than a minute decodes of JPEG 2000: no bomb is decoded."
+        "quarantined", "By its header: more than max_pixels, or, in JPEG 2000, which is slow, than 67 million."
     ),
     "too many scans": Rule("quarantined", "A JPEG of more than 100, which would take minutes; cameras write 10."),
     "too many bytes": Rule("quarantined", "More than max_pixels take, uncompressed with 16 bits and transparency."),

@@ -50,9 +50,9 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def share_interval(share: float, photos: float, level: float = LEVEL) -> tuple[float, float]:
-    """Return Wilson's interval of a share, in 0..1, of so many independent ``photos``; NaN without any."""
-    low, high = _wilson(np.array([share]), np.array([photos], np.float64), level)
+def share_interval(share: float, photos: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share, in 0..1, of so many independent ``photos``; NaN without any."""
+    low, high = _wilson(np.array([share]), np.array([photos], np.float64))
     return float(low[0]), float(high[0])
 
 
@@ -89,9 +89,9 @@ def interval_table(
     return pd.concat([table, classes]).rename_axis("metric")
 
 
-def _wilson(shares: np.ndarray, photos: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+def _wilson(shares: np.ndarray, photos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return low and high of shares of so many photos, arrays of one shape; NaN where there are none."""
-    z2 = ndtri((1 + level) / 2) ** 2
+    z2 = ndtri((1 + LEVEL) / 2) ** 2
     photos = np.where(photos > 0, photos, np.nan)
     middle, scale = shares + z2 / (2 * photos), 1 + z2 / photos
     half = np.sqrt(z2 * (shares * (1 - shares) / photos + z2 / (4 * photos**2)))

@@ -150,10 +150,11 @@ def _brands(data: bytes) -> set[bytes]:
 
 def _boxes(data: bytes) -> set[bytes]:
     """Return the kinds of an ISO media file's outermost boxes."""
-    place, kinds = 0, set()
-    while place + 8 <= len(data):
+    place, size, kinds = 0, 8, set()
+    while size >= 8 and place + 8 <= len(data):  # one without a length of its own is the last that can be told
+        size = int.from_bytes(data[place : place + 4], "big")
         kinds.add(data[place + 4 : place + 8])
-        place += max(8, int.from_bytes(data[place : place + 4], "big"))
+        place += size
     return kinds
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from pipeline.config import UserError
 from pipeline.models.weights.torch_files import StateDict
@@ -123,7 +123,8 @@ def _identity_shortcut(
     *_, filters = convolution.kernel.shape
     scale, shift = (_array(tensors, f"bn1.{part}", (filters,), where) for part in ("weight", "bias"))
     deviation = np.maximum(np.abs(scale), 1e-3).astype(np.float64)
-    density, share = norm.pdf(shift / deviation), norm.cdf(shift / deviation)
+    place = shift / deviation
+    density, share = np.exp(-(place**2) / 2) / np.sqrt(2 * np.pi), ndtr(place)
     mean = shift * share + deviation * density
     variance = np.maximum((shift**2 + deviation**2) * share + shift * deviation * density - mean**2, 1e-3)
     undone = [np.sqrt(variance + normalisation.epsilon), mean, mean, variance]

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.data.pixels.decode import BadImage, decode, decode_with_notes
 from tests.data.pixels import encoded
 from tests.data.pixels.encoded import drawn, encode, heic
-from tests.data.pixels.heif_files import film_of_heif, heic_of_tiles
+from tests.data.pixels.heif_files import box, film_of_heif, heic_of_tiles
 
 PHOTO = drawn()
 GREY_12_IN_16 = np.asarray(PHOTO.convert("L")).astype(np.uint16) << 4
@@ -70,6 +70,12 @@ def test_heic_of_tiles_is_one_photo_as_iphones_write_it(quarter_turns: int) -> N
 def test_heif_without_a_still_picture_is_named_as_a_film() -> None:
     with pytest.raises(BadImage, match=r"not an image \(HEIC film without a still picture, export it as JPEG\)"):
         decode(film_of_heif())
+
+
+def test_boxes_behind_one_without_a_length_are_not_looked_for() -> None:
+    without_length = bytes(4) + b"mdat" + bytes(64) + box(b"moov", bytes(8))
+    with pytest.raises(BadImage, match=r"truncated or damaged \(HEIC\)"):
+        decode(box(b"ftyp", b"msf1" + bytes(4) + b"hevcmsf1") + without_length)
 
 
 def test_jpeg_2000_that_would_take_a_minute_is_refused_by_its_header() -> None:
