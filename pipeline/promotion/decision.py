@@ -82,10 +82,10 @@ def decide(
 def _first_champion(rule: PromotionConfig, photos: HeldOutPhotos, probabilities: np.ndarray, about: About) -> Decision:
     """Say whether a version may be the first champion: it must know more than which class is the largest."""
     if rule.promotion in ("always", "never"):
-        return Decision(rule.promotion == "always", "there is no champion yet")
+        return Decision(rule.promotion == "always", "there was none before")
     baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names)
     if baseline.is_beaten or (rule.promotion == "better" and baseline.accuracy > baseline.baseline_accuracy):
-        return Decision(True, f"there is no champion yet, and it has {baseline.description}")
+        return Decision(True, f"there was none before, and it has {baseline.description}")
     return Decision(False, f"it is not better than one answer for all photos, beyond chance: {baseline.description}")
 
 

@@ -297,7 +297,7 @@ def test_the_model_card_is_in_the_registry(tuned_project: Tuned, evaluated: Eval
     assert 'mlflow.pyfunc.load_model("models:/flower-classifier/1")' in card
     assert f"get-artifact?path=confusion_matrix.png&run_uuid={evaluated.run.info.run_id}" in card
     assert version.tags["test_reads"] == model.tags["test_reads"] == "1"
-    assert "is now champion: there is no champion yet" in card
+    assert "is now champion: there was none before, and it has" in card
 
 
 def test_runs_say_in_a_note_what_they_came_to(tuned_project: Tuned) -> None:
