@@ -87,13 +87,13 @@ def fake_hub() -> Iterator[FakeHub]:
         server.shutdown()
 
 
-def save_small_preset(folder: Path, seed: int = 0) -> Path:
-    """Save a KerasHub preset of the small net, with random weights that follow from the seed."""
+def save_small_preset(folder: Path, seed: int = 0, variant: str = "resnet18") -> Path:
+    """Save a KerasHub preset of the small net of a variant, with random weights that follow from the seed."""
     import keras
     import keras_hub
 
     keras.utils.set_random_seed(seed)
-    backbone = keras_hub.models.ResNetBackbone(**small_variant().backbone_arguments(), image_shape=(32, 32, 3))
+    backbone = keras_hub.models.ResNetBackbone(**small_variant(variant).backbone_arguments(), image_shape=(32, 32, 3))
     backbone.save_to_preset(str(folder))
     keras_hub.layers.ResNetImageConverter(image_size=(32, 32), **SCALING).save_to_preset(str(folder))
     return folder

@@ -7,4 +7,5 @@ import pipeline.search.tune  # noqa: F401
 from pipeline.models.variants import VARIANTS
 from tests.small_net import SmallWhereAsked
 
-VARIANTS["resnet18"] = SmallWhereAsked()  # type: ignore[assignment]
+for name in ("resnet18", "resnet18_vd"):
+    VARIANTS[name] = SmallWhereAsked(name)  # type: ignore[assignment]

@@ -22,6 +22,7 @@ from pipeline.experiment import (
     tracked_fit,
     training_key,
     unusual_structure,
+    with_epochs,
 )
 from pipeline.processes import preload, run_tasks
 from pipeline.training import Diverged, Epoch
@@ -38,9 +39,11 @@ def run_ablation(config: AblateConfig) -> None:
         preload("pipeline.experiment.preload")
     tracking.connect(many_machines=config.many_machines)
     typed, config = config, _with_one_start(config, from_auto)
-    cells = plan_trainings(config)
     key, tags = training_key(config), begun_tags(typed, config)
-    with tracking.run("ablate", _name(cells), typed, tags, training=key) as parent:
+    as_typed = config.model_copy(update={"weights": typed.weights})
+    with tracking.run("ablate", _name(plan_trainings(config)), as_typed, tags, training=key) as parent:
+        config = with_epochs(config, open_store(config.data_config()))
+        cells = plan_trainings(config)
         store = _open_stores(cells)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)

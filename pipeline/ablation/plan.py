@@ -152,6 +152,8 @@ def _changes(setting: Setting, base: dict[str, str]) -> bool:
 def _training(settings: Sequence[Setting], flags: dict[str, str]) -> TrainConfig:
     for setting in settings:
         flags = setting.applied(flags)
+    if {str(setting) for setting in settings} & {"freeze_backbone=true", "weights=none"}:
+        flags = flags | {"head_epochs": "0"}  # which neither has a use for
     try:
         return make_config(TrainConfig, flags)
     except UserError as error:

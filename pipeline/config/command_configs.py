@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from pipeline.config.ablation_flags import AblationConfig
 from pipeline.config.base import Config
+from pipeline.config.chosen_flags import chosen_from_scratch
 from pipeline.config.data_flags import DataConfig, IntakeConfig, RecipeConfig
 from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
 from pipeline.config.search_flags import SearchConfig, WorkersConfig
@@ -29,6 +30,14 @@ from pipeline.config.training_flags import StructureConfig, TrainingConfig, weig
 class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
     """A training and its photos."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _chooses_for_random_weights(cls, values: Any) -> Any:
+        if values.get("weights") != "none":
+            return values
+        defaults = {name: field.default for name, field in cls.model_fields.items()}
+        return values | chosen_from_scratch(defaults | values)
+
     @model_validator(mode="after")
     def _has_weights_of_its_width(self) -> PhotoTrainingConfig:
         if self.width != 1 and self.weights not in ("none", "auto") and not self.weights.startswith("models:/"):
@@ -37,7 +46,7 @@ class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureCon
 
     @model_validator(mode="after")
     def _begins_smaller(self) -> PhotoTrainingConfig:
-        if self.start_size > self.image_size:
+        if self.image_size and self.start_size > self.image_size:
             raise ValueError(
                 f"start_size must be at most image_size, got {self.start_size} for {self.image_size} (try start_size=0)"
             )

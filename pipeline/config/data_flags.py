@@ -41,7 +41,12 @@ class DataConfig(Config):
         (), description="Classes to keep, as a comma list (a name with a comma in quotation marks); empty keeps all."
     )
     exclude: str = Field("", description="A CSV that you have reviewed; photos in its column path are left out.")
-    image_size: int = Field(64, le=1024, description="Side of the square image in pixels; a multiple of 32.")
+    image_size: int = Field(
+        0,
+        le=1024,
+        description="Side of the square image in pixels, a multiple of 32; 0 chooses: 64 for random weights, 160 for "
+        "pre-trained ones.",
+    )
     resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
     image_ops: Names = Field(
         (),
@@ -60,7 +65,7 @@ class DataConfig(Config):
     @field_validator("image_size")
     @classmethod
     def _check_size(cls, size: int) -> int:
-        return check_image_size("image_size", size)
+        return check_image_size("image_size", size) if size else size
 
     @model_validator(mode="after")
     def _leave_training_photos(self) -> DataConfig:

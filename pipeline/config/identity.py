@@ -43,11 +43,12 @@ def identifying_flags(config: Config, exclude: Collection[str]) -> dict[str, Any
         config: whose flags.
         exclude: flags on which the result does not depend.
     """
-    unchanged = {name for name, value in _marked(type(config), AsBefore).items() if getattr(config, name) == value}
-    flags = config.model_dump(mode="json", exclude={*exclude, *unchanged})
+    flags = config.model_dump(mode="json", exclude={*exclude})
     fields = type(config).model_fields
     former = _marked(type(config), FormerDefault)
-    return flags | {name: former[name] for name in former if name in flags and flags[name] == fields[name].default}
+    flags |= {name: former[name] for name in former if name in flags and flags[name] == fields[name].default}
+    unchanged = _marked(type(config), AsBefore)
+    return {name: value for name, value in flags.items() if name not in unchanged or value != unchanged[name]}
 
 
 def restore_config(config_class: type[C], recorded: Mapping[str, Any]) -> C:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.config.base import Config, Variant, split_commas
+from pipeline.config.identity import AsBefore, FormerDefault
 from pipeline.config.places import RUNS_FOLDER
 
 IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
@@ -16,6 +17,12 @@ class SearchConfig(Config):
     """The search: how many trials, over what, and how the winner is confirmed."""
 
     n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
+    head_trials: Annotated[int, AsBefore(0), FormerDefault(0)] = Field(
+        -1,
+        ge=-1,
+        description="First trials, which compare variants and heads on features of pre-trained weights, computed once; "
+        "the others fine-tune the best two variants. 0 for none, -1 chooses: half of n_trials.",
+    )
     timeout_s: float = Field(
         0.0,
         ge=0,

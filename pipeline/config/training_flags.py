@@ -41,7 +41,10 @@ class TrainingConfig(Config):
     weights: str = WEIGHTS
     freeze_backbone: bool = Field(False, description="Train the head alone, on features that are computed once.")
     head_epochs: int = Field(
-        0, ge=0, description="First epochs that train the head alone, as behind a frozen backbone; 0 for none."
+        -1,
+        ge=-1,
+        description="First epochs that train the head alone, as behind a frozen backbone; 0 for none, -1 chooses: a "
+        "quarter of the epochs with pre-trained weights.",
     )
     unfreeze_from: Stage = Field("stem", description="First stage that is trained; those before stay as they are.")
     unfreeze_lr_factor: float = Field(0.1, gt=0, description="Peak rate after head_epochs, in learning_rate.")
@@ -67,7 +70,12 @@ class TrainingConfig(Config):
     warmup_epochs: float = Field(1.0, ge=0, description="Epochs over which the rate rises to its peak.")
     weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay, times the rate, on kernels only.")
     ema: float = Field(0.0, ge=0, lt=1, description="Momentum of the weights' moving average; 0 for none.")
-    epochs: int = Field(16, ge=1, description="Passes over the training photos at most.")
+    epochs: int = Field(
+        0,
+        ge=0,
+        description="Passes over the training photos at most; 0 chooses: 16 from random weights, 3 to 30 from "
+        "pre-trained ones, the more the fewer photos.",
+    )
     start_size: int = Field(
         0,
         ge=0,
@@ -91,11 +99,11 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _unfreezes_something(self) -> TrainingConfig:
-        if self.head_epochs >= self.epochs:
+        if self.epochs and self.head_epochs >= self.epochs:
             raise ValueError(
                 f"head_epochs must be below epochs, got {self.head_epochs} of {self.epochs} (or freeze_backbone=true)"
             )
-        if self.freeze_backbone and (self.head_epochs or self.start_size or self.unfreeze_from != "stem"):
+        if self.freeze_backbone and (self.head_epochs > 0 or self.start_size or self.unfreeze_from != "stem"):
             raise ValueError(
                 f"freeze_backbone=true trains on features alone, got head_epochs={self.head_epochs} "
                 f"unfreeze_from={self.unfreeze_from} start_size={self.start_size} (try freeze_backbone=false)"
@@ -123,7 +131,7 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> TrainingConfig:
-        if self.warmup_epochs > 0 and self.warmup_epochs >= max(self.epochs, 2):
+        if self.epochs and self.warmup_epochs > 0 and self.warmup_epochs >= max(self.epochs, 2):
             raise ValueError(
                 f"warmup_epochs must be below epochs, got {self.warmup_epochs} of {self.epochs} (try warmup_epochs=0)"
             )

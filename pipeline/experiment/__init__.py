@@ -4,6 +4,7 @@ Every training of the project goes through `training_run.tracked_fit`, so that a
 same things under the same names. Does not own many trainings (`search`, `ablation`), nor the test split (`promotion`).
 """
 
+from pipeline.experiment.chosen import with_epochs
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.label_suspects import MISSING_EXTRA, can_find_suspects
 from pipeline.experiment.model_card import MODEL_MACROS, render_card
@@ -14,5 +15,5 @@ from pipeline.experiment.training_run import CHECKPOINTS, describe, print_model,
 __all__ = [
     "CHECKPOINTS", "MISSING_EXTRA", "MODEL_MACROS", "begun_tags", "can_find_suspects", "data_config_of", "describe",
     "go_on_with", "log_store", "open_model_photos", "open_store", "print_model", "render_card", "resolve_start",
-    "run_preprocessing", "run_training", "tracked_fit", "training_key", "unusual_structure",
+    "run_preprocessing", "run_training", "tracked_fit", "training_key", "unusual_structure", "with_epochs",
 ]  # fmt: skip

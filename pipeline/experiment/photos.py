@@ -19,6 +19,7 @@ from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.rules import rule_of
 from pipeline.data.store import Store, TooFewPhotos, prepared_store, report, stages_of_photos
 from pipeline.experiment import review
+from pipeline.experiment.chosen import expected_size
 from pipeline.files import atomic_folder
 from pipeline.serving import About
 
@@ -30,6 +31,7 @@ SHOWN_SPLITS = ("train", "validation")  # of which pictures are drawn: the test 
 def run_preprocessing(config: PreprocessConfig) -> None:
     """Prepare the photos, or find them prepared; log samples, class counts, the data set, and what operations do."""
     tracking.connect()
+    config = expected_size(config)
     with tracking.run("preprocess", f"preprocess {config.data}", config):
         store = open_store(config, thorough=True)
         log_store(store, with_pictures=True)

@@ -14,9 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import tracking
-from pipeline.config import Config, StructureConfig, TrainConfig, UserError, weights_by_variant, weights_table
+from pipeline.config import (
+    FROM_SCRATCH,
+    PRETRAINED_SIZE_PX,
+    Config,
+    StructureConfig,
+    TrainConfig,
+    UserError,
+    open_flags,
+    weights_by_variant,
+    weights_table,
+)
+from pipeline.config.text import make_config
 from pipeline.experiment.identity import training_key
 from pipeline.files import sha256_of_file
+from pipeline.models.saved import image_size_of
 from pipeline.models.weights.hubs import NotFetched
 from pipeline.models.weights.library import find_weights, origin_of, own_folder
 from pipeline.models.weights.places import REGISTRY, Address, check_sha256, is_classifier, parse_address, weights_of
@@ -30,9 +42,10 @@ BEGUN_BY, BEGUN_WITH = "begun_by", "begun_with"  # tags: the command's identity 
 
 
 def resolve_start(config: C, stage: str, variants: Sequence[str], obstacle: str = "", needs_every: bool = False) -> C:
-    """Return the config with what ``weights=auto`` comes to, printed in a line; any other config as it is.
+    """Return the config with what ``weights=auto`` and ``image_size=0`` come to, printed in a line each.
 
-    For several variants the weights are a table (`weights_by_variant`), without those of which there are none.
+    For several variants the weights are a table (`weights_by_variant`), without those of which there are none. What
+    depends on the number of photos is still to be chosen (`chosen.with_epochs`).
 
     Args:
         config: of a command.
@@ -45,13 +58,45 @@ def resolve_start(config: C, stage: str, variants: Sequence[str], obstacle: str 
         UserError: it was begun with weights that are no longer here, or some are damaged.
     """
     weights: str = getattr(config, "weights")  # noqa: B009
-    if weights != AUTO:
+    if stopped := _stopped(config, stage):
+        return _with_size(stopped)
+    if weights == AUTO:
+        start, reason = (
+            (RANDOM, f"nobody has trained {obstacle} on ImageNet") if obstacle else _find(variants, needs_every)
+        )
+        print(f"weights={AUTO}: {_describe(config, start)}{reason and f': {reason}'}", flush=True)
+        config = _with_start(config, start)
+    return _with_size(config)
+
+
+def _stopped(config: C, stage: str) -> C | None:
+    """Return the config of the stopped command that this one goes on with, if there is one.
+
+    Earlier versions began it when the flags that choose today had defaults.
+    """
+    flags = config.model_dump()
+    if flags.get("resume", "never") == "never":
+        return None
+    fixed = {name: FROM_SCRATCH[name] for name in open_flags(flags)}
+    former = config.model_copy(update=fixed)
+    if flags["weights"] != AUTO:
+        known = fixed and tracking.tags_of_stopped_run(stage, tracking.TRAINING, training_key(former))
+        return former if known else None
+    for typed in (config, former) if fixed else (config,):
+        if begun := _begun_with(typed, stage):
+            return go_on_with(typed, begun)
+    return None
+
+
+def _with_size(config: C) -> C:
+    """Return the config with a size that suits its pre-trained weights, and print it, where it is to choose one."""
+    flags = config.model_dump()
+    if "image_size" not in open_flags(flags) or flags["weights"] == RANDOM:
         return config
-    if begun := _begun_with(config, stage):
-        return go_on_with(config, begun)
-    start, reason = (RANDOM, f"nobody has trained {obstacle} on ImageNet") if obstacle else _find(variants, needs_every)
-    print(f"weights={AUTO}: {_describe(config, start)}{reason and f': {reason}'}", flush=True)
-    return _with_start(config, start)
+    file = saved_weights(flags["weights"])
+    size = image_size_of(file) if file else PRETRAINED_SIZE_PX
+    print(f"image_size: {size} px, for pre-trained weights", flush=True)
+    return make_config(type(config), flags | {"image_size": size})
 
 
 def go_on_with(config: C, start: str) -> C:
@@ -70,7 +115,8 @@ def go_on_with(config: C, start: str) -> C:
 
 
 def _with_start(config: C, start: str) -> C:
-    return type(config)(**config.model_dump() | {"weights": start})  # of a table, a single training takes its part
+    """Return the config with weights; of a table, a single training takes its part."""
+    return make_config(type(config), config.model_dump() | {"weights": start})
 
 
 def begun_tags(typed: Config, resolved: Config) -> dict[str, str]:
@@ -89,8 +135,6 @@ def unusual_structure(config: StructureConfig) -> str:
 
 def _begun_with(config: Config, stage: str) -> str:
     """Return what the stopped run that goes on has begun with; empty where nothing was stopped."""
-    if getattr(config, "resume", "never") == "never":
-        return ""
     if tags := tracking.tags_of_stopped_run(stage, BEGUN_BY, training_key(config)):
         return tags[BEGUN_WITH]
     random = config.model_copy(update={"weights": RANDOM})  # which was the default before there was another
@@ -126,15 +170,15 @@ def _describe(config: Config, start: str) -> str:
     return f"ImageNet weights of {', '.join(_by_variant(config, start))}"
 
 
-def saved_weights(config: TrainConfig) -> Path | None:
-    """Return the file of the saved classifier that a training starts from, if it does: of the registry, or its own.
+def saved_weights(weights: str) -> Path | None:
+    """Return the file of the saved classifier that the flag ``weights`` names, if it does: of the registry, or its own.
 
     Raises:
         UserError: it is not there, or not the one that is asked for.
     """
-    if not is_classifier(config.weights):
+    if not is_classifier(weights):
         return None
-    place, sha256 = parse_address(config.weights)
+    place, sha256 = parse_address(weights)
     file = registry.fetch_model(place).folder / MODEL_FILE if place.startswith(REGISTRY) else Path(place)
     if not file.is_file():
         raise UserError(f"weights must be a file that is there, got {place}")

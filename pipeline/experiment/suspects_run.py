@@ -47,7 +47,7 @@ def run_suspects(config: SuspectsConfig) -> None:
 def _features(store: Store, config: SuspectsConfig) -> np.ndarray:
     load_backend()
     wanted = config.train_config(freeze_backbone=True, augment="none")
-    file = saved_weights(wanted)
+    file = saved_weights(wanted.weights)
     tracking.set_tags(start_tags(start_record(wanted, file)))
     saved = load_start(file) if file else None
     cache = FeatureCache(

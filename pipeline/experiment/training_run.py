@@ -31,6 +31,7 @@ from pipeline.evaluation import (
     prediction_table,
 )
 from pipeline.experiment import review
+from pipeline.experiment.chosen import with_epochs
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
@@ -66,9 +67,11 @@ def run_training(config: TrainConfig) -> None:
     typed = config
     config = resolve_start(typed, "train", [typed.variant], unusual_structure(typed))
     key, tags = training_key(config), begun_tags(typed, config)
-    with tracking.run("train", f"train {describe(config)}", typed, tags, training=key):
+    as_typed = config.model_copy(update={"weights": typed.weights})
+    with tracking.run("train", f"train {describe(config)}", as_typed, tags, training=key):
         store = open_store(config)
         log_store(store, with_pictures=True)
+        config = with_epochs(config, store)
         trained = tracked_fit(config, store, print_epoch)
         version = registry.register(trained.model_uri, config.model_name)
     print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}\n{trained.suspects}")
@@ -98,7 +101,7 @@ def tracked_fit(
             tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    start_from = saved_weights(config)
+    start_from = saved_weights(config.weights)
     start = start_record(config, start_from)
     tracking.set_tags(start_tags(start))
     with _checkpoints(config, store, start_from) as checkpoints:
@@ -149,7 +152,8 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
 def describe(config: TrainConfig) -> str:
     """Return a short description of a training, for run names and progress lines."""
     rate = f"lr={config.learning_rate:.1e}"
-    return f"{config.variant} {config.augment} {config.optimizer} {rate} {config.lr_schedule}"
+    trained = "head" if config.freeze_backbone else config.augment
+    return f"{config.variant} {trained} {config.optimizer} {rate} {config.lr_schedule}"
 
 
 def _log_augmented(config: TrainConfig, store: Store) -> None:

@@ -7,11 +7,14 @@ does.
 
 from __future__ import annotations
 
+import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import DamagedModel
+from pipeline.config import DamagedModel, UserError, first_line
 from pipeline.files import SUMS_FILE, read_sums, sha256_of_file, write_sums
 from pipeline.models.backend import load_backend
 
@@ -27,6 +30,20 @@ def load_classifier(file: Path) -> keras.Model:
     import keras
 
     return keras.models.load_model(file, compile=False, safe_mode=True)
+
+
+def image_size_of(file: Path) -> int:
+    """Return the side of the photos that the network in a .keras file takes, in pixels.
+
+    Raises:
+        UserError: it cannot be read, or is no classifier of photos.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        return int(layers[0]["config"]["batch_shape"][1])
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"weights must be a network that Keras reads, got {file}: {first_line(error)}") from error
 
 
 def model_digests(folder: Path) -> dict[str, str]:

@@ -12,13 +12,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """Arguments of KerasHub's ``ResNetBackbone``, and the preset that holds its ImageNet weights, if any."""
+    """Arguments of KerasHub's ``ResNetBackbone``, the preset that holds its ImageNet weights, if any, and its cost.
+
+    ``gigaflops`` are billions of multiplications and additions for a photo of 224 px, by the papers' figures, in which
+    one of each is one operation.
+    """
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
     vd: bool = False
     pre_activation: bool = False
     imagenet_preset: str = ""
+    gigaflops: float = 0.0
 
     def backbone_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that define the architecture."""
@@ -40,6 +45,7 @@ DEPTHS: dict[str, tuple[tuple[int, int, int, int], bool]] = {
     "resnet101": ((3, 4, 23, 3), True),
     "resnet152": ((3, 8, 36, 3), True),
 }
+GIGA_MULTIPLY_ADDS = {"resnet18": 1.8, "resnet34": 3.6, "resnet50": 3.8, "resnet101": 7.6, "resnet152": 11.3}
 IMAGENET_PRESETS = {
     "resnet18": "resnet_18_imagenet",
     "resnet50": "resnet_50_imagenet",
@@ -60,6 +66,7 @@ VARIANTS: dict[str, Variant] = {
         vd=block == "_vd",
         pre_activation=block == "_v2",
         imagenet_preset=IMAGENET_PRESETS.get(name, ""),
+        gigaflops=2 * GIGA_MULTIPLY_ADDS[depth],
     )
     for block in ("", "_v2", "_vd")
     for depth, (blocks, bottleneck) in DEPTHS.items()

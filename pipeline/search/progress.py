@@ -22,6 +22,8 @@ from rich.text import Text
 from pipeline.config import TuneConfig
 from pipeline.experiment import describe
 from pipeline.search import study as studies
+from pipeline.search.plan import is_head
+from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of
 from pipeline.search.trial_record import CONFIG, FINISHED
 from pipeline.search.trials import EndedTrial
 
@@ -103,20 +105,27 @@ def summary_line(study: Study, config: TuneConfig) -> str:
 
 
 def seconds_left(study: Study, config: TuneConfig) -> float | None:
-    """Estimate the seconds left for missing trials and confirmations; None before the first trial ends.
+    """Estimate the seconds left for missing trials and confirmations; None before a trial of each missing kind ends.
 
-    From the median time of the finished trials; a confirmation takes as much longer as it has more epochs.
+    From the median time of the finished trials of a kind, which are heads or the others; a confirmation takes as much
+    longer as it has more epochs.
     """
     trials = study.get_trials(deepcopy=False)
-    times = [_seconds(trial) for trial in trials if trial.state in FINISHED]
-    if not times:
-        return None
-    usual = median(times)
-    full = median([_seconds(trial) for trial in trials if trial.state == TrialState.COMPLETE] or times)
-    missing = max(0, studies.trial_goal(config) - len(times))
-    under_way = sum(min(_seconds(trial), usual) for trial in trials if trial.state == TrialState.RUNNING)
+    goal = studies.trial_goal(config)
+    heads = min(config.head_trials, goal) if mode_of(config) == HEADS_FIRST_MODE else 0
+    left = 0.0
+    for of_heads, wanted in ((True, heads), (False, goal - heads)):
+        own = [trial for trial in trials if is_head(trial) == of_heads]
+        times = [_seconds(trial) for trial in own if trial.state in FINISHED]
+        if not times and wanted:
+            return None
+        if wanted:
+            usual = median(times)
+            under_way = sum(min(_seconds(trial), usual) for trial in own if trial.state == TrialState.RUNNING)
+            left += max(0, wanted - len(times)) * usual - under_way
+    full = median([_seconds(trial) for trial in own if trial.state == TrialState.COMPLETE] or times or [0.0])
     again = config.confirm_top_k * config.confirm_seeds * config.confirm_epochs_factor * full
-    return max(0.0, (missing * usual - under_way + again) / config.workers)
+    return max(0.0, (left + again) / config.workers)
 
 
 def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:

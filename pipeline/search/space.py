@@ -46,6 +46,8 @@ USUAL_RATES: dict[str, tuple[float, float]] = {
 USUAL_SCHEDULE: dict[str, Scalar] = {"lr_schedule": "cosine", "lr_decay": 0.01}
 FACTORS = {"learning_rate_factor": "learning_rate", "weight_decay_factor": "weight_decay"}  # of USUAL_RATES, in order
 
+HEAD = "freeze_backbone"
+
 FROM_SCRATCH: dict[str, Dimension] = {
     "optimizer": ("adamw", "sgd", "lion"),  # adam is adamw without decay; rmsprop has never led for a ResNet
     "augment": ("medium", "light", "strong"),  # how much pays depends on photos and epochs (docs/log.md)
@@ -71,7 +73,19 @@ FINE_TUNING: dict[str, Dimension] = {
     "unfreeze_lr_factor": Range(low=0.01, high=1, log=True),  # Howard and Ruder 2018; where head_epochs are asked for
     "dropout": Range(low=0, high=0.5),  # the head is new, and large for few photos
 }
-SPACES = {"from scratch": FROM_SCRATCH, "frozen backbone": FROZEN_BACKBONE, "fine-tuning": FINE_TUNING}
+HEADS_FIRST: dict[str, Dimension] = {  # what trials of heads find out is true of the first phase of fine-tuning, too
+    HEAD: (True, False),  # the search's plan says which
+    **FROZEN_BACKBONE,
+    **{name: FINE_TUNING[name] for name in ("augment", "unfreeze_from", "unfreeze_lr_factor")},
+}
+SPACES = {
+    "from scratch": FROM_SCRATCH, "frozen backbone": FROZEN_BACKBONE, "fine-tuning": FINE_TUNING,
+    "heads first": HEADS_FIRST,
+}  # fmt: skip
+UNFROZEN_ONLY = {"augment", "unfreeze_from", "unfreeze_lr_factor", "start_size"}  # flags without a meaning for a head
+HEAD_ALONE: dict[str, Scalar] = {  # its features come from photos as they are: augmented ones cost a pass each
+    HEAD: True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0, "augment": "none", "vertical_flip": False,
+}  # fmt: skip
 
 FLAGS_ALONE = {"weights", "freeze_backbone", "head_epochs", "epochs", "devices", "seed", "resume"}  # say which search
 SEARCHABLE = [*(name for name in TrainingConfig.model_fields if name not in FLAGS_ALONE), *FACTORS]
@@ -87,7 +101,7 @@ class Space:
 
     def flags(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return a trial's params as training flags, the factors times the usual rates of its optimizer."""
-        flags = {**self.fixed, **params}
+        flags = {**self.fixed, **params, **(HEAD_ALONE if params.get(HEAD) else {})}
         for place, (factor, name) in enumerate(FACTORS.items()):
             if factor in flags:
                 flags[name] = USUAL_RATES[str(flags["optimizer"])][place] * flags.pop(factor)
@@ -103,6 +117,10 @@ class Space:
         """Return the values that a name may have; none for a range."""
         of = self.dimensions.get(name, ())
         return (self.fixed[name],) if name in self.fixed else of if isinstance(of, tuple) else ()
+
+    def dimensions_of(self, is_head: bool) -> dict[str, Dimension]:
+        """Return the dimensions that mean something to a trial: all, or those of a head alone."""
+        return {name: of for name, of in self.dimensions.items() if not (is_head and name in UNFROZEN_ONLY)}
 
     @property
     def size(self) -> float:

@@ -28,12 +28,16 @@ from pipeline.search.space import (
     Space,
 )
 
+HEADS_FIRST_MODE = "heads first"
+
 
 def mode_of(config: TuneConfig) -> str:
     """Return the key of `SPACES` from which a search starts."""
     if config.freeze_backbone:
         return "frozen backbone"
-    return "from scratch" if config.weights == "none" else "fine-tuning"
+    if config.weights == "none":
+        return "from scratch"
+    return HEADS_FIRST_MODE if config.head_trials > 0 else "fine-tuning"
 
 
 def space_of(config: TuneConfig) -> Space:

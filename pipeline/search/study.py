@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optuna
@@ -26,9 +26,10 @@ from pipeline.config import (
     identifying_flags,
     without_passwords,
 )
+from pipeline.search.plan import next_of_plan
 from pipeline.search.recovery import LOCAL_STORAGE, storage_of
-from pipeline.search.space import FACTORS, Dimension, is_integer, usual_flags
-from pipeline.search.space_file import flags_not_searched, space_of
+from pipeline.search.space import FACTORS, HEAD, Dimension, is_integer, usual_flags
+from pipeline.search.space_file import HEADS_FIRST_MODE, flags_not_searched, mode_of, space_of
 from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
@@ -40,9 +41,9 @@ UNIMPORTANT_FLAGS = {"data", "recipe", "model_name", "resume"}  # the photos are
 def suggest(trial: Trial, config: TuneConfig) -> TrainConfig:
     """Return the training that a trial shall try: a point of the search's space."""
     space = space_of(config)
-    return config.train_config(
-        **space.flags({name: _suggest(trial, name, of) for name, of in space.dimensions.items()})
-    )
+    is_head = HEAD in space.dimensions and bool(_suggest(trial, HEAD, space.dimensions[HEAD]))
+    params = {name: _suggest(trial, name, of) for name, of in space.dimensions_of(is_head).items()}
+    return config.train_config(**space.flags(params))
 
 
 def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
@@ -59,12 +60,21 @@ def trial_goal(config: TuneConfig) -> int:
 
 
 def draw_untried_point(
-    study: Study, config: TuneConfig, is_new: Callable[[TrainConfig], bool]
+    study: Study, config: TuneConfig, fixed: Mapping[str, Any], is_new: Callable[[TrainConfig], bool]
 ) -> dict[str, Any] | None:
-    """Return a random point of the space whose training is new, or None where many draws find none."""
+    """Return a random point of the space whose training is new, or None where many draws find none.
+
+    Args:
+        study: of the search.
+        config: the search.
+        fixed: values of some dimensions.
+        is_new: says of a training whether nobody has tried it.
+    """
     seed = random.Random(f"{config.seed} {len(study.get_trials(deepcopy=False))}").getrandbits(32)
     draws = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(MOST_DRAWS):
+        if fixed:
+            draws.enqueue_trial(dict(fixed))
         trial = draws.ask()
         if is_new(suggest(trial, config)):
             return dict(trial.params)
@@ -89,9 +99,15 @@ def known_good_starts(config: TuneConfig) -> list[dict[str, Any]]:
 
 
 def enqueue_start(study: Study, config: TuneConfig) -> None:
-    """Enqueue the next untried one of `known_good_starts`: one at a time, or an interrupted trial would come last."""
+    """Enqueue the next untried one of `known_good_starts`: one at a time, or an interrupted trial would come last.
+
+    Of a search that begins with heads, the next trial's kind and variant are enqueued, as its plan wants them.
+    """
     trials = study.get_trials(deepcopy=False)
     if any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    if mode_of(config) == HEADS_FIRST_MODE:
+        study.enqueue_trial(next_of_plan(study, config))
         return
     begun = [enqueued_params(trial) for trial in trials]
     for start in known_good_starts(config):
@@ -152,7 +168,7 @@ def recorded_start(typed: TuneConfig, data_digest: str) -> str:
     Raises:
         UserError: the storage cannot be opened.
     """
-    name, random = study_name(typed, data_digest), typed.model_copy(update={"weights": "none"})
+    name, random = study_name(typed, data_digest), TuneConfig(**typed.model_dump() | {"weights": "none"})
     with _opening(typed):
         storage = storage_of(typed.storage)
         studies = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
@@ -206,7 +222,10 @@ def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
 
 def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
     """Return what stops a trial early, by its val_accuracy at an epoch among those of the others."""
-    warmup = max(1, config.epochs // 3)  # before that, the order of the trials says little about their end
+    head_epochs = (
+        config.head_epochs if mode_of(config) == HEADS_FIRST_MODE else 0
+    )  # of a head each trial has seen as many
+    warmup = head_epochs + max(1, (config.epochs - head_epochs) // 3)  # before that, their order says little
     table: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
         "percentile": lambda: optuna.pruners.PercentilePruner(KEPT_PERCENT, n_startup_trials=4, n_warmup_steps=warmup),
         "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),

@@ -23,7 +23,9 @@ from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import describe, log_store, tracked_fit, training_key
 from pipeline.processes import owner_mark
 from pipeline.search import study as studies
+from pipeline.search.plan import kind_of_next
 from pipeline.search.recovery import enqueue_again, settle_trials, start_lock
+from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of
 from pipeline.search.trial_record import (
     CONFIG,
     FINISHED,
@@ -89,7 +91,8 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
         with start_lock(study, config.storage):  # of two that come to the same config, one must see the other
             _refuse_repetition(trial, training)
         name = f"trial-{trial.number:03d} {describe(training)}"
-        return Training("trial", name, training, lambda best: _is_record(study, best), prunes=True)
+        may_be_pruned = not (mode_of(config) == HEADS_FIRST_MODE and training.freeze_backbone)  # what takes seconds
+        return Training("trial", name, training, lambda best: _is_record(study, best), prunes=may_be_pruned)
 
     while True:
         try:
@@ -156,7 +159,8 @@ def _refuse_repetition(trial: Trial, wanted: TrainConfig) -> None:
 def _enqueue_another(study: Study, config: TuneConfig) -> bool:
     """Make a random config that nobody has tried the next one; return False where there seems to be none."""
     tried = {trial.user_attrs.get(TRAINING) for trial in study.get_trials(deepcopy=False)}
-    other = studies.draw_untried_point(study, config, lambda training: training_key(training) not in tried)
+    kind = kind_of_next(study, config)
+    other = studies.draw_untried_point(study, config, kind, lambda training: training_key(training) not in tried)
     if other is not None:
         study.enqueue_trial(other)
     return other is not None

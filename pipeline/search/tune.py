@@ -27,6 +27,7 @@ from pipeline.experiment import (
     resolve_start,
     training_key,
     unusual_structure,
+    with_epochs,
 )
 from pipeline.models.variants import VARIANTS
 from pipeline.processes import preload
@@ -35,11 +36,12 @@ from pipeline.search import confirmations, trials
 from pipeline.search import study as studies
 from pipeline.search.confirmations import Confirmation, Retraining, Winner
 from pipeline.search.dispatch import run_missing
-from pipeline.search.progress import ReportLine, show_progress, summary_line, trial_line
+from pipeline.search.expected_time import describe_plan, expected_seconds
+from pipeline.search.progress import ReportLine, format_duration, show_progress, summary_line, trial_line
 from pipeline.search.recovery import settle_trials, start_lock
 from pipeline.search.search_card import search_card
 from pipeline.search.space import Space, params_at_border
-from pipeline.search.space_file import flags_not_searched, inline_space_file, space_of
+from pipeline.search.space_file import flags_not_searched, inline_space_file, mode_of, space_of
 from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
 from pipeline.tracking import registry
@@ -52,20 +54,30 @@ def preload_trials(config: TuneConfig) -> None:
         preload("pipeline.search.preload")
 
 
-def run_search(config: TuneConfig) -> None:
-    """Run the search to its end and register the winner."""
+def resolve_search(config: TuneConfig) -> TuneConfig:
+    """Return the search with the weights and the size that it comes to; what depends on the photos is still open."""
     typed = inline_space_file(config)
     space_of(typed)  # reads it, before anything is asked or fetched
-    preload_trials(typed)
-    tracking.connect(many_machines=typed.many_machines)
-    config = _with_known_weights(resolve_start(typed, "tune", typed.variants, unusual_structure(typed)))
+    return _with_known_weights(resolve_start(typed, "tune", typed.variants, unusual_structure(typed)))
+
+
+def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
+    """Run the search to its end and register the winner.
+
+    Args:
+        config: the search.
+        resolved: what `resolve_search` has made of it, if it was asked before.
+    """
+    preload_trials(config)
+    tracking.connect(many_machines=config.many_machines)
+    typed, config = inline_space_file(config), resolved or resolve_search(config)
     name = f"tune {config.data}, {config.n_trials} trials"
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
     with tracking.run("tune", name, as_typed, tags, training=key) as parent:
         store = open_store(config)
         log_store(store, with_pictures=True)
-        config = _as_begun(typed, config, store.digest)
+        config = with_epochs(_as_begun(typed, config, store.digest), store)
         space = space_of(config)
         study = studies.open_study(config, store.digest)
         studies.record_start(study, typed, config.weights, store.digest)
@@ -73,7 +85,7 @@ def run_search(config: TuneConfig) -> None:
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
         with show_progress(study, config) as report_line:
             claim(study, config, store.digest, tracking.store_address(), report_line)
-            _prepare(study, config, space, report_line)
+            _prepare(study, config, space, store, report_line)
             try:
                 _run_trials(study, config, parent, report_line)
                 retrained = _retrain(study, config, parent, report_line)
@@ -118,7 +130,7 @@ def _with_known_weights(config: TuneConfig) -> TuneConfig:
     return config.model_copy(update={"variants": known})
 
 
-def _prepare(study: Study, config: TuneConfig, space: Space, report_line: ReportLine) -> None:
+def _prepare(study: Study, config: TuneConfig, space: Space, store: Store, report_line: ReportLine) -> None:
     with start_lock(study, config.storage):
         for trial in settle_trials(study, tracking.close_run):
             report_line(
@@ -131,6 +143,18 @@ def _prepare(study: Study, config: TuneConfig, space: Space, report_line: Report
         report_line(f"the space has {goal} points, each is tried once: n_trials={config.n_trials} is too many")
     finished, _, _ = studies.trial_counts(study)
     report_line(f"study {study.study_name}: {finished} of {goal} trials are finished")
+    if config.head_trials > 0 and mode_of(config) == "from scratch":
+        report_line(f"head_trials={config.head_trials} is left out: random weights have no features to compare")
+    report_line(_plan_line(config, store, finished))
+
+
+def _plan_line(config: TuneConfig, store: Store, finished: int) -> str:
+    photos = len(store.labels("train")), len(store.labels("validation"))
+    seconds = None if finished else expected_seconds(config, *photos)
+    line = describe_plan(config)
+    if config.timeout_s:
+        line += f"; the trials end after {format_duration(config.timeout_s)}"
+    return line + (f"; about {format_duration(seconds)} on this machine if nothing is pruned" if seconds else "")
 
 
 def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> None:

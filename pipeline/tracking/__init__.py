@@ -36,6 +36,7 @@ from pipeline.tracking.runs import (
     connect,
     end_children,
     environment,
+    log_config,
     mark_dead_runs,
     run,
     tags_of_stopped_run,
@@ -46,7 +47,7 @@ from pipeline.tracking.store import StoreGone, count_unsent_runs, runs_page, sto
 __all__ = [
     "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close_run",
     "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch", "log_classifier",
-    "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table", "log_text",
-    "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts", "runs_page", "save_figure",
-    "set_note", "set_tags", "store_address", "tags_of_stopped_run", "training_states", "ui_command",
+    "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table",
+    "log_text", "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts", "runs_page",
+    "save_figure", "set_note", "set_tags", "store_address", "tags_of_stopped_run", "training_states", "ui_command",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.config import Config, first_line, without_passwords
+from pipeline.config import Config, first_line, open_flags, without_passwords
 from pipeline.config.text import config_text
 from pipeline.processes import is_gone, is_here, is_interrupt, owner_mark
 from pipeline.tracking import outbox
@@ -166,8 +166,17 @@ def _leave_open() -> None:
             mlflow.end_run("KILLED")
 
 
-def _log_config(config: Config, active: mlflow.ActiveRun) -> None:
-    params = {key: without_passwords(text) for key, text in config_text(config).items()}
+def log_config(config: Config) -> None:
+    """Log the flags of a config of which the open run has no params yet, and all as JSON."""
+    active = mlflow.active_run()
+    assert active is not None
+    with raise_if_store_gone():
+        _log_config(config, mlflow.get_run(active.info.run_id))
+
+
+def _log_config(config: Config, active: Run) -> None:
+    wanted = config_text(config)
+    params = {key: without_passwords(wanted[key]) for key in wanted.keys() - open_flags(wanted)}
     if any(text != without_passwords(text) for text in active.data.params.values()):
         print(
             "`mlflow run` has written the password in an address among the parameters of its run, where it stays: "

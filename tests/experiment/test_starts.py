@@ -13,8 +13,19 @@ from pipeline import tracking
 from pipeline.ablation.ablate import _with_one_start
 from pipeline.ablation.plan import plan_trainings, trainings_from_auto
 from pipeline.commands import suspects, train
-from pipeline.config import AblateConfig, SuspectsConfig, TrainConfig, TuneConfig, UserError, weights_by_variant
+from pipeline.config import (
+    PRETRAINED_SIZE_PX,
+    AblateConfig,
+    PreprocessConfig,
+    SuspectsConfig,
+    TrainConfig,
+    TuneConfig,
+    UserError,
+    weights_by_variant,
+)
 from pipeline.experiment import begun_tags, resolve_start, training_key, unusual_structure
+from pipeline.experiment.chosen import expected_size
+from pipeline.models.builder import build_classifier
 from pipeline.models.weights.library import own_folder
 from pipeline.search.study import study_name
 from tests.fake_hub import SCALING, save_small_preset
@@ -61,7 +72,43 @@ def test_what_is_there_is_named_by_its_checksum(
     assert training_key(resolved) != training_key(TrainConfig(weights="none"))
     assert "ImageNet weights of resnet18" in capsys.readouterr().out
     for weights in ("none", "imagenet", "models:/a@b"):
-        assert _resolve(TrainConfig(weights=weights)).weights == weights
+        assert _resolve(TrainConfig(weights=weights, image_size=64)).weights == weights
+
+
+def test_the_size_suits_the_weights(
+    tracking_store: MlflowClient, preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected_size(PreprocessConfig()).image_size == _resolve(TrainConfig()).image_size == 64
+    _bring(preset, "resnet18")
+    assert expected_size(PreprocessConfig()).image_size == _resolve(TrainConfig()).image_size == PRETRAINED_SIZE_PX
+    assert "image_size: 160 px, for pre-trained weights" in capsys.readouterr().out
+    assert _resolve(TrainConfig(weights="none")).image_size == 64
+    for size in (64, 96):  # typed
+        assert expected_size(PreprocessConfig(image_size=size)).image_size == size
+        assert _resolve(TrainConfig(image_size=size)).image_size == size
+    network = build_classifier(TrainConfig(weights="none", width=0.01, image_size=96), classes=3)
+    network.save(tmp_path / "small.keras")
+    assert _resolve(TrainConfig(weights=str(tmp_path / "small.keras"))).image_size == 96
+    (tmp_path / "broken.keras").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"a network that Keras reads, got .*broken\.keras"):
+        _resolve(TrainConfig(weights=str(tmp_path / "broken.keras")))
+    with pytest.raises(UserError, match="start_size must be at most image_size, got 96 for 64"):
+        _resolve(TrainConfig(start_size=96, width=0.5))
+
+
+@pytest.mark.parametrize("weights", ["auto", "imagenet"])
+def test_what_was_stopped_when_flags_had_defaults_goes_on_with_those(
+    weights: str, tracking_store: MlflowClient, preset: Path
+) -> None:
+    _bring(preset, "resnet18")
+    typed = TrainConfig(data="photos", weights=weights)
+    former = _resolve(TrainConfig(data="photos", weights=weights, image_size=64, epochs=16, head_epochs=0))
+    before = TrainConfig(**typed.model_dump() | {"image_size": 64, "epochs": 16, "head_epochs": 0})
+    tags = begun_tags(before, former)
+    with pytest.raises(KeyboardInterrupt), tracking.run("train", "name", former, tags, training=training_key(former)):
+        raise KeyboardInterrupt
+    assert _resolve(typed) == former
+    assert _resolve(TrainConfig(data="others", weights=weights)).image_size == PRETRAINED_SIZE_PX
 
 
 def test_a_search_has_a_table_and_each_training_its_own_part(tracking_store: MlflowClient, preset: Path) -> None:

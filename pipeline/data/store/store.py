@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import DATA_FOLDER, DataConfig, UserError
+from pipeline.config import DATA_FOLDER, FROM_SCRATCH, DataConfig, UserError
 from pipeline.data.intake import (
     Candidate,
     Ignored,
@@ -175,7 +175,7 @@ def prepared_store(
     """Return the store for these data flags; build it if there is none yet, or if it is damaged.
 
     Args:
-        config: the data flags.
+        config: the data flags; with an ``image_size`` that nobody has chosen, the photos are as for random weights.
         data_folder: the folder of downloaded and prepared photos.
         thorough: also compare the checksums of large files and of the test split before reusing a store.
         rules: the rule versions to prepare by, such as a model's own; None for those of the existing store, or the
@@ -185,6 +185,7 @@ def prepared_store(
         UserError: the photos cannot be found or split into three parts with every class in each, or the disk is full.
     """
     check_ops(config.image_ops)
+    config = config.model_copy(update={"image_size": config.image_size or FROM_SCRATCH["image_size"]})
     source = photo_source(config.data, data_folder / "raw")
     prepared = data_folder / "prepared"
     versions = [rules] if rules else list(reversed(HISTORY))

@@ -1,0 +1,57 @@
+"""Flags that choose for themselves, such as ``image_size`` and ``epochs``, by what a training starts from.
+
+Random weights want many epochs, and small photos to afford them; pre-trained ones want photos as large as those that
+they know, and a few epochs: the head alone first, then all. What a flag has chosen is written into the config once, at
+the start of a command, so that everything after it sees numbers. What a user typed is never replaced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+OPEN: Mapping[str, int] = {"image_size": 0, "epochs": 0, "head_epochs": -1, "head_trials": -1}  # while it is to choose
+FROM_SCRATCH: Mapping[str, int] = {"image_size": 64, "epochs": 16, "head_epochs": 0, "head_trials": 0}  # as ever
+
+# ImageNet's weights know photos of 224 px. A ResNet-50 that is trained and fine-tuned at 128 px loses 2.7 points of
+# ImageNet's top-1 by it, for a third of the work (Touvron et al. 2019, arXiv 1906.06423); 160 px are half the work.
+PRETRAINED_SIZE_PX = 160
+
+# Enough steps for a head of few photos to settle, few enough epochs of many photos (docs/log.md, "The first epochs from
+# pre-trained weights").
+STEPS, LEAST_EPOCHS, MOST_EPOCHS = 350, 3, 30
+HEAD_SHARE = 0.25  # of the epochs, on features that are computed once: they cost next to nothing
+HEAD_TRIALS_SHARE = 0.5  # of a search's trials
+
+
+def open_flags(values: Mapping[str, Any]) -> set[str]:
+    """Return the names of the flags, given as numbers or text, that are still to choose."""
+    return {name for name, value in OPEN.items() if str(values.get(name, "")) == str(value)}
+
+
+def chosen_from_scratch(values: Mapping[str, Any]) -> dict[str, int]:
+    """Return what the open flags among ``values`` choose where the weights are random."""
+    return {name: FROM_SCRATCH[name] for name in open_flags(values)}
+
+
+def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, int]:
+    """Return what the open flags of a training or a search choose with pre-trained weights.
+
+    Args:
+        values: of its flags; ``image_size`` has been chosen.
+        train_photos: number of photos to train on.
+    """
+    is_open, chosen = open_flags(values), {}
+    epochs, head_epochs = values["epochs"], values["head_epochs"]
+    if "epochs" in is_open:
+        epochs = math.ceil(STEPS / math.ceil(train_photos / values["batch_size"]))
+        least = max(LEAST_EPOCHS, head_epochs + 1, math.floor(values["warmup_epochs"]) + 1)
+        epochs = max(min(epochs, MOST_EPOCHS), least)
+        chosen["epochs"] = epochs
+    if "head_epochs" in is_open:
+        chosen["head_epochs"] = 0 if values["freeze_backbone"] else min(max(1, round(HEAD_SHARE * epochs)), epochs - 1)
+    if "head_trials" in is_open:
+        two_phases = bool(chosen.get("head_epochs", head_epochs))
+        chosen["head_trials"] = math.floor(HEAD_TRIALS_SHARE * values["n_trials"]) if two_phases else 0
+    return chosen

@@ -1,0 +1,81 @@
+"""The plan of a search from pre-trained weights: which kind of trial comes next.
+
+The first trials are heads on features that are computed once: seconds each, so that variants
+and heads are compared before anything expensive is tried. The others fine-tune the best two variants in two phases, of
+which the first is such a head. All are trials of one study: the sampler carries over what it has learned of heads, and
+a head that no fine-tuning beats wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.config import TuneConfig
+from pipeline.search.space import HEAD, Space
+from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
+from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
+
+FINE_TUNED_VARIANTS = 2
+
+
+def is_head(trial: FrozenTrial) -> bool:
+    """Return whether a trial of a search that begins with heads is one."""
+    return bool((enqueued_params(trial) | trial.params).get(HEAD))
+
+
+def kind_of_next(study: Study, config: TuneConfig) -> dict[str, Any]:
+    """Return what the plan fixes of the next trial, whatever the sampler suggests; nothing without heads first."""
+    if mode_of(config) != HEADS_FIRST_MODE:
+        return {}
+    return {name: of for name, of in next_of_plan(study, config).items() if name in (HEAD, "variant")}
+
+
+def next_of_plan(study: Study, config: TuneConfig) -> dict[str, Any]:
+    """Return kind and variant of the next trial of a search that begins with heads.
+
+    The first of each kind and variant is a whole point: a head by the flags, a fine-tuning by the variant's best head.
+    """
+    space = space_of(config)
+    counted = [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
+    heads = [trial for trial in counted if is_head(trial)]
+    head_is_next = len(heads) < config.head_trials
+    variants = _variants(space) if head_is_next else best_variants(heads, _variants(space))
+    before = heads if head_is_next else [trial for trial in counted if not is_head(trial)]
+    variant = variants[len(before) % len(variants)]
+    kind = {HEAD: head_is_next, "variant": variant}
+    if len(before) >= len(variants):
+        return _within(space, kind, head_is_next)
+    of_head = {} if head_is_next else _best_params(heads, variant)
+    return _within(space, space.params(config) | of_head | kind, head_is_next)
+
+
+def best_variants(heads: Sequence[FrozenTrial], variants: Sequence[str]) -> list[str]:
+    """Return the variants to fine-tune, those of the best heads first; all where no head is complete."""
+    best: dict[str, float] = {}
+    for trial in heads:
+        if trial.state == TrialState.COMPLETE:
+            variant = trial.params.get("variant", variants[0])
+            best[variant] = max(best.get(variant, 0.0), trial.value or 0.0)
+    return sorted(best, key=lambda variant: -best[variant])[:FINE_TUNED_VARIANTS] or list(variants)
+
+
+def _best_params(heads: Sequence[FrozenTrial], variant: str) -> dict[str, Any]:
+    complete = [trial for trial in heads if trial.state == TrialState.COMPLETE]
+    own = [trial for trial in complete if trial.params.get("variant", variant) == variant]
+    return dict(max(own, key=lambda trial: trial.value or 0.0).params) if own else {}
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    return trial.state in (*FINISHED, TrialState.RUNNING) and REPEAT_OF not in trial.user_attrs
+
+
+def _variants(space: Space) -> Sequence[str]:
+    return [str(variant) for variant in space.choices("variant")]
+
+
+def _within(space: Space, params: dict[str, Any], of_head: bool) -> dict[str, Any]:
+    return {name: params[name] for name in space.dimensions_of(of_head) if name in params}
