@@ -41,10 +41,11 @@ def run_ablation(config: AblateConfig) -> None:
     typed, config = config, _with_one_start(config, from_auto)
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
-    with tracking.run("ablate", _name(plan_trainings(config)), as_typed, tags, training=key) as parent:
-        config = with_epochs(config, open_store(config.data_config()))
-        cells = plan_trainings(config)
+    cells = plan_trainings(config)
+    with tracking.run("ablate", _name(cells), as_typed, tags, training=key) as parent:
         store = _open_stores(cells)
+        if (chosen := with_epochs(config, store)) != config:
+            config, cells = chosen, plan_trainings(chosen)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)

@@ -47,6 +47,8 @@ from pipeline.search.study_plots import curve_table, draw_study, study_figures, 
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
 
+LONG_S = 2 * 3600  # of a search, from which on it is said how it can be made shorter
+
 
 def preload_trials(config: TuneConfig) -> None:
     """Begin to import what trials need, before anything else starts processes, which trials would then fork from."""
@@ -57,7 +59,6 @@ def preload_trials(config: TuneConfig) -> None:
 def resolve_search(config: TuneConfig) -> TuneConfig:
     """Return the search with the weights and the size that it comes to; what depends on the photos is still open."""
     typed = inline_space_file(config)
-    space_of(typed)  # reads it, before anything is asked or fetched
     return _with_known_weights(resolve_start(typed, "tune", typed.variants, unusual_structure(typed)))
 
 
@@ -68,9 +69,11 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         config: the search.
         resolved: what `resolve_search` has made of it, if it was asked before.
     """
-    preload_trials(config)
-    tracking.connect(many_machines=config.many_machines)
-    typed, config = inline_space_file(config), resolved or resolve_search(config)
+    typed = inline_space_file(config)
+    space_of(typed)  # reads it, before anything is asked or fetched
+    preload_trials(typed)
+    tracking.connect(many_machines=typed.many_machines)
+    config = resolved or resolve_search(typed)
     name = f"tune {config.data}, {config.n_trials} trials"
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
@@ -154,7 +157,11 @@ def _plan_line(config: TuneConfig, store: Store, finished: int) -> str:
     line = describe_plan(config)
     if config.timeout_s:
         line += f"; the trials end after {format_duration(config.timeout_s)}"
-    return line + (f"; about {format_duration(seconds)} on this machine if nothing is pruned" if seconds else "")
+    if seconds:
+        line += f"; about {format_duration(seconds)} on this machine if nothing is pruned"
+    if seconds and seconds > LONG_S and not config.timeout_s:
+        line += " (timeout_s ends the trials sooner, a smaller image_size makes them shorter)"
+    return line
 
 
 def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> None:

@@ -102,8 +102,8 @@ def test_only_a_search_that_begins_with_heads_has_another_space() -> None:
 def test_the_plan_says_what_comes_and_how_long_it_may_take() -> None:
     config = _config()
     assert describe_plan(config) == (
-        "plan: 6 heads on features of resnet18, resnet18_vd, resnet34 at 160 px, then 6 times fine-tuning for 8 epochs, "
-        "of the best 2, then 2 of them again, 20 epochs"
+        "plan: 6 heads on features of resnet18, resnet18_vd, resnet34 at 160 px, then 6 times fine-tuning for 8 "
+        "epochs, of the best 2, then 2 of them again, 20 epochs"
     )
     assert describe_plan(TuneConfig(weights="none", confirm_top_k=0)) == "plan: 12 trials of 16 epochs at 64 px"
     costs = [

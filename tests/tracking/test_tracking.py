@@ -22,7 +22,10 @@ from pipeline.config.text import config_text
 from pipeline.processes import owner_mark
 from pipeline.tracking import runs
 
-CONFIG = TrainConfig(data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True)
+CONFIG = TrainConfig(
+    data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True, image_size=64, epochs=16,
+    head_epochs=0,
+)  # fmt: skip
 
 
 def test_a_run_ends_finished_with_params_tags_and_config(tracking_store: MlflowClient) -> None:
