@@ -49,7 +49,7 @@ def space_of(config: TuneConfig) -> Space:
     table: dict[str, Dimension | Scalar] = {"variant": config.variants, **SPACES[mode_of(config)]}
     if "augment" in table and config.augment not in FROM_SCRATCH["augment"]:
         table["augment"] = config.augment
-    if not config.head_epochs:
+    if config.head_epochs <= 0:
         table.pop("unfreeze_lr_factor", None)
     given = read_space(config) if config.space else {}
     for factor, name in FACTORS.items():  # a rate and its factor set the same thing
