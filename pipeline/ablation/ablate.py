@@ -16,6 +16,7 @@ from pipeline.config import AblateConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import (
     begun_tags,
+    check_start,
     log_store,
     open_store,
     resolve_start,
@@ -42,6 +43,7 @@ def run_ablation(config: AblateConfig) -> None:
     key, tags = training_key(config), begun_tags(typed, config)
     with tracking.run("ablate", _name(cells), typed, tags, training=key) as parent:
         store = _open_stores(cells)
+        check_start(config, store)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)

@@ -6,13 +6,14 @@ import pandas as pd
 
 from pipeline.experiment import render_card
 from pipeline.promotion.assessment import Assessment
+from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving import About
 
 MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
-**{{ summary }}** on {{ photos }} test photos that no training and no choice has seen. Always answering
+**{{ summary }}** on {{ photos }} test photos {{ claim }}. Always answering
 {{ baseline.largest_class }}, the largest class, would be {{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
 {% for warning in warnings %}
 **{{ warning }}**
@@ -63,8 +64,9 @@ All pictures and tables: [the evaluation's run]({{ run_link }}).
 
 
 def evaluation_card(
-    uri: str, about: About, assessment: Assessment, promotion: str, experiment_id: str, run_id: str
-) -> str:
+    uri: str, about: About, assessment: Assessment, judged: JudgedPhotos, promotion: str, experiment_id: str,
+    run_id: str,
+) -> str:  # fmt: skip
     """Return the model card of an evaluated model: what it is, how good, how sure, how to load it.
 
     ``promotion`` says whether it became champion, and why.
@@ -81,7 +83,8 @@ def evaluation_card(
         about=about,
         summary=assessment.summary,
         baseline=assessment.baseline,
-        warnings=assessment.warnings,
+        warnings=[*assessment.warnings, *(f"{note[0].upper()}{note[1:]}." for note in judged.notes)],
+        claim=judged.claim,
         photos=int(every_class["support"].sum()),
         cost=assessment.cost,
         metrics=list(assessment.intervals.loc[assessment.intervals.index.intersection(SHOWN_METRICS)].iterrows()),

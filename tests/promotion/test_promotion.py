@@ -16,14 +16,13 @@ from mlflow import MlflowClient
 from pipeline import tracking
 from pipeline.__main__ import main
 from pipeline.config import DamagedModel, PreprocessConfig, PromotionConfig, UserError
-from pipeline.data.store.store import Store, prepared_store
+from pipeline.data.store.store import HeldOutPhotos, Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.promotion import decision as promotion
 from pipeline.promotion import parity
-from pipeline.promotion.assessment import HeldOutPhotos
+from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving.classifier import About, Classifier, save_classifier
 from pipeline.tracking import registry
-from tests.conftest import images_of, rows_of
 
 NAME = "flower-classifier"
 SIZE = 32
@@ -55,10 +54,7 @@ def store(many_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def photos(store: Store) -> HeldOutPhotos:
-    split = "test"
-    return HeldOutPhotos(
-        images_of(store, split), rows_of(store, split)["class_index"].to_numpy(), rows_of(store, split), store.source
-    )
+    return store.held_out_photos()
 
 
 @pytest.fixture
@@ -99,8 +95,9 @@ def _aliases(client: MlflowClient) -> dict[str, str]:
 def _decide(version: registry.Version, photos: HeldOutPhotos, **rule: object) -> promotion.Decision:
     classifier = Classifier(registry.fetch_model(version.uri).folder)
     probabilities = classifier.probabilities(photos.images)
-    data = str(photos.source)
-    decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, photos, probabilities, data)
+    data = str(photos.store.source)
+    judged = JudgedPhotos(photos)
+    decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, judged, probabilities, data)
     return promotion.carry_out(decision, version, classifier.about, photos, probabilities, tracking.environment())
 
 
@@ -192,7 +189,8 @@ def test_a_champion_of_other_pixels_is_compared_in_its_own(
     decision = _decide(plant(GOOD), photos)
     assert decision.promoted
     own = Classifier(registry.fetch_model(champion.uri).folder).predict(photos.files)
-    assert decision.champion_probabilities == pytest.approx(own[list(CLASSES)].to_numpy())
+    assert decision.contest
+    assert decision.contest.champion == pytest.approx(own[list(CLASSES)].to_numpy())
 
 
 @pytest.mark.usefixtures("no_fresh_load")
@@ -206,7 +204,8 @@ def test_of_two_evaluations_at_once_one_promotes(
     for version in rivals:
         about = Classifier(registry.fetch_model(version.uri).folder)
         answers = about.probabilities(photos.images)
-        wanted = promotion.decide(PromotionConfig(), version, about.about, photos, answers, str(photos.source))
+        data = str(photos.store.source)
+        wanted = promotion.decide(PromotionConfig(), version, about.about, JudgedPhotos(photos), answers, data)
         assert wanted.promoted
         decided.append((wanted, version, about.about, photos, answers, {}))
     with ThreadPoolExecutor(2) as pool:
