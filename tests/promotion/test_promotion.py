@@ -162,19 +162,30 @@ def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Pl
 
 
 @pytest.mark.usefixtures("no_fresh_load")
-def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
+def test_a_champion_is_compared_on_the_photos_that_it_has_not_seen(
     plant: Plant, photos: HeldOutPhotos, tracking_store: MlflowClient, store: Store
 ) -> None:
+    """One that remembers no photos, as of version 0.1: its split is made again, if the photos are still the same."""
     other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, split_seed=1)
-    digest = prepared_store(other).digest
+    theirs = prepared_store(other)
     config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
-    seen, lost = plant(POOR, data_digest=digest, config=config), plant(POOR + 1, data_digest="0" * 64)
+    champion, lost = plant(POOR, data_digest=theirs.digest, config=config), plant(POOR + 1, data_digest="0" * 64)
     good = plant(GOOD)
-    for champion, reason in ((seen, "trained or chosen by"), (lost, "cannot be made again")):
-        _decide(champion, photos, promotion="always")
-        decision = _decide(good, photos)
-        assert not decision.promoted
-        assert reason in decision.reason
+    _decide(champion, photos, promotion="always")
+    decision = _decide(good, photos, promotion="never")
+    learned = theirs.manifest.loc[theirs.manifest["split"] != "test", "sha256"]
+    seen = int(photos.rows["sha256"].isin(learned).sum())
+    assert decision.comparison
+    assert 0 < decision.comparison.photos == len(photos.rows) - seen < len(photos.rows)
+    assert f"{seen} test photos that version 1 has learned from are left out" in decision.notes
+    tags = tracking_store.get_registered_model(NAME).tags
+    assert {name for name in tags if name.startswith("comparisons")} == {
+        "comparisons.split_seed_0", "comparisons.split_seed_1",
+    }  # fmt: skip
+    _decide(lost, photos, promotion="always")
+    decision = _decide(good, photos)
+    assert not decision.promoted
+    assert "cannot be made again" in decision.reason
     assert _decide(good, photos, promotion="always").promoted
 
 
