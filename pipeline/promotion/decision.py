@@ -146,7 +146,8 @@ def _notes(contest: Contest, compared: np.ndarray, champion: Version) -> tuple[s
     added = f", {contest.added} of them new since version {champion.number}" if contest.added else ""
     notes = [f"{len(compared)} test photos are new to it and to the champion, version {champion.number}{added}"]
     if contest.seen:
-        notes.append(f"{contest.seen} test photos that version {champion.number} has learned from are left out")
+        learned = f"version {champion.number}, or what it started from, has learned from"
+        notes.append(f"{contest.seen} more test photos, which {learned}, are left out ({contest.remedy})")
     if contest.gained:
         beyond = ~contest.is_shared
         right = int((contest.challenger.argmax(axis=1) == contest.photos.labels)[beyond].sum())

@@ -1,26 +1,27 @@
-"""The life of a model, by the commands: its photos grow, move and are encoded again, a class comes, and it is judged."""
+"""The life of a model, by the commands: its photos grow and move, a class comes, and weights are handed on."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main
+from pipeline.models.saved import load_classifier
 from pipeline.promotion import decision
-from pipeline.serving import Classifier
 from pipeline.tracking import registry
 
 NAME = "flower-classifier"
 CHANNELS = {"blue": (0,), "green": (1,), "red": (2,), "violet": (0, 2)}
 TRAIN = (
-    "--image_size=32", "--batch_size=8", "--precision=float32", "--warmup_epochs=0", "--width=0.25", "--augment=none",
+    "--image_size=32", "--batch_size=8", "--precision=float32", "--warmup_epochs=0", "--augment=none",
     "--test_fraction=0.3", "--weights=none",
 )  # fmt: skip
 GOOD, POOR = ("--epochs=8", "--learning_rate=0.01"), ("--epochs=1", "--learning_rate=0.0000001")
@@ -68,7 +69,7 @@ class Life:
     def train(self, data: Path, *words: object) -> str:
         return self.run("train", f"--data={data}", *TRAIN, *words)
 
-    def evaluate(self, *words: object) -> dict[str, object]:
+    def evaluate(self, *words: object) -> dict[str, Any]:
         """Evaluate; return what ``promotion.json`` holds."""
         self.run("evaluate", "--corruption_photos=0", *words)
         (run, *_) = self.client.search_runs(["0"], "tags.stage = 'evaluate'", order_by=["start_time DESC"])
@@ -137,3 +138,55 @@ def test_the_life_of_a_model(life: Life, data: Path, tmp_path: Path) -> None:
     stands = life.run("evaluate", "--model_uri=models:/flower-classifier@champion", f"--data={moved}")
     assert "the photos have changed since it was trained: 0 of its" in stands
     assert "it is the champion" in stands
+
+
+def _about(version: int) -> dict[str, Any]:
+    folder = registry.fetch_model(f"models:/{NAME}/{version}").folder
+    return dict(json.loads((folder / "classifier.json").read_text()))
+
+
+def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: Path) -> None:
+    """On pure noise, where a model that is right has learned the photos by heart."""
+    data, rng = tmp_path / "noise", np.random.default_rng(0)
+    for number in range(90):
+        (data / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        noise = cv2.resize(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), (48, 48))
+        assert cv2.imwrite(str(data / "ab"[number % 2] / f"{number}.png"), noise)
+    life.train(data, *GOOD)
+    life.evaluate("--promotion=always")
+    assert "that no training and no choice has seen. " in life.card(1)
+    assert "WARNING" not in life.train(data, *GOOD, "--split_seed=1")
+    warm = [f"--weights=models:/{NAME}@challenger", "--epochs=1"]
+    printed = life.train(data, *warm)
+    warning = rf"WARNING: models:/{NAME}/2, or what it started from, has learned from (\d+) of the (\d+) test photos: "
+    found = re.search(warning + r".*\(split_seed=1, as it was trained with,", printed)
+    assert found
+    seen, total = map(int, found.groups())
+    assert 0 < seen < total
+    assert _about(3)["start"]["lineage"] == [f"models:/{NAME}/2"]
+    judged = life.evaluate()
+    assert judged["promoted"] is False
+    assert judged["comparison"]["photos"] == total - seen
+    assert f"also not of models:/{NAME}/2" in life.card(3)
+    assert f"Left out: {seen} test photos that the model, or what it started from" in life.card(3)
+
+    copied = Path(shutil.copy(registry.fetch_model(f"models:/{NAME}/3").folder / "model.keras", tmp_path / "my.keras"))
+    assert "WARNING" in life.train(data, f"--weights={copied}", "--epochs=1")
+    assert _about(4)["start"]["lineage"] == [f"models:/{NAME}/3", f"models:/{NAME}/2"]
+
+    load_classifier(copied).save(tmp_path / "foreign.keras")  # other bytes: nobody knows it
+    printed = life.train(data, f"--weights={tmp_path / 'foreign.keras'}", "--epochs=1")
+    assert "WARNING: nobody can tell which photos" in printed
+    foreign = life.evaluate()
+    assert not foreign["promoted"]
+    assert "nobody can tell which photos that has learned from" in foreign["reason"]
+    assert "that no training and no choice has seen" not in life.card(5)
+    life.train(data, *warm)
+    assert _about(6)["start"]["unknown"] == str(tmp_path / "foreign.keras")
+
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("unseen_test: true\nflags: {epochs: 1}")
+    by_recipe = ["train", f"--data={data}", *TRAIN[:-1], f"--recipe={recipe}"]
+    refused = life.run(*by_recipe, f"--weights=models:/{NAME}/2", exit_code=2)
+    assert "needs weights that have seen no test photo" in refused
+    assert "WARNING" not in life.run(*by_recipe, f"--weights=models:/{NAME}/1")

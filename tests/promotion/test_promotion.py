@@ -177,7 +177,8 @@ def test_a_champion_is_compared_on_the_photos_that_it_has_not_seen(
     seen = int(photos.rows["sha256"].isin(learned).sum())
     assert decision.comparison
     assert 0 < decision.comparison.photos == len(photos.rows) - seen < len(photos.rows)
-    assert f"{seen} test photos that version 1 has learned from are left out" in decision.notes
+    left_out = f"{seen} more test photos, which version 1, or what it started from, has learned from, are left out "
+    assert left_out + "(add photos, or train with the champion's split_seed=1)" in decision.notes
     tags = tracking_store.get_registered_model(NAME).tags
     assert {name for name in tags if name.startswith("comparisons")} == {
         "comparisons.split_seed_0", "comparisons.split_seed_1",
