@@ -111,12 +111,17 @@ def _manifest_of(about: About, data: str) -> pd.DataFrame | None:
 
 
 def _start_of_before(about: About, weights: str) -> Start | None:
-    """Return what a model of before started from, if its recorded checksum is that of a registered model."""
+    """Return what a model of before started from, if its checksum or address is that of one registered version."""
     version = registry.version_with_file(str(about.start.get("sha256", "")))
-    if version is None:
+    place = parse_address(weights).place
+    address = version.uri if version else place if registry.is_version(place) else ""
+    if not address:
         return None
-    folder = registry.fetch_model(version.uri).folder
-    return _start(folder / MODEL_FILE, version.uri, folder)
+    try:
+        folder = registry.fetch_model(address).folder
+    except UserError:  # deleted
+        return None
+    return _start(folder / MODEL_FILE, address, folder)
 
 
 def check_start(config: TrainConfig | TuneConfig | AblateConfig, store: Store) -> None:

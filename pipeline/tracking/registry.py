@@ -138,6 +138,11 @@ def _version_of(model_uri: str) -> Version | None:
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 
+def is_version(model_uri: str) -> bool:
+    """Return whether an address always means one registered version."""
+    return bool(re.fullmatch(r"models:/[^/@]+/\d+", model_uri))
+
+
 def version_with_file(sha256: str) -> Version | None:
     """Return the first registered version that has a file with this SHA-256, of whatever model."""
     versions = MlflowClient().search_model_versions(max_results=MOST_VERSIONS) if sha256 else []
