@@ -163,7 +163,7 @@ def _not_significant(comparison: Comparison) -> str:
         of_life = f"{allowed:.2g}, the share of {ALPHA} for comparison {comparison.place} on this test split"
         return (
             f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, at least {of_life}; "
-            f"{100 * left:.0f} % of it is left (new photos make a fresh one)"
+            f"{100 * left:.0f} % of it is left (more test photos tell more)"
         )
     return ""
 
