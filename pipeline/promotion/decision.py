@@ -143,7 +143,7 @@ def _worse_where_shared(contest: Contest, tolerance: float) -> str:
 
 
 def _notes(contest: Contest, compared: np.ndarray, champion: Version) -> tuple[str, ...]:
-    added = f", {contest.added} of them new since version {champion.number}" if contest.added else ""
+    added = f"; {contest.added} of them have come since that was trained" if contest.added else ""
     notes = [f"{len(compared)} test photos are new to it and to the champion, version {champion.number}{added}"]
     if contest.seen:
         learned = f"version {champion.number}, or what it started from, has learned from"

@@ -9,7 +9,7 @@ from pipeline.config import DataConfig, EvaluateConfig, UserError
 from pipeline.experiment import data_config_of, log_store, open_photos_of_today
 from pipeline.promotion.assessment import Assessment, assess
 from pipeline.promotion.decision import Decision, carry_out, decide
-from pipeline.promotion.model_card import evaluation_card
+from pipeline.promotion.model_card import evaluation_card, sentence
 from pipeline.promotion.unseen import JudgedPhotos, judged_photos
 from pipeline.report import EvaluationReport, evaluation_report
 from pipeline.serving import About, Classifier
@@ -158,7 +158,7 @@ def _publish(
         answer=[
             *assessment.warnings,
             f"This version {decision.description}.",
-            *(f"{note[0].upper()}{note[1:]}." for note in (*decision.notes, *judged.notes)),
+            *map(sentence, (*decision.notes, *judged.notes)),
         ],
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
@@ -169,8 +169,7 @@ def _publish(
     )
     tracking.log_text(evaluation_report(report), "report.html")
     uri = version.uri if version else model_uri
-    promotion = ".\n".join([decision.description, *decision.notes])
-    card = evaluation_card(uri, about, assessment, judged, promotion, *tracking.open_run())
+    card = evaluation_card(uri, about, assessment, judged, decision, *tracking.open_run())
     tracking.log_text(card, "model_card.md")
     tracking.set_note(card)
     if version:

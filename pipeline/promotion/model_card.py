@@ -6,6 +6,7 @@ import pandas as pd
 
 from pipeline.experiment import render_card
 from pipeline.promotion.assessment import Assessment
+from pipeline.promotion.decision import Decision
 from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving import About
 
@@ -54,6 +55,9 @@ Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * ac
 ### Promotion
 
 This version {{ promotion }}.
+{% for note in notes %}
+{{ note }}
+{%- endfor %}
 
 ### Use
 
@@ -64,13 +68,10 @@ All pictures and tables: [the evaluation's run]({{ run_link }}).
 
 
 def evaluation_card(
-    uri: str, about: About, assessment: Assessment, judged: JudgedPhotos, promotion: str, experiment_id: str,
+    uri: str, about: About, assessment: Assessment, judged: JudgedPhotos, decision: Decision, experiment_id: str,
     run_id: str,
 ) -> str:  # fmt: skip
-    """Return the model card of an evaluated model: what it is, how good, how sure, how to load it.
-
-    ``promotion`` says whether it became champion, and why.
-    """
+    """Return the model card of an evaluated model: what it is, how good, how sure, how to load it."""
     every_class = assessment.tables["per_class.json"]
     weakest = every_class["recall"].sort_values(kind="stable").index[:MOST_CLASSES]
     per_class = every_class.loc[weakest] if len(every_class) > MOST_CLASSES else every_class
@@ -83,7 +84,7 @@ def evaluation_card(
         about=about,
         summary=assessment.summary,
         baseline=assessment.baseline,
-        warnings=[*assessment.warnings, *(f"{note[0].upper()}{note[1:]}." for note in judged.notes)],
+        warnings=[*assessment.warnings, *map(sentence, judged.notes)],
         claim=judged.claim,
         photos=int(every_class["support"].sum()),
         cost=assessment.cost,
@@ -94,7 +95,8 @@ def evaluation_card(
         ece_before=assessment.metrics["ece_uncalibrated"],
         coverage=assessment.metrics["coverage_at_95"],
         worst=_worst(assessment.tables.get("corruptions.csv")),
-        promotion=promotion,
+        promotion=decision.description,
+        notes=[sentence(note) for note in decision.notes],
         uri=uri,
     )
 
@@ -104,3 +106,8 @@ def _worst(corruptions: pd.DataFrame | None, count: int = 2) -> list[tuple[str, 
         return []
     means = corruptions[corruptions["strength"] > 0].groupby("corruption")["accuracy"].mean()
     return [(str(name), float(accuracy)) for name, accuracy in means.nsmallest(count).items()]
+
+
+def sentence(note: str) -> str:
+    """Return a note as a sentence."""
+    return f"{note[0].upper()}{note[1:]}."
