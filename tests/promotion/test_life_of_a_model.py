@@ -156,7 +156,7 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     life.train(data, "--epochs=3")
     life.evaluate("--promotion=always")
     assert "that no training and no choice has seen. " in life.card(1)
-    assert "WARNING" not in life.train(data, "--epochs=3", "--split_seed=1")
+    assert "has learned from" not in life.train(data, "--epochs=3", "--split_seed=1")
     warm = [f"--weights=models:/{NAME}@challenger", "--epochs=1"]
     printed = life.train(data, *warm)
     warning = rf"WARNING: models:/{NAME}/2, or what it started from, has learned from (\d+) of the (\d+) test photos: "
@@ -172,7 +172,7 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     assert f"Left out: {seen} test photos that the model, or what it started from" in life.card(3)
 
     copied = Path(shutil.copy(registry.fetch_model(f"models:/{NAME}/3").folder / "model.keras", tmp_path / "my.keras"))
-    assert "WARNING" in life.train(data, f"--weights={copied}", "--epochs=1")
+    assert "has learned from" in life.train(data, f"--weights={copied}", "--epochs=1")
     assert _about(4)["start"]["lineage"] == [f"models:/{NAME}/3", f"models:/{NAME}/2"]
 
     load_classifier(copied).save(tmp_path / "foreign.keras")  # other bytes: nobody knows it
@@ -190,4 +190,4 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     by_recipe = ["train", f"--data={data}", *TRAIN[:-1], f"--recipe={recipe}"]
     refused = life.run(*by_recipe, f"--weights=models:/{NAME}/2", exit_code=2)
     assert "needs weights that have seen no test photo" in refused
-    assert "WARNING" not in life.run(*by_recipe, f"--weights=models:/{NAME}/1")
+    assert "has learned from" not in life.run(*by_recipe, f"--weights=models:/{NAME}/1")
