@@ -151,7 +151,9 @@ def _notes(contest: Contest, compared: np.ndarray, champion: Version) -> tuple[s
     if contest.gained:
         beyond = ~contest.is_shared
         right = int((contest.challenger.argmax(axis=1) == contest.photos.labels)[beyond].sum())
-        counted = "which count as missed by the champion" if compared[beyond].any() else "which do not count"
+        counted = (
+            "which the champion cannot" if compared[beyond].any() else "which accept_class_changes=true would count"
+        )
         notes.append(
             f"it also knows {_named(contest.gained)}: {right} of {int(beyond.sum())} test photos right, {counted}"
         )
