@@ -27,7 +27,7 @@ TRAIN = (
 GOOD = ("--epochs=8", "--learning_rate=0.01", "--width=0.25")
 POOR = ("--epochs=1", "--learning_rate=0.0000001", "--width=0.25")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_net")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("small_net")]
 
 
 def _draw(folder: Path, name: str, numbers: range) -> None:
