@@ -16,6 +16,7 @@ from pipeline.config import AblateConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import (
     begun_tags,
+    check_start,
     log_store,
     open_store,
     resolve_start,
@@ -44,6 +45,7 @@ def run_ablation(config: AblateConfig) -> None:
     cells = plan_trainings(config)
     with tracking.run("ablate", _name(cells), as_typed, tags, training=key) as parent:
         store = _open_stores(cells)
+        check_start(config, store)
         if (chosen := with_epochs(config, store)) != config:
             config, cells = chosen, plan_trainings(chosen)
         known = finished_cells(config, cells, parent)

@@ -28,3 +28,8 @@ class PromotionConfig(Config):
     recall_tolerance: float = Field(
         0.05, ge=0, le=1, description="How far a class's recall may fall, beyond chance, in a promotion."
     )
+    accept_class_changes: bool = Field(
+        False,
+        description="Judge a model of other classes than the champion's by all test photos; by default by those of "
+        "classes that both know, and it must know all of the champion's.",
+    )

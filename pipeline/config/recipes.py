@@ -20,10 +20,14 @@ SUFFIX = ".yaml"
 
 
 class Recipe(NamedTuple):
-    """Flags by name, as text or as YAML's own values, and per metric the least and the most to expect."""
+    """Flags by name, as text or as YAML's own values, and per metric the least and the most to expect.
+
+    With ``unseen_test``, no weights are taken that have learned from a test photo.
+    """
 
     flags: Mapping[str, Any]
     expected: Mapping[str, tuple[float, float]]
+    unseen_test: bool = False
 
 
 def names() -> list[str]:
@@ -44,8 +48,11 @@ def read_recipe(name: str) -> Recipe:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"recipe={name} must be a YAML file, got {first_line(error)}") from error
-    known = {"flags", "expected"}
+    known = {"flags", "expected", "unseen_test"}
     if not isinstance(content, dict) or not isinstance(content.get("flags"), dict) or set(content) - known:
-        raise UserError(f"recipe={name} must have flags, a mapping, and may have expected, got {str(content)[:100]!r}")
+        raise UserError(
+            f"recipe={name} must have flags, a mapping, and may have expected and unseen_test, got "
+            f"{str(content)[:100]!r}"
+        )
     expected = {metric: (float(low), float(high)) for metric, (low, high) in (content.get("expected") or {}).items()}
-    return Recipe(content["flags"], expected)
+    return Recipe(content["flags"], expected, bool(content.get("unseen_test")))

@@ -30,7 +30,7 @@ class Comparison:
     ``difference`` is the difference of accuracies, challenger minus champion, with its 95 % interval; ``p_value`` is
     that of the exact, one-sided test that the challenger is not better; ``recall_changes`` is challenger minus
     champion by class, and ``class_p_values`` of falls, times the number of classes. ``place`` counts the comparisons on
-    these test photos, from 1.
+    these test photos, from 1; the photos are in ``groups`` of near duplicates.
     """
 
     photos: int
@@ -45,11 +45,17 @@ class Comparison:
     recall_changes: Mapping[str, float]
     class_p_values: Mapping[str, float]
     place: int = 1
+    groups: int = 0
 
     @property
     def allowed_error(self) -> float:
         """The chance of a false promotion that this comparison may have."""
         return error_of(self.place)
+
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether so few photos could not show a difference beyond chance, whatever the models answer."""
+        return 0.5**self.groups >= self.allowed_error
 
     @property
     def description(self) -> str:
@@ -112,6 +118,7 @@ def compare(
         recall_changes={str(name): float(change) for name, change in changes.items()},
         class_p_values=_class_p_values(labels, differences, groups, class_names),
         place=place,
+        groups=len(np.unique(groups)),
     )
 
 
@@ -156,7 +163,7 @@ def _not_significant(comparison: Comparison) -> str:
         of_life = f"{allowed:.2g}, the share of {ALPHA} for comparison {comparison.place} on this test split"
         return (
             f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, at least {of_life}; "
-            f"{100 * left:.0f} % of it is left (new photos make a fresh one)"
+            f"{100 * left:.0f} % of it is left (more test photos tell more)"
         )
     return ""
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pipeline import tracking
 from pipeline.config import ExportConfig
-from pipeline.experiment.photos import open_model_photos
+from pipeline.experiment.photos import open_photos_of_today
 from pipeline.serving import ABOUT_FILE, Classifier
 from pipeline.serving.exports import check_formats, export
 from pipeline.tracking import registry
@@ -26,7 +26,7 @@ def run_export(config: ExportConfig) -> None:
         model = registry.fetch_model(config.model_uri)
         folder, version = model.folder, model.version
         classifier = Classifier(folder)
-        store = open_model_photos(classifier.about, {"data": config.data})
+        store = open_photos_of_today(classifier.about, {"data": config.data})
         images = store.images("validation")[:COMPARED_PHOTOS]
         rows = []
         for name in tqdm(config.formats, unit="format", disable=None):

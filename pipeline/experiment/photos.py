@@ -124,15 +124,25 @@ def open_model_photos(about: About, places: Mapping[str, str | None] = NOWHERE_E
     Raises:
         UserError: they cannot be found, or have changed.
     """
+    store = open_photos_of_today(about, places, thorough)
+    check_same_photos(store, about)
+    return store
+
+
+def open_photos_of_today(about: About, places: Mapping[str, str | None], thorough: bool = False) -> Store:
+    """Return the photos that are now where a model's were, or at other places, prepared by its flags and rules."""
     moved = {name: place for name, place in places.items() if place}
-    store = open_store(data_config_of(about).model_copy(update=moved), thorough, about.rule_versions)
+    return open_store(data_config_of(about).model_copy(update=moved), thorough, about.rule_versions)
+
+
+def check_same_photos(store: Store, about: About) -> None:
+    """Raise UserError unless a store holds exactly the photos that a model was trained from."""
     if store.digest != about.data_digest:
         raise UserError(
             f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in "
             f"{store.source}, the model has {about.data_digest[:12]} "
             "(give their place with data=...; train again if they have changed)"
         )
-    return store
 
 
 def log_store(store: Store, with_pictures: bool = False, context: str = "training") -> None:

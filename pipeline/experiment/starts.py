@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline import tracking
@@ -27,13 +26,12 @@ from pipeline.config import (
 )
 from pipeline.config.text import make_config
 from pipeline.experiment.identity import training_key
+from pipeline.experiment.lineage import LINEAGE, UNKNOWN, Start, saved_start
 from pipeline.files import sha256_of_file
 from pipeline.models.saved import image_size_of
 from pipeline.models.weights.hubs import NotFetched
 from pipeline.models.weights.library import find_weights, origin_of, own_folder
-from pipeline.models.weights.places import REGISTRY, Address, check_sha256, is_classifier, parse_address, weights_of
-from pipeline.serving import MODEL_FILE
-from pipeline.tracking import registry
+from pipeline.models.weights.places import Address, check_sha256, parse_address, weights_of
 
 C = TypeVar("C", bound=Config)
 
@@ -93,8 +91,8 @@ def _with_size(config: C) -> C:
     flags = config.model_dump()
     if "image_size" not in open_flags(flags) or flags["weights"] == RANDOM:
         return config
-    file = saved_weights(flags["weights"])
-    size = image_size_of(file) if file else PRETRAINED_SIZE_PX
+    start = saved_start(flags["weights"])
+    size = image_size_of(start.file) if start else PRETRAINED_SIZE_PX
     print(f"image_size: {size} px, for pre-trained weights", flush=True)
     return make_config(type(config), flags | {"image_size": size})
 
@@ -170,26 +168,15 @@ def _describe(config: Config, start: str) -> str:
     return f"ImageNet weights of {', '.join(_by_variant(config, start))}"
 
 
-def saved_weights(weights: str) -> Path | None:
-    """Return the file of the saved classifier that the flag ``weights`` names, if it does: of the registry, or its own.
+def start_record(config: TrainConfig, start: Start | None) -> dict[str, Any]:
+    """Return what a model remembers of its first weights; empty for random ones.
 
-    Raises:
-        UserError: it is not there, or not the one that is asked for.
+    That is source, SHA-256 and, of a saved classifier, the addresses of all ancestors, or else the input scaling.
     """
-    if not is_classifier(weights):
-        return None
-    place, sha256 = parse_address(weights)
-    file = registry.fetch_model(place).folder / MODEL_FILE if place.startswith(REGISTRY) else Path(place)
-    if not file.is_file():
-        raise UserError(f"weights must be a file that is there, got {place}")
-    check_sha256(file, sha256)
-    return file
-
-
-def start_record(config: TrainConfig, start_from: Path | None) -> dict[str, Any]:
-    """Return source, SHA-256 and input scaling of a training's first weights; empty for random ones."""
-    if start_from:
-        return {"source": config.weights, "sha256": sha256_of_file(start_from)}
+    if start:
+        unknown = {UNKNOWN: start.unknown} if start.unknown else {}
+        lineage = {LINEAGE: list(start.lineage), **unknown}
+        return {"source": config.weights, "sha256": sha256_of_file(start.file), **lineage}
     weights = weights_of(config)
     if not weights:
         return {}

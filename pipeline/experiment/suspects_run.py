@@ -9,8 +9,9 @@ from pipeline import tracking
 from pipeline.config import SuspectsConfig, UserError
 from pipeline.data.store import Store
 from pipeline.experiment import label_suspects, review
+from pipeline.experiment.lineage import saved_start
 from pipeline.experiment.photos import log_store, open_store
-from pipeline.experiment.starts import resolve_start, saved_weights, start_record, start_tags
+from pipeline.experiment.starts import resolve_start, start_record, start_tags
 from pipeline.models.backend import load_backend
 from pipeline.models.builder import build_classifier, load_start
 from pipeline.training import FeatureCache
@@ -47,8 +48,9 @@ def run_suspects(config: SuspectsConfig) -> None:
 def _features(store: Store, config: SuspectsConfig) -> np.ndarray:
     load_backend()
     wanted = config.train_config(freeze_backbone=True, augment="none")
-    file = saved_weights(wanted.weights)
-    tracking.set_tags(start_tags(start_record(wanted, file)))
+    start = saved_start(wanted.weights)
+    tracking.set_tags(start_tags(start_record(wanted, start)))
+    file = start and start.file
     saved = load_start(file) if file else None
     cache = FeatureCache(
         lambda: build_classifier(wanted, len(store.class_names), start_from=saved), store, wanted, start_from=file

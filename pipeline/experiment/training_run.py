@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pipeline import plots, tracking
 from pipeline.config import RUNS_FOLDER, TrainConfig, UserError
-from pipeline.data.store import Store
+from pipeline.data.store import KnownPhotos, Store
 from pipeline.evaluation import (
     classification_metrics,
     compact_counts,
@@ -33,12 +33,12 @@ from pipeline.evaluation import (
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
 from pipeline.experiment.identity import training_key
+from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
 from pipeline.experiment.starts import (
     begun_tags,
     resolve_start,
-    saved_weights,
     start_record,
     start_tags,
     unusual_structure,
@@ -70,6 +70,7 @@ def run_training(config: TrainConfig) -> None:
     as_typed = config.model_copy(update={"weights": typed.weights})
     with tracking.run("train", f"train {describe(config)}", as_typed, tags, training=key):
         store = open_store(config)
+        check_start(config, store)
         log_store(store, with_pictures=True)
         config = with_epochs(config, store)
         trained = tracked_fit(config, store, print_epoch)
@@ -101,17 +102,18 @@ def tracked_fit(
             tracking.log_metrics(metrics, step=number)
         return on_epoch(epoch)
 
-    start_from = saved_weights(config.weights)
-    start = start_record(config, start_from)
-    tracking.set_tags(start_tags(start))
+    start = saved_start(config.weights)
+    start_from = start and start.file
+    record = start_record(config, start)
+    tracking.set_tags(start_tags(record))
     with _checkpoints(config, store, start_from) as checkpoints:
         _log_augmented(config, store)
         result = fit(config, store, log_epoch, start_from, checkpoints)
-        about = _about(result, config, store, start)
+        about = _about(result, config, store, record)
         wanted = wants_model(result.best)
         _log_result(result, store, with_predictions=wanted)
         suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
-        uri = _log_model(result, about, store) if wanted else ""
+        uri = _log_model(result, about, store, start) if wanted else ""
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)
         return Trained(result.best, uri, suspects)
@@ -209,7 +211,7 @@ def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[
     )
 
 
-def _log_model(result: FitResult, about: About, store: Store) -> str:
+def _log_model(result: FitResult, about: About, store: Store, start: Start | None) -> str:
     lines: list[str] = []
     result.model.summary(expand_nested=True, print_fn=lambda line, **_: lines.append(line), line_length=110)
     tracking.log_text("\n".join(lines), "model_summary.txt")
@@ -217,6 +219,8 @@ def _log_model(result: FitResult, about: About, store: Store) -> str:
     example = cv2.imencode(".jpg", first)[1].tobytes()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "classifier")
+        folder.mkdir()
+        KnownPhotos.of(store.manifest, start and start.photos).write(folder / PHOTOS_FILE)
         save_classifier(folder, result.model, about)
         return tracking.log_classifier(folder, store.class_names, example)
 

@@ -1,4 +1,4 @@
-"""The decision who is champion: challenger against champion on the same test photos, each with its own pixels.
+"""The decision who is champion: challenger against champion on the test photos that are new to both.
 
 The rules are `evaluation.comparison`'s, the aliases `registry`'s. Before an alias moves, a fresh process must give the
 answers of the evaluation (`parity`).
@@ -6,6 +6,7 @@ answers of the evaluation (`parity`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -13,24 +14,32 @@ import numpy as np
 
 from pipeline import evaluation
 from pipeline.config import PromotionConfig, UserError
-from pipeline.data.class_columns import class_columns
 from pipeline.data.store import HeldOutPhotos
-from pipeline.experiment import data_config_of, open_store
+from pipeline.promotion.contest import Contest, open_contest
 from pipeline.promotion.parity import check_parity
-from pipeline.serving import About, Classifier
+from pipeline.promotion.unseen import JudgedPhotos
+from pipeline.serving import About
 from pipeline.tracking import registry
 from pipeline.tracking.registry import ChampionChanged, Version
+
+MOST_NAMED = 5  # classes, in a sentence
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a version becomes champion, the reason, and the comparison with the champion if there is one."""
+    """Whether a version becomes champion, the reason, and the comparison with the champion if there is one.
+
+    ``compared`` marks the photos of the contest that decided; ``notes`` are sentences on which photos these are, and on
+    what one of the two models alone can do.
+    """
 
     promoted: bool
     reason: str
     champion: Version | None = None
     comparison: evaluation.Comparison | None = None
-    champion_probabilities: np.ndarray | None = None
+    contest: Contest | None = None
+    compared: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
     parity: float | None = None
 
     @property
@@ -45,12 +54,13 @@ class Decision:
             "reason": self.reason,
             "champion": self.champion and self.champion.number,
             "comparison": self.comparison and asdict(self.comparison),
+            "notes": self.notes,
             "largest_difference_after_a_fresh_load": self.parity,
         }
 
 
 def decide(
-    rule: PromotionConfig, version: Version, about: About, photos: HeldOutPhotos, probabilities: np.ndarray, data: str
+    rule: PromotionConfig, version: Version, about: About, judged: JudgedPhotos, probabilities: np.ndarray, data: str
 ) -> Decision:
     """Compare a version with the champion, if there is one, and say whether it may take its place.
 
@@ -58,25 +68,102 @@ def decide(
         rule: the flags of promotion.
         version: the challenger.
         about: what its classifier remembers.
-        photos: the test photos.
+        judged: the test photos that are new to it.
         probabilities: its answers (n, classes).
         data: where the photos are.
     """
     champion = registry.version_with_alias(version.name, registry.CHAMPION)
-    if champion is None:
-        return _first_champion(rule, photos, probabilities, about)
     if champion == version:
         return Decision(False, "it is the champion", champion)
-    answers = _champion_answers(champion, about, photos, data)
-    if isinstance(answers, str):
-        return Decision(rule.promotion == "always", answers, champion)
-    place = registry.count_comparison(version, champion, f"split_seed_{about.config.get('split_seed', 0)}")
-    comparison = evaluation.compare(photos.labels, probabilities, answers, photos.groups, about.class_names, place)
-    found = Decision(False, comparison.description, champion, comparison, answers)
+    if judged.unknown:
+        reason = f"it started from {judged.unknown}, and nobody can tell which photos that has learned from"
+        return Decision(rule.promotion == "always", reason, champion)
+    if champion is None:
+        return _first_champion(rule, judged.photos, probabilities, about)
+    try:
+        contest = open_contest(champion, about, judged.photos, probabilities, data)
+    except UserError as error:
+        reason = f"the champion, version {champion.number}, cannot be compared: {error}"
+        return Decision(rule.promotion == "always", reason, champion)
+    return _judge(rule, version, about, champion, contest)
+
+
+def _judge(rule: PromotionConfig, version: Version, about: About, champion: Version, contest: Contest) -> Decision:
+    """Say which of two models is better, on photos of classes that both know, or on all where that is wanted."""
+    shared = contest.is_shared
+    compared = np.ones_like(shared) if rule.accept_class_changes else shared
+    notes = _notes(contest, compared, champion)
+    if not shared.any():
+        reason = f"it and the champion, version {champion.number}, know no common class of the test photos"
+        return Decision(rule.promotion == "always", reason, champion, notes=notes)
+    comparison = contest.compare(compared, _place(version, about, champion, contest, compared))
+    found = Decision(False, comparison.description, champion, comparison, contest, compared, notes)
     if rule.promotion in ("always", "never"):
         return replace(found, promoted=rule.promotion == "always")
-    refusal = evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)
+    refusals = [evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)]
+    if refusals[0] and comparison.cannot_tell and rule.promotion == "significant":
+        refusals = [f"{comparison.photos} test photos that are new to both are too few to tell ({contest.remedy})"]
+    if rule.accept_class_changes:
+        refusals.append(_worse_where_shared(contest, rule.recall_tolerance))
+    elif contest.lost:
+        refusals.append(f"it does not know {_named(contest.lost)} (accept_class_changes=true takes that)")
+    refusal = "; ".join(filter(None, refusals))
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
+
+
+def _place(version: Version, about: About, champion: Version, contest: Contest, compared: np.ndarray) -> int:
+    """Count this comparison in the life of the test splits of both models, and return which one it is of the older.
+
+    One on other photos than the challenger was trained beside, or on those of other classes, counts anew.
+    """
+    store, marks = contest.photos.store, []
+    if store.digest != about.data_digest:
+        names = sorted(contest.photos.rows["sha256"])
+        marks.append(hashlib.sha256("".join(names).encode()).hexdigest()[:8])
+    if compared.sum() > contest.is_shared.sum():
+        marks.append("all")
+    seeds = {0} if store.has_given_splits else {about.config.get("split_seed", 0), contest.champion_seed}
+    return max(
+        registry.count_comparison(version, champion, f"split_seed_{seed}", "".join(marks)) for seed in sorted(seeds)
+    )
+
+
+def _worse_where_shared(contest: Contest, tolerance: float) -> str:
+    """Return why a model of other classes may be worse on those that both know; empty if it is not."""
+    if not (contest.gained or contest.lost):
+        return ""
+    shared = contest.compare(contest.is_shared)
+    if shared.difference_low >= -tolerance:
+        return ""
+    return (
+        f"it may be worse on the {shared.photos} photos of classes that both know: the difference is "
+        f"{100 * shared.difference:+.1f} points, and its 95 % interval reaches {100 * shared.difference_low:+.1f}, "
+        f"below recall_tolerance={tolerance}"
+    )
+
+
+def _notes(contest: Contest, compared: np.ndarray, champion: Version) -> tuple[str, ...]:
+    added = f"; {contest.added} of them have come since that was trained" if contest.added else ""
+    notes = [f"{len(compared)} test photos are new to it and to the champion, version {champion.number}{added}"]
+    if contest.seen:
+        learned = f"version {champion.number}, or what it started from, has learned from"
+        notes.append(f"{contest.seen} more test photos, which {learned}, are left out ({contest.remedy})")
+    if contest.gained:
+        beyond = ~contest.is_shared
+        right = int((contest.challenger.argmax(axis=1) == contest.photos.labels)[beyond].sum())
+        counted = (
+            "which the champion cannot" if compared[beyond].any() else "which accept_class_changes=true would count"
+        )
+        notes.append(
+            f"it also knows {_named(contest.gained)}: {right} of {int(beyond.sum())} test photos right, {counted}"
+        )
+    if contest.lost:
+        notes.append(f"it does not know {_named(contest.lost)}, which version {champion.number} knows")
+    return tuple(notes)
+
+
+def _named(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def _first_champion(rule: PromotionConfig, photos: HeldOutPhotos, probabilities: np.ndarray, about: About) -> Decision:
@@ -106,34 +193,3 @@ def carry_out(
     except ChampionChanged as error:
         return replace(decision, promoted=False, reason=str(error), parity=difference)
     return replace(decision, parity=difference)
-
-
-def _champion_answers(champion: Version, about: About, photos: HeldOutPhotos, data: str) -> np.ndarray | str:
-    """Return the champion's probabilities (n, classes) of the test photos, or why they would prove nothing."""
-    try:
-        classifier = Classifier(registry.fetch_model(champion.uri).folder)
-        if classifier.about.class_names != about.class_names:
-            return f"the champion, version {champion.number}, has other classes"
-        if classifier.about.data_digest == about.data_digest:
-            return classifier.probabilities(photos.images)
-        if reason := _has_seen(classifier.about, photos, data):
-            return f"the champion, version {champion.number}, cannot be compared: {reason}"
-        table = classifier.predict(photos.files)
-    except UserError as error:
-        return f"the champion, version {champion.number}, cannot be compared: {error}"
-    if table["error"].notna().any():
-        return f"the champion, version {champion.number}, cannot read {int(table['error'].notna().sum())} test photos"
-    return table[class_columns(about.class_names)].to_numpy(np.float64)
-
-
-def _has_seen(about: About, photos: HeldOutPhotos, data: str) -> str:
-    """Return why the test photos are not new to a model of other data flags; empty if they are.
-
-    Its own split is made again of the photos in ``data``; photos are known by the SHA-256 of their bytes.
-    """
-    store = open_store(data_config_of(about).model_copy(update={"data": data}), rules=about.rule_versions)
-    if store.digest != about.data_digest:
-        return f"its split cannot be made again of the photos in {data}, which have changed since"
-    learned = store.manifest.loc[store.manifest["split"] != "test", "sha256"]
-    seen = int(photos.rows["sha256"].isin(learned).sum())
-    return f"it was trained or chosen by {seen} of the {len(photos.rows)} test photos" if seen else ""

@@ -6,11 +6,11 @@ import pandas as pd
 
 from pipeline import evaluation, plots, tracking
 from pipeline.config import DataConfig, EvaluateConfig, UserError
-from pipeline.data.store import HeldOutPhotos
-from pipeline.experiment import data_config_of, log_store, open_model_photos
+from pipeline.experiment import data_config_of, log_store, open_photos_of_today
 from pipeline.promotion.assessment import Assessment, assess
 from pipeline.promotion.decision import Decision, carry_out, decide
-from pipeline.promotion.model_card import evaluation_card
+from pipeline.promotion.model_card import evaluation_card, sentence
+from pipeline.promotion.unseen import JudgedPhotos, judged_photos
 from pipeline.report import EvaluationReport, evaluation_report
 from pipeline.serving import About, Classifier
 from pipeline.tracking import registry
@@ -28,20 +28,22 @@ def run_evaluation(config: EvaluateConfig) -> None:
         classifier = Classifier(model.folder)
         _check_flags(config, classifier.about)
         places = {name: getattr(config, name) for name in PLACES}
-        store = open_model_photos(classifier.about, places, thorough=True)
+        store = open_photos_of_today(classifier.about, places, thorough=True)
+        judged = judged_photos(classifier.about, model.folder, store.held_out_photos())
         log_store(store, context="testing")
         if model.version:
             _name_run(model.version)
-        photos = store.held_out_photos()
-        assessment = assess(classifier, model.folder, photos, config.corruption_photos)
+        for note in judged.notes:
+            print(note, flush=True)
+        assessment = assess(classifier, model.folder, judged.photos, config.corruption_photos)
         _log(assessment, classifier.about)
-        print(f"test: {len(photos.labels)} photos, {assessment.summary}", flush=True)
+        print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}", flush=True)
         _print_classes(assessment.tables["per_class.json"])
         for warning in assessment.warnings:
             print(f"WARNING: {warning}", flush=True)
         data = config.data or data_config_of(classifier.about).data
-        decision = _decide(config, model.version, classifier.about, photos, assessment, data)
-        _publish(config.model_uri, model, classifier.about, photos, assessment, decision)
+        decision = _decide(config, model.version, classifier.about, judged, assessment, data)
+        _publish(config.model_uri, model, classifier.about, judged, assessment, decision)
 
 
 def _print_classes(classes: pd.DataFrame) -> None:
@@ -95,37 +97,34 @@ def _decide(
     config: EvaluateConfig,
     version: Version | None,
     about: About,
-    photos: HeldOutPhotos,
+    judged: JudgedPhotos,
     assessment: Assessment,
     data: str,
 ) -> Decision:
     """Compare with the champion, promote if that is earned, and log both."""
     if version is None:
         return Decision(False, "it is no version of a registered model")
-    decision = decide(config, version, about, photos, assessment.probabilities, data)
-    _log_difference(version, about, photos, assessment, decision, config.recall_tolerance)
-    decision = carry_out(decision, version, about, photos, assessment.probabilities, tracking.environment())
+    decision = decide(config, version, about, judged, assessment.probabilities, data)
+    _log_difference(version, assessment, decision, config.recall_tolerance)
+    decision = carry_out(decision, version, about, judged.photos, assessment.probabilities, tracking.environment())
     tracking.log_json(decision.as_json(), "promotion.json")
     tracking.set_tags({"promoted": str(decision.promoted).lower(), "promotion_reason": decision.reason})
     print(f"{version.name} version {version.number} {decision.description}", flush=True)
+    for note in decision.notes:
+        print(f"  {note}", flush=True)
     return decision
 
 
-def _log_difference(
-    version: Version,
-    about: About,
-    photos: HeldOutPhotos,
-    assessment: Assessment,
-    decision: Decision,
-    tolerance: float,
-) -> None:
+def _log_difference(version: Version, assessment: Assessment, decision: Decision, tolerance: float) -> None:
     """Log what differs from the champion, where there is one that could be compared."""
-    if decision.champion is None or decision.comparison is None or decision.champion_probabilities is None:
+    if (
+        decision.champion is None
+        or decision.comparison is None
+        or decision.contest is None
+        or decision.compared is None
+    ):
         return
-    before = evaluation.confusion_table(
-        photos.labels, decision.champion_probabilities.argmax(axis=1), about.class_names
-    )
-    difference = evaluation.confusion_difference(assessment.tables["confusion_matrix.json"], before)
+    difference = decision.contest.confusion_difference(decision.compared)
     title = f"Version {version.number} minus champion, version {decision.champion.number}: photos in each cell"
     figure = plots.draw_confusion_difference(difference, title)
     assessment.figures["confusion_difference.png"] = figure
@@ -141,12 +140,12 @@ def _publish(
     model_uri: str,
     model: FetchedModel,
     about: About,
-    photos: HeldOutPhotos,
+    judged: JudgedPhotos,
     assessment: Assessment,
     decision: Decision,
 ) -> None:
     """Write the page that shows all, and the model card: also as the run's note and the version's description."""
-    version = model.version
+    version, photos = model.version, judged.photos
     name = f"{version.name} version {version.number}" if version else model_uri
     report = EvaluationReport(
         title=f"{name} on {len(photos.labels)} test photos",
@@ -156,7 +155,11 @@ def _publish(
         class_names=about.class_names,
         figures={file.removesuffix(".png"): figure for file, figure in assessment.figures.items()},
         tables={"metrics": assessment.tables["metrics.csv"]},
-        answer=[*assessment.warnings, f"This version {decision.description}."],
+        answer=[
+            *assessment.warnings,
+            f"This version {decision.description}.",
+            *map(sentence, (*decision.notes, *judged.notes)),
+        ],
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
             "GFLOPs a photo": f"{assessment.cost['gflops']:.2f}",
@@ -166,7 +169,7 @@ def _publish(
     )
     tracking.log_text(evaluation_report(report), "report.html")
     uri = version.uri if version else model_uri
-    card = evaluation_card(uri, about, assessment, decision.description, *tracking.open_run())
+    card = evaluation_card(uri, about, assessment, judged, decision, *tracking.open_run())
     tracking.log_text(card, "model_card.md")
     tracking.set_note(card)
     if version:

@@ -6,13 +6,15 @@ import pandas as pd
 
 from pipeline.experiment import render_card
 from pipeline.promotion.assessment import Assessment
+from pipeline.promotion.decision import Decision
+from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving import About
 
 MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
-**{{ summary }}** on {{ photos }} test photos that no training and no choice has seen. Always answering
+**{{ summary }}** on {{ photos }} test photos {{ claim }}. Always answering
 {{ baseline.largest_class }}, the largest class, would be {{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
 {% for warning in warnings %}
 **{{ warning }}**
@@ -53,6 +55,9 @@ Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * ac
 ### Promotion
 
 This version {{ promotion }}.
+{% for note in notes %}
+{{ note }}
+{%- endfor %}
 
 ### Use
 
@@ -63,12 +68,10 @@ All pictures and tables: [the evaluation's run]({{ run_link }}).
 
 
 def evaluation_card(
-    uri: str, about: About, assessment: Assessment, promotion: str, experiment_id: str, run_id: str
-) -> str:
-    """Return the model card of an evaluated model: what it is, how good, how sure, how to load it.
-
-    ``promotion`` says whether it became champion, and why.
-    """
+    uri: str, about: About, assessment: Assessment, judged: JudgedPhotos, decision: Decision, experiment_id: str,
+    run_id: str,
+) -> str:  # fmt: skip
+    """Return the model card of an evaluated model: what it is, how good, how sure, how to load it."""
     every_class = assessment.tables["per_class.json"]
     weakest = every_class["recall"].sort_values(kind="stable").index[:MOST_CLASSES]
     per_class = every_class.loc[weakest] if len(every_class) > MOST_CLASSES else every_class
@@ -81,7 +84,8 @@ def evaluation_card(
         about=about,
         summary=assessment.summary,
         baseline=assessment.baseline,
-        warnings=assessment.warnings,
+        warnings=[*assessment.warnings, *map(sentence, judged.notes)],
+        claim=judged.claim,
         photos=int(every_class["support"].sum()),
         cost=assessment.cost,
         metrics=list(assessment.intervals.loc[assessment.intervals.index.intersection(SHOWN_METRICS)].iterrows()),
@@ -91,7 +95,8 @@ def evaluation_card(
         ece_before=assessment.metrics["ece_uncalibrated"],
         coverage=assessment.metrics["coverage_at_95"],
         worst=_worst(assessment.tables.get("corruptions.csv")),
-        promotion=promotion,
+        promotion=decision.description,
+        notes=[sentence(note) for note in decision.notes],
         uri=uri,
     )
 
@@ -101,3 +106,8 @@ def _worst(corruptions: pd.DataFrame | None, count: int = 2) -> list[tuple[str, 
         return []
     means = corruptions[corruptions["strength"] > 0].groupby("corruption")["accuracy"].mean()
     return [(str(name), float(accuracy)) for name, accuracy in means.nsmallest(count).items()]
+
+
+def sentence(note: str) -> str:
+    """Return a note as a sentence."""
+    return f"{note[0].upper()}{note[1:]}."

@@ -20,6 +20,7 @@ from pipeline.experiment import (
     MISSING_EXTRA,
     begun_tags,
     can_find_suspects,
+    check_start,
     go_on_with,
     log_store,
     open_store,
@@ -79,6 +80,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
     as_typed = config.model_copy(update={"weights": typed.weights})
     with tracking.run("tune", name, as_typed, tags, training=key) as parent:
         store = open_store(config)
+        check_start(config, store)
         log_store(store, with_pictures=True)
         config = with_epochs(_as_begun(typed, config, store.digest), store)
         space = space_of(config)

@@ -33,6 +33,7 @@ DIGESTS, TEST_READS = "sha256", "test_reads"  # tags of a version; the latter of
 COMPARISONS = "comparisons"  # begins tags of the registered model: pairs of versions compared on a test split
 TAGS_OF_THE_RUN = ("data_digest", "git_commit", "stage")
 MOST_CHARACTERS = 5000  # of a description, in MLflow's database
+MOST_VERSIONS = 10_000  # that are searched
 
 
 class Version(NamedTuple):
@@ -137,6 +138,18 @@ def _version_of(model_uri: str) -> Version | None:
     return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
 
 
+def is_version(model_uri: str) -> bool:
+    """Return whether an address always means one registered version."""
+    return bool(re.fullmatch(r"models:/[^/@]+/\d+", model_uri))
+
+
+def version_with_file(sha256: str) -> Version | None:
+    """Return the first registered version that has a file with this SHA-256, of whatever model."""
+    versions = MlflowClient().search_model_versions(max_results=MOST_VERSIONS) if sha256 else []
+    found = [Version(known.name, str(known.version)) for known in versions if sha256 in known.tags.get(DIGESTS, "")]
+    return min(found, key=lambda version: (int(version.number), version.name), default=None)
+
+
 def experiment_of(version: Version) -> str:
     """Return the id of the experiment of the run that a version was trained in."""
     run_id = MlflowClient().get_model_version(*version).run_id
@@ -209,15 +222,15 @@ def count_test_read(version: Version) -> int:
     return of_model
 
 
-def count_comparison(version: Version, champion: Version, test_split: str) -> int:
+def count_comparison(version: Version, champion: Version, test_split: str, photos: str = "") -> int:
     """Return which comparison on a test split this one is, counted from 1 over all versions of the model.
 
-    The same two versions are compared once, however often that is asked for.
+    The same two versions are compared once on the same ``photos``, however often that is asked for.
     """
     client, tag = MlflowClient(), f"{COMPARISONS}.{test_split}"
     with _lock(version.name):
         done = client.get_registered_model(version.name).tags.get(tag, "").split()
-        pair = f"{version.number}:{champion.number}"
+        pair = f"{version.number}:{champion.number}" + (f":{photos}" if photos else "")
         if pair not in done:
             done.append(pair)
             client.set_registered_model_tag(version.name, tag, " ".join(done))

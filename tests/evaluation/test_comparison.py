@@ -149,3 +149,11 @@ def test_the_difference_of_matrices_has_signs() -> None:
     difference = confusion_difference(*tables)
     assert difference.loc["daisy"].tolist() == [1, -1, 0, 0]
     assert difference.loc["tulips"].tolist() == [0, 1, -1, 0]
+
+
+@pytest.mark.parametrize(("photos", "expected"), [(6, True), (7, False)])
+def test_some_photos_are_too_few_to_tell_whatever_the_models_answer(photos: int, expected: bool) -> None:
+    right, wrong = np.tile([1.0, 0.0], (photos, 1)), np.tile([0.0, 1.0], (photos, 1))
+    found = compare(np.zeros(photos, int), right, wrong, np.arange(photos), ("a", "b"))
+    assert found.cannot_tell is expected
+    assert (rejection_reason(found, "significant", 1) != "") is expected

@@ -16,14 +16,13 @@ from mlflow import MlflowClient
 from pipeline import tracking
 from pipeline.__main__ import main
 from pipeline.config import DamagedModel, PreprocessConfig, PromotionConfig, UserError
-from pipeline.data.store.store import Store, prepared_store
+from pipeline.data.store.store import HeldOutPhotos, Store, prepared_store
 from pipeline.models.backend import load_backend
 from pipeline.promotion import decision as promotion
 from pipeline.promotion import parity
-from pipeline.promotion.assessment import HeldOutPhotos
+from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving.classifier import About, Classifier, save_classifier
 from pipeline.tracking import registry
-from tests.conftest import images_of, rows_of
 
 NAME = "flower-classifier"
 SIZE = 32
@@ -55,10 +54,7 @@ def store(many_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def photos(store: Store) -> HeldOutPhotos:
-    split = "test"
-    return HeldOutPhotos(
-        images_of(store, split), rows_of(store, split)["class_index"].to_numpy(), rows_of(store, split), store.source
-    )
+    return store.held_out_photos()
 
 
 @pytest.fixture
@@ -99,8 +95,9 @@ def _aliases(client: MlflowClient) -> dict[str, str]:
 def _decide(version: registry.Version, photos: HeldOutPhotos, **rule: object) -> promotion.Decision:
     classifier = Classifier(registry.fetch_model(version.uri).folder)
     probabilities = classifier.probabilities(photos.images)
-    data = str(photos.source)
-    decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, photos, probabilities, data)
+    data = str(photos.store.source)
+    judged = JudgedPhotos(photos)
+    decision = promotion.decide(PromotionConfig(**rule), version, classifier.about, judged, probabilities, data)
     return promotion.carry_out(decision, version, classifier.about, photos, probabilities, tracking.environment())
 
 
@@ -165,19 +162,31 @@ def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Pl
 
 
 @pytest.mark.usefixtures("no_fresh_load")
-def test_a_champion_that_has_seen_the_test_photos_is_not_compared(
+def test_a_champion_is_compared_on_the_photos_that_it_has_not_seen(
     plant: Plant, photos: HeldOutPhotos, tracking_store: MlflowClient, store: Store
 ) -> None:
+    """One that remembers no photos, as of version 0.1: its split is made again, if the photos are still the same."""
     other = PreprocessConfig(data=str(store.source), image_size=SIZE, test_fraction=0.5, split_seed=1)
-    digest = prepared_store(other).digest
+    theirs = prepared_store(other)
     config = other.model_dump(mode="json") | {"variant": "none", "weights": "none"}
-    seen, lost = plant(POOR, data_digest=digest, config=config), plant(POOR + 1, data_digest="0" * 64)
+    champion, lost = plant(POOR, data_digest=theirs.digest, config=config), plant(POOR + 1, data_digest="0" * 64)
     good = plant(GOOD)
-    for champion, reason in ((seen, "trained or chosen by"), (lost, "cannot be made again")):
-        _decide(champion, photos, promotion="always")
-        decision = _decide(good, photos)
-        assert not decision.promoted
-        assert reason in decision.reason
+    _decide(champion, photos, promotion="always")
+    decision = _decide(good, photos, promotion="never")
+    learned = theirs.manifest.loc[theirs.manifest["split"] != "test", "sha256"]
+    seen = int(photos.rows["sha256"].isin(learned).sum())
+    assert decision.comparison
+    assert 0 < decision.comparison.photos == len(photos.rows) - seen < len(photos.rows)
+    left_out = f"{seen} more test photos, which version 1, or what it started from, has learned from, are left out "
+    assert left_out + "(add photos, or train with the champion's split_seed=1)" in decision.notes
+    tags = tracking_store.get_registered_model(NAME).tags
+    assert {name for name in tags if name.startswith("comparisons")} == {
+        "comparisons.split_seed_0", "comparisons.split_seed_1",
+    }  # fmt: skip
+    _decide(lost, photos, promotion="always")
+    decision = _decide(good, photos)
+    assert not decision.promoted
+    assert "cannot be made again" in decision.reason
     assert _decide(good, photos, promotion="always").promoted
 
 
@@ -192,7 +201,8 @@ def test_a_champion_of_other_pixels_is_compared_in_its_own(
     decision = _decide(plant(GOOD), photos)
     assert decision.promoted
     own = Classifier(registry.fetch_model(champion.uri).folder).predict(photos.files)
-    assert decision.champion_probabilities == pytest.approx(own[list(CLASSES)].to_numpy())
+    assert decision.contest
+    assert decision.contest.champion == pytest.approx(own[list(CLASSES)].to_numpy())
 
 
 @pytest.mark.usefixtures("no_fresh_load")
@@ -206,7 +216,8 @@ def test_of_two_evaluations_at_once_one_promotes(
     for version in rivals:
         about = Classifier(registry.fetch_model(version.uri).folder)
         answers = about.probabilities(photos.images)
-        wanted = promotion.decide(PromotionConfig(), version, about.about, photos, answers, str(photos.source))
+        data = str(photos.store.source)
+        wanted = promotion.decide(PromotionConfig(), version, about.about, JudgedPhotos(photos), answers, data)
         assert wanted.promoted
         decided.append((wanted, version, about.about, photos, answers, {}))
     with ThreadPoolExecutor(2) as pool:

@@ -509,16 +509,6 @@ def test_evaluate_refuses_other_pixels_or_another_split(
     assert run.info.status == "FAILED"
 
 
-def test_evaluate_refuses_other_photos(
-    fail: Callable[..., tuple[str, list[Run]]], photo_folder: Path, tmp_path: Path
-) -> None:
-    moved = shutil.copytree(photo_folder, tmp_path / "photos")
-    (moved / "red" / "red0.png").unlink()
-    line, (run,) = fail("evaluate", data=moved)
-    assert "the photos must be those that the model was trained from" in line
-    assert run.info.status == "FAILED"
-
-
 def test_a_search_whose_weights_are_not_there_is_refused(
     fail: Callable[..., tuple[str, list[Run]]], photo_folder: Path
 ) -> None:

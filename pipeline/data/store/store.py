@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,20 @@ from pipeline.data.store.too_few import TooFewPhotos
 HELD_OUT = "test"
 UNREAD_FILES = (f"{HELD_OUT}.npy",)  # not read without need, not even for a checksum
 DIGEST_CACHE = "photo-digests.sqlite"
+COPIED = 1024  # photos at a time
 
 
 @dataclass(frozen=True)
 class HeldOutPhotos:
-    """The test split: prepared uint8 RGB (n, side, side, 3), class indices (n,), and the manifest's rows."""
+    """Photos of the test split: prepared uint8 RGB (n, side, side, 3), class indices (n,), and the manifest's rows.
+
+    ``store`` has prepared them.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     rows: pd.DataFrame
-    source: Path
+    store: Store
 
     @property
     def groups(self) -> np.ndarray:
@@ -60,7 +65,23 @@ class HeldOutPhotos:
     @property
     def files(self) -> list[Path]:
         """The original photos."""
-        return [self.source / path for path in self.rows["path"]]
+        return [self.store.source / path for path in self.rows["path"]]
+
+    def only(self, kept: np.ndarray, class_names: Sequence[str] = ()) -> HeldOutPhotos:
+        """Return the photos that are ``kept``, bool (n,), with the labels of ``class_names`` if these are given.
+
+        The pixels of the others are left out in a file of their own, which nothing names: they may not fit into memory.
+        """
+        rows = self.rows[kept].reset_index(drop=True)
+        labels = rows["label"].map(list(class_names).index).to_numpy(np.int64) if class_names else self.labels[kept]
+        if kept.all():
+            return HeldOutPhotos(self.images, labels, rows, self.store)
+        places = np.flatnonzero(kept)
+        with TemporaryFile() as file:
+            images = np.memmap(file, np.uint8, shape=(len(places), *self.images.shape[1:]))
+            for start in range(0, len(places), COPIED):
+                images[start : start + COPIED] = self.images[places[start : start + COPIED]]
+        return HeldOutPhotos(images, labels, rows, self.store)
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class Store:
     damaged: tuple[str, ...] = ()  # files of the previous store whose damage caused it to be rebuilt
     ignored: tuple[Ignored, ...] = ()  # files and folders that this call ignored
     remarks: tuple[str, ...] = ()  # lines for the user on how the folder or table was understood
+    has_given_splits: bool = False  # by the user, so that split_seed draws none
 
     @property
     def digest(self) -> str:
@@ -132,7 +154,7 @@ class Store:
     def held_out_photos(self) -> HeldOutPhotos:
         """Return the test split, which only the evaluation of a finished model may read."""
         rows = self._rows(HELD_OUT)
-        return HeldOutPhotos(self._array(HELD_OUT), _class_indices(rows), rows, self.source)
+        return HeldOutPhotos(self._array(HELD_OUT), _class_indices(rows), rows, self)
 
     def _array(self, split: str) -> np.ndarray:
         if split not in self._opened:
@@ -208,7 +230,14 @@ def prepared_store(
             f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
             "and give the same command again: it goes on with what is there)"
         ) from error
-    return Store(folder, source.folder, reused, damaged, tuple(scan.ignored), scan.remarks)
+    is_given = scan.photos.distinct("split") > {("",)}
+    return Store(folder, source.folder, reused, damaged, tuple(scan.ignored), scan.remarks, is_given)
+
+
+def recorded_manifest(digest: str, data_folder: Path = DATA_FOLDER) -> pd.DataFrame | None:
+    """Return the manifest of a store that was prepared earlier, by its digest, if it is still there and undamaged."""
+    folder = data_folder / "prepared" / digest
+    return Store(folder, folder, reused=True).manifest if folder.is_dir() and is_undamaged(folder) else None
 
 
 def _rules_and_photos(
