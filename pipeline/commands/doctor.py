@@ -146,6 +146,20 @@ def prepared() -> Iterator[Finding]:
     yield Finding("ok", "photos", f"{whole} prepared stores are whole")
 
 
+def places() -> Iterator[Finding]:
+    """Correct where MLflow looks for artifacts, if the project's folder has another path than it had."""
+    from pipeline.tracking.moved_folder import follow_moved_folder
+    from pipeline.tracking.store import open_stores
+
+    try:
+        open_stores()
+        for line in follow_moved_folder():
+            yield Finding("repaired", "places", line)
+        yield Finding("ok", "places", "the artifacts lie where the MLflow store looks for them")
+    except UserError as error:
+        yield Finding("wrong", "places", str(error))
+
+
 def runs() -> Iterator[Finding]:
     """Mark the runs and trials of processes that are gone."""
     from pipeline import tracking
@@ -188,7 +202,7 @@ def checkpoints() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    packages, imports, processor, disk, prepared, runs, checkpoints,
+    packages, imports, processor, disk, prepared, places, runs, checkpoints,
 )  # fmt: skip
 
 

@@ -8,11 +8,13 @@ from pipeline.experiment.identity import training_key
 from pipeline.experiment.label_suspects import MISSING_EXTRA, can_find_suspects
 from pipeline.experiment.model_card import MODEL_MACROS, render_card
 from pipeline.experiment.photos import data_config_of, log_store, open_model_photos, open_store, run_preprocessing
+from pipeline.experiment.review import SUSPECTS_TABLE
 from pipeline.experiment.starts import begun_tags, go_on_with, resolve_start, unusual_structure
 from pipeline.experiment.training_run import CHECKPOINTS, describe, print_model, run_training, tracked_fit
 
 __all__ = [
-    "CHECKPOINTS", "MISSING_EXTRA", "MODEL_MACROS", "begun_tags", "can_find_suspects", "data_config_of", "describe",
-    "go_on_with", "log_store", "open_model_photos", "open_store", "print_model", "render_card", "resolve_start",
-    "run_preprocessing", "run_training", "tracked_fit", "training_key", "unusual_structure",
+    "CHECKPOINTS", "MISSING_EXTRA", "MODEL_MACROS", "SUSPECTS_TABLE", "begun_tags", "can_find_suspects",
+    "data_config_of", "describe", "go_on_with", "log_store", "open_model_photos", "open_store", "print_model",
+    "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key",
+    "unusual_structure",
 ]  # fmt: skip

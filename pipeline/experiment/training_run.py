@@ -107,7 +107,7 @@ def tracked_fit(
         about = _about(result, config, store, start)
         wanted = wants_model(result.best)
         _log_result(result, store, with_predictions=wanted)
-        suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
+        suspects = review.log_suspects(store, ["validation"], result.val_probabilities) if wanted else ""
         uri = _log_model(result, about, store) if wanted else ""
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)

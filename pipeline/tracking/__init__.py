@@ -8,6 +8,7 @@ aliases. Does not own what is worth logging.
 from pipeline.tracking.contents import (
     RUN_PICTURES,
     VAL_PREDICTIONS,
+    artifact_place,
     copy_artifacts,
     last_epoch,
     log_classifier,
@@ -41,12 +42,18 @@ from pipeline.tracking.runs import (
     tags_of_stopped_run,
     training_states,
 )
-from pipeline.tracking.store import StoreGone, count_unsent_runs, runs_page, store_address, ui_command
+from pipeline.tracking.store import (
+    StoreGone,
+    count_unsent_runs,
+    runs_page,
+    store_identity,
+    ui_command,
+)
 
 __all__ = [
-    "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close_run",
-    "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch", "log_classifier",
-    "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table", "log_text",
-    "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts", "runs_page", "save_figure",
-    "set_note", "set_tags", "store_address", "tags_of_stopped_run", "training_states", "ui_command",
+    "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "artifact_place",
+    "close_run", "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch",
+    "log_classifier", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table",
+    "log_text", "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts", "runs_page",
+    "save_figure", "set_note", "set_tags", "store_identity", "tags_of_stopped_run", "training_states", "ui_command",
 ]  # fmt: skip

@@ -116,6 +116,16 @@ def log_folder(folder: Path) -> None:
     outbox.deliver(_open_run(), "files", {}, folder)
 
 
+def artifact_place(file: str) -> str:
+    """Return where a file of the open run is: its path, or its run where another machine keeps it."""
+    active = mlflow.active_run()
+    assert active is not None
+    path = Path(active.info.artifact_uri, file)
+    if not path.is_absolute():
+        return f"{file} of run {active.info.run_id}"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
     outbox.deliver(_open_run(), "tags", dict(tags))
@@ -191,11 +201,12 @@ def read_val_predictions(run_id: str) -> pd.DataFrame | None:
         return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 
 
-def copy_artifacts(run_id: str, files: Sequence[str]) -> None:
-    """Copy artifacts of another run into the open one; missing ones are skipped."""
+def copy_artifacts(run_id: str, files: Sequence[str]) -> set[str]:
+    """Copy artifacts of another run into the open one; missing ones are skipped. Return those that are there."""
     there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
     with tempfile.TemporaryDirectory() as scratch:
         for file in there.intersection(files):
             mlflow.log_artifact(
                 mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
             )
+    return there.intersection(files)

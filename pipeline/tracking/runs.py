@@ -21,6 +21,7 @@ from pipeline.config import Config, first_line, without_passwords
 from pipeline.config.text import config_text
 from pipeline.processes import is_gone, is_here, is_interrupt, owner_mark
 from pipeline.tracking import outbox
+from pipeline.tracking.moved_folder import follow_moved_folder
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
@@ -33,7 +34,7 @@ COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a cop
 
 
 def connect(many_machines: bool = False) -> int:
-    """Open the stores before any work or worker starts, send what waits, and mark dead runs.
+    """Open the stores before any work or worker starts, follow a moved folder, send what waits, and mark dead runs.
 
     Runs that a process of this host could not close, because it was killed, are marked as KILLED.
 
@@ -44,9 +45,11 @@ def connect(many_machines: bool = False) -> int:
         How many such runs there were.
 
     Raises:
-        UserError: one of them cannot be reached, or not by other machines.
+        UserError: one of them cannot be reached, or not by other machines; or its artifacts are gone.
     """
     open_stores(many_machines)
+    for line in follow_moved_folder():
+        print(line, flush=True)
     return mark_dead_runs()
 
 
