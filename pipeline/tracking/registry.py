@@ -63,8 +63,7 @@ def register(model_uri: str, name: str) -> Version:
     known = MlflowClient().search_model_versions(f"source_path = '{model_uri}'")
     registered = next((version for version in known if version.name == name), None)
     if registered is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            digests = model_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
+        digests = _digests_of(model_uri)
         registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})
     version = Version(name, str(registered.version))
     if registered.run_id:
@@ -75,6 +74,20 @@ def register(model_uri: str, name: str) -> Version:
             set_description(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
     MlflowClient().set_registered_model_alias(name, CHALLENGER, version.number)
     return version
+
+
+def _digests_of(model_uri: str) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise UserError(
+                f"a model must still be there when it is registered, got {model_uri}, which was deleted (train it "
+                "again, with another seed; of a search, confirm_top_k=1 trains its best again)"
+            ) from None
+        return model_digests(Path(folder))
 
 
 class FetchedModel(NamedTuple):
