@@ -160,9 +160,9 @@ def _recorded_digests(version: Version) -> dict[str, str]:
 
 
 def _newest_for_champion(model_uri: str) -> Version | None:
-    """Return the challenger where a URI asks for the champion of a registered model that has none."""
+    """Return the challenger, or else the newest version, where a URI asks for a champion and there is none."""
     match = re.fullmatch(rf"models:/([^/@]+)@{CHAMPION}", model_uri)
-    return version_with_alias(match[1], CHALLENGER) if match else None
+    return match and (version_with_alias(match[1], CHALLENGER) or _version_of(f"models:/{match[1]}/latest"))
 
 
 def _version_of(model_uri: str) -> Version | None:

@@ -128,6 +128,14 @@ def test_a_registration_that_was_interrupted_is_completed_by_the_next(
     assert tracking_store.get_model_version(NAME, "1").description == "of an evaluation"
 
 
+def test_a_model_that_was_deleted_before_it_became_a_version_is_named(
+    tracking_store: MlflowClient, model_uri: str
+) -> None:
+    tracking_store.delete_logged_model(model_uri.removeprefix("models:/"))
+    with pytest.raises(UserError, match=f"got {model_uri}, which was deleted"):
+        registry.register(model_uri, NAME)
+
+
 @pytest.mark.parametrize("broken", [None, "", "{", "null", "[]", "{}", "7", '{"MLmodel": 7}'])
 def test_a_version_without_the_digests_of_its_files_is_refused(
     tracking_store: MlflowClient, model_uri: str, broken: str | None
@@ -176,6 +184,8 @@ def test_where_none_is_champion_the_newest_answers_and_says_so(tracking_store: M
     newest = registry.fetch_model(f"models:/{NAME}@{CHAMPION}")
     assert (newest.version, newest.uri) == (version, version.uri)
     assert newest.name == f"{NAME} version 1 (the newest: none is champion yet)"
+    tracking_store.delete_registered_model_alias(NAME, CHALLENGER)  # as goes with the version that has it
+    assert registry.fetch_model(f"models:/{NAME}@{CHAMPION}") == newest
     registry.promote(version, None)
     assert registry.fetch_model(f"models:/{NAME}@{CHAMPION}").name == f"{NAME} version 1"
 
