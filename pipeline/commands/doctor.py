@@ -161,7 +161,7 @@ def places() -> Iterator[Finding]:
         open_stores()
         for line in follow_moved_folder():
             yield Finding("repaired", "places", line)
-        yield Finding("ok", "places", "the artifacts lie where the MLflow store looks for them")
+        yield Finding("ok", "places", "the MLflow store looks for artifacts where they are")
     except UserError as error:
         yield Finding("wrong", "places", str(error))
 

@@ -182,7 +182,7 @@ def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None
     tracking.log_table(compact_counts(table), "confusion_matrix.json")
     tracking.log_table(confused_pairs(table), "confused_pairs.csv")
     title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
-    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
+    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png", with_preview=True)
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
     if with_predictions:

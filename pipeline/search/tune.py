@@ -222,7 +222,7 @@ def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
     tracking.log_table(table, "trials.csv")
     figures = draw_study(study)
     for name, figure in figures.items():
-        tracking.log_figure(figure, name)
+        tracking.log_figure(figure, name, with_preview=name == "optuna_history.png")
     copied = tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
     print(_suspects_line(copied), flush=True)
     states = table["state"].value_counts().to_dict()

@@ -99,5 +99,5 @@ def test_a_copied_project_leaves_the_original_alone(used: Path, run_in: RunIn, f
     assert all(path.startswith(f"{copy}/mlruns/0") for path in _paths_recorded(copy))
     assert all(path.startswith(f"{used}/mlruns/0") for path in _paths_recorded(used))
     shutil.rmtree(copy)
-    assert "places       the artifacts lie where" in fork_in(used, "doctor").stdout
+    assert "places       the MLflow store looks for artifacts where they are" in fork_in(used, "doctor").stdout
     fork_in(used, "predict", "--photos=photos")
