@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.store.entities import PagedList
 
-from pipeline.tracking.runs import MOST_CHILDREN, PARENT, PROCESS, STOPPED
+from pipeline.tracking.runs import PARENT, PROCESS, STOPPED
+
+T = TypeVar("T")
 
 CONFIRMATION = "confirm"  # stage of runs whose models a study that goes on may choose
 DIGEST = "data_digest"  # tag: of the photos that a run reads
@@ -47,18 +50,14 @@ class References:
 
     @cached_property
     def _runs(self) -> dict[str, Run]:
-        experiments = [of.experiment_id for of in MlflowClient().search_experiments(ViewType.ALL)]
-        found = MlflowClient().search_runs(experiments, "", ViewType.ALL, MOST_CHILDREN)
+        client = MlflowClient()
+        experiments = [of.experiment_id for of in client.search_experiments(ViewType.ALL)]
+        found = _all_pages(lambda token: client.search_runs(experiments, "", ViewType.ALL, page_token=token))
         return {run.info.run_id: run for run in found}
 
     @cached_property
     def _versions(self) -> list[ModelVersion]:
-        found, token = [], None
-        while token != "":
-            page = MlflowClient().search_model_versions(page_token=token)
-            found += list(page)
-            token = page.token or ""
-        return found
+        return list(_all_pages(lambda token: MlflowClient().search_model_versions(page_token=token)))
 
     def digests(self) -> set[str]:
         """Return the digests of the data sets that are referred to, or were used lately."""
@@ -97,12 +96,9 @@ class References:
         return [run for run in self._runs.values() if PROCESS in run.data.tags]
 
     def _models(self) -> Iterator[LoggedModel]:
-        experiments = sorted({run.info.experiment_id for run in self._runs.values()})
-        token = None
-        while experiments and token != "":
-            page = MlflowClient().search_logged_models(experiments, page_token=token)
-            yield from page
-            token = page.token or ""
+        client, experiments = MlflowClient(), sorted({run.info.experiment_id for run in self._runs.values()})
+        if experiments:
+            yield from _all_pages(lambda token: client.search_logged_models(experiments, page_token=token))
 
     @cached_property
     def _registered_runs(self) -> set[str]:
@@ -135,3 +131,12 @@ class References:
 
 def _is_recent(run: Run) -> bool:
     return run.info.start_time > (time.time() - RECENT_S) * 1000
+
+
+def _all_pages(search: Callable[[str | None], PagedList[T]]) -> Iterator[T]:
+    """Yield what a search finds, of which MLflow gives a page at a time."""
+    token: str | None = None
+    while token != "":
+        page = search(token)
+        yield from page
+        token = page.token or ""
