@@ -35,7 +35,8 @@ Trained on photos from `{{ about.config.data }}`, digest `{{ about.data_digest[:
 ```python
 import mlflow
 
-mlflow.pyfunc.load_model("{{ uri }}").predict(["photo.jpg"])
+model = mlflow.pyfunc.load_model("{{ uri }}")
+model.predict(["photo.jpg"])
 ```
 {%- endmacro -%}
 """

@@ -100,9 +100,9 @@ def _picture(page: Page, name: str) -> None:
 
 def _without_assistant(page: Page) -> None:
     """Close the panel that the UI opens by itself on a first visit."""
-    panel = page.get_by_text("MLflow Assistant")
-    if panel.count():
-        page.get_by_role("button", name="Close").first.click()
+    close = page.get_by_role("button", name="Close")
+    if page.get_by_text("MLflow Assistant").count() and close.count():
+        close.first.click()
 
 
 def _unfolded_trials(site: Site, page: Page) -> Locator:
@@ -143,7 +143,7 @@ def test_no_picture_is_broken_or_pushes_anything_off_the_screen(site: Site, page
         page.locator("img[src*='get-artifact']").first.wait_for(state="attached")
         _without_assistant(page)
         page.wait_for_function(f"{BROKEN} === 0")
-        assert facts.bounding_box()["x"] + 300 < 1280  # type: ignore[index]
+        assert facts.bounding_box()["x"] < 860  # type: ignore[index]  # beside a picture of 600 pixels
     _picture(page, "mlflow_run")
     page.goto(f"{site.ui}/#/models/flower-classifier/versions/1?workflowType=machine_learning")
     page.locator("img[src*='get-artifact']").first.wait_for(state="attached")
