@@ -54,9 +54,8 @@ def free_room(delete: bool) -> None:
                 print(f"kept     {found.description}: in use", flush=True)
                 continue
         total += found.size_bytes
-        print(
-            f"{'deleted' if delete else 'unneeded'} {found.size_bytes / 1e6:9.1f} MB  {found.description}", flush=True
-        )
+        state = "deleted" if delete else "unneeded"
+        print(f"{state:<8} {found.size_bytes / 1e6:9.1f} MB  {found.description}", flush=True)
     if delete:
         print(f"{total / 1e6:.1f} MB are free again")
     elif total:

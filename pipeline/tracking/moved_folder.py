@@ -59,19 +59,20 @@ def _runs_below(connection: sqlite3.Connection, root: Path) -> list[Path]:
 
 
 def _new_root(former: Path, runs: list[Path], folder: Path) -> Path | None:
-    """Return where the artifacts are that the store looks for in ``former``; None if they are there."""
+    """Return where the artifacts are that the store in ``folder`` looks for in ``former``; None if they are there."""
+    here, working = folder / RUNS_FOLDER, Path.cwd() / RUNS_FOLDER  # the database may be kept elsewhere
 
     def holds(root: Path) -> bool:
         return any((root / run).exists() for run in runs)
 
-    if not runs or holds(folder / RUNS_FOLDER):  # of a copy, whose original has them, too
-        return folder / RUNS_FOLDER
+    if holds(here) or (not runs and here == working):  # of a copy, whose original has them, too
+        return here
     if holds(former) or former.parent.exists():
         return None
-    if holds(RUNS_FOLDER.resolve()):  # the database is kept elsewhere
-        return RUNS_FOLDER.resolve()
+    if holds(working) or not runs:
+        return working
     raise UserError(
-        f"the artifacts of the runs must be in {folder / RUNS_FOLDER}, or in {former}, where they were, got neither "
+        f"the artifacts of the runs must be in {here}, or in {former}, where they were, got neither "
         "(bring that folder back, or move mlflow.db away to begin anew)"
     )
 

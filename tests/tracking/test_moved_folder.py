@@ -69,10 +69,27 @@ def test_artifacts_that_a_database_elsewhere_has_are_left_alone(
     before = _places()
     assert list(follow_moved_folder()) == []
     assert _places() == before
-    moved = store_of_a_run.rename(store_of_a_run.with_name("moved"))
+    moved = store_of_a_run.rename(store_of_a_run.with_name(f"{store_of_a_run.name}-moved"))
     monkeypatch.chdir(moved)
     assert len(list(follow_moved_folder())) == 1
     assert all(place.startswith(f"{moved}/mlruns/0") for place in _places())
+
+
+def test_a_new_database_elsewhere_leaves_the_artifacts_in_the_working_folder(
+    tracking_store: MlflowClient,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("databases")
+    (tmp_path / "mlflow.db").rename(elsewhere / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}/mlflow.db")
+    assert list(follow_moved_folder()) == []
+    assert _places() == {f"{tmp_path}/mlruns/0"}
+    moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
+    monkeypatch.chdir(moved)
+    assert len(list(follow_moved_folder())) == 1
+    assert _places() == {f"{moved}/mlruns/0"}
 
 
 def test_artifacts_that_are_nowhere_are_missed_before_anything_is_written(
@@ -82,7 +99,7 @@ def test_artifacts_that_are_nowhere_are_missed_before_anything_is_written(
     (store_of_a_run / "mlflow.db").rename(elsewhere / "mlflow.db")
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}/mlflow.db")
-    store_of_a_run.rename(store_of_a_run.with_name("gone"))
+    store_of_a_run.rename(store_of_a_run.with_name(f"{store_of_a_run.name}-gone"))
     before = _places()
     with pytest.raises(UserError, match=r"the artifacts of the runs must be in .* got neither") as error:
         tracking.connect()
