@@ -1,5 +1,7 @@
 """What is done once and tracked in one run: a training, a data set and its review, label suspects, an export.
 
+`retention` frees what all of these have left and nothing needs any more.
+
 Every training of the project goes through `training_run.tracked_fit`, so that all runs leave the
 same things under the same names. Does not own many trainings (`search`, `ablation`), nor the test split (`promotion`).
 """
