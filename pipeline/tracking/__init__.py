@@ -1,8 +1,9 @@
 """The only package that talks to MLflow: runs, their contents, the store and what waits for it, models, the registry.
 
 Values come in; run ids, addresses and files go out. `runs` opens and closes runs, `contents` fills them, `store` and
-`outbox` know whether the server answers, `moved_folder` follows a project that was moved, `model` and `served_code` log a
-classifier, `registry` owns versions and aliases, `unreferenced` knows what can go. Does not own what is worth logging.
+`outbox` know whether the server answers, `moved_folder` follows a project that was moved, `model` and `served_code` log
+a classifier, `registry` owns versions and aliases, `unreferenced` knows what can go. Does not own what is worth
+logging.
 """
 
 from pipeline.tracking.contents import (
