@@ -37,7 +37,7 @@ GROUPS = {
     "suspects": ["data", "intake", "suspect"],
     "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
     "weights": ["weights"],
-    "doctor": [],
+    "doctor": ["prune"],
 }
 HEAVY = {"tensorflow", "keras", "keras_hub", "mlflow", "optuna", "cv2", "sklearn", "matplotlib"}
 

@@ -1,7 +1,8 @@
 """``doctor``: check the machine and what stopped processes left, and repair what can be without losing anything.
 
 Each check yields what it found; a new one is a function in `CHECKS`, and imports what it needs by itself, because that
-may be what is missing. Only caches, drafts of files, and marks of processes that are gone are ever touched.
+may be what is missing. Only caches, drafts of files, and marks of processes that are gone are ever touched, unless
+`experiment.retention` is asked to free room.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ IMPORTS = {
 
 def run(config: CONFIG) -> None:
     """Print every finding as it comes; end with an error where something must be mended by hand."""
+    if config.prune:
+        from pipeline.experiment.retention import free_room
+
+        free_room(delete=config.free)
+        return
     wrong = 0
     for finding in findings():
         print(f"{finding.state:<9} {finding.about:<12} {finding.text}", flush=True)
@@ -146,6 +152,20 @@ def prepared() -> Iterator[Finding]:
     yield Finding("ok", "photos", f"{whole} prepared stores are whole")
 
 
+def places() -> Iterator[Finding]:
+    """Correct where MLflow looks for artifacts, if the project's folder has another path than it had."""
+    from pipeline.tracking.moved_folder import follow_moved_folder
+    from pipeline.tracking.store import open_stores
+
+    try:
+        open_stores()
+        for line in follow_moved_folder():
+            yield Finding("repaired", "places", line)
+        yield Finding("ok", "places", "the MLflow store looks for artifacts where they are")
+    except UserError as error:
+        yield Finding("wrong", "places", str(error))
+
+
 def runs() -> Iterator[Finding]:
     """Mark the runs and trials of processes that are gone."""
     from pipeline import tracking
@@ -188,7 +208,7 @@ def checkpoints() -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    packages, imports, processor, disk, prepared, runs, checkpoints,
+    packages, imports, processor, disk, prepared, places, runs, checkpoints,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pipeline.config.serving_flags import (
     ModelDataConfig,
     ModelPhotosConfig,
     PredictionConfig,
+    PruneConfig,
     RegistryConfig,
     SuspectConfig,
 )
@@ -131,8 +132,14 @@ class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
         return TrainConfig(**shared | changes)
 
 
-class DoctorConfig(Config):
+class DoctorConfig(PruneConfig):
     """Check the machine and what stopped processes left; repair what loses nothing."""
+
+    @model_validator(mode="after")
+    def _shows_what_it_frees(self) -> DoctorConfig:
+        if self.free and not self.prune:
+            raise ValueError("free needs prune, got free=true alone (--prune shows what --prune --free deletes)")
+        return self
 
 
 def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:

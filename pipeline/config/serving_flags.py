@@ -103,3 +103,14 @@ class SuspectConfig(Config):
     weights: str = WEIGHTS
     seed: int = SEED
     folds: int = Field(5, ge=2, description="Parts of the photos; each is judged by what learned from the others.")
+
+
+class PruneConfig(Config):
+    """What is needed no more."""
+
+    prune: bool = Field(
+        False,
+        description="Show the prepared photos, reports, models and runs that no registered version and no unfinished "
+        "work refers to, instead of checking the machine.",
+    )
+    free: bool = Field(False, description="Delete what prune shows.")

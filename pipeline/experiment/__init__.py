@@ -1,5 +1,7 @@
 """What is done once and tracked in one run: a training, a data set and its review, label suspects, an export.
 
+`retention` frees what all of these have left and nothing needs any more.
+
 Every training of the project goes through `training_run.tracked_fit`, so that all runs leave the
 same things under the same names. Does not own many trainings (`search`, `ablation`), nor the test split (`promotion`).
 """
@@ -18,12 +20,14 @@ from pipeline.experiment.photos import (
     open_store,
     run_preprocessing,
 )
+from pipeline.experiment.review import SUSPECTS_TABLE
 from pipeline.experiment.starts import begun_tags, go_on_with, resolve_start, unusual_structure
 from pipeline.experiment.training_run import CHECKPOINTS, describe, print_model, run_training, tracked_fit
 
 __all__ = [
-    "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "begun_tags", "can_find_suspects",
-    "check_same_photos", "check_start", "data_config_of", "describe", "go_on_with", "known_photos", "log_store",
-    "open_model_photos", "open_photos_of_today", "open_store", "print_model", "render_card", "resolve_start",
-    "run_preprocessing", "run_training", "tracked_fit", "training_key", "unusual_structure", "with_epochs",
+    "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "begun_tags",
+    "can_find_suspects", "check_same_photos", "check_start", "data_config_of", "describe", "go_on_with",
+    "known_photos", "log_store", "open_model_photos", "open_photos_of_today", "open_store", "print_model",
+    "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key",
+    "unusual_structure", "with_epochs",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pipeline.tracking.contents import PREVIEW
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -33,7 +35,8 @@ Trained on photos from `{{ about.config.data }}`, digest `{{ about.data_digest[:
 ```python
 import mlflow
 
-mlflow.pyfunc.load_model("{{ uri }}").predict(["photo.jpg"])
+model = mlflow.pyfunc.load_model("{{ uri }}")
+model.predict(["photo.jpg"])
 ```
 {%- endmacro -%}
 """
@@ -42,7 +45,7 @@ _TRAINING = """\
 **{{ "%.1f" % (100 * accuracy) }} % right** on the validation photos, by which its best epoch ({{ epoch }}) was chosen:
 expect a little less on others. It has not been evaluated yet.
 
-![Confusion matrix]({{ picture("confusion_matrix.png") }})
+{{ preview("Confusion matrix", "confusion_matrix.png") }}
 
 ### Model
 
@@ -62,13 +65,17 @@ def training_card(about: About, accuracy: float, epoch: int, uri: str, experimen
 
 
 def render_card(text: str, experiment_id: str, run_id: str, **values: Any) -> str:
-    """Return a card from its template, which may use `MODEL_MACROS`, ``picture(file)``, ``run_link`` and ``most``."""
+    """Return a card from its template.
 
-    def picture(file: str) -> str:
-        return f"get-artifact?path={file}&run_uuid={run_id}"
-
+    It may use `MODEL_MACROS`, ``preview(title, file)``, which shows the run's preview of a picture and leads to that,
+    ``run_link`` and ``most``.
+    """
     link = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts"
-    known = {"picture": picture, "run_link": link, "experiment_id": experiment_id, "most": MOST_CLASSES}
+
+    def preview(title: str, file: str) -> str:
+        return f"[![{title}](get-artifact?path={PREVIEW}&run_uuid={run_id})]({link}/{file})"
+
+    known = {"preview": preview, "run_link": link, "experiment_id": experiment_id, "most": MOST_CLASSES}
     return _template(text).render(**known, **values)
 
 

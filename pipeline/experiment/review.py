@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline import plots, tracking
 from pipeline.config import first_line
 from pipeline.data.store import Store
+from pipeline.evaluation import compare_with_baseline
 from pipeline.experiment import label_suspects
 
 if TYPE_CHECKING:
@@ -55,26 +56,32 @@ def duplicates_sheet(store: Store, splits: Sequence[str]) -> Figure | None:
     return plots.draw_groups(photos, [_caption(group) for group in groups.values()], title)
 
 
-def log_suspects(store: Store, split: str, probabilities: np.ndarray) -> str:
-    """Log which labels of a split are probably wrong, as a table and as a contact sheet; return a line on them.
+def log_suspects(store: Store, splits: Sequence[str], probabilities: np.ndarray) -> str:
+    """Log which labels of some splits are probably wrong, as a table and as a contact sheet; return a line on them.
 
     Args:
         store: the photos.
-        split: train or validation.
+        splits: train or validation, or both.
         probabilities: (n, classes), of a model that was not trained on these labels.
     """
     if not label_suspects.can_find_suspects():
         return label_suspects.MISSING_EXTRA
-    paths, labels = store.rows(split)["path"].tolist(), store.labels(split)
+    paths = [path for split in splits for path in store.rows(split)["path"]]
+    labels = np.concatenate([store.labels(split) for split in splits])
+    baseline = compare_with_baseline(labels, probabilities, store.class_names)
+    if not baseline.is_beaten:  # who knows nothing doubts at random
+        return f"no label suspects: the model is not better than one answer, beyond chance: {baseline.description}"
     try:
         suspects = label_suspects.suspect_table(paths, labels, probabilities, store.class_names)
     except Exception as error:  # of an extra; what took hours to train is not lost for its sake
         return f"label suspects are not known: cleanlab failed with {first_line(error)}"
-    return log_suspect_table(store, suspects, f"{len(paths)} {split} photos")
+    judged = f"{len(paths)} {' and '.join(splits)} photos"
+    _log_table_and_sheet(store, suspects, judged)
+    where = f": see {tracking.artifact_place(SUSPECTS_TABLE)}" if len(suspects) else ""
+    return f"{len(suspects)} of {judged} have doubtful labels{where}"
 
 
-def log_suspect_table(store: Store, suspects: pd.DataFrame, judged: str) -> str:
-    """Log a table of suspects with its contact sheet; return how many of the photos that were ``judged`` they are."""
+def _log_table_and_sheet(store: Store, suspects: pd.DataFrame, judged: str) -> None:
     tracking.log_table(suspects, SUSPECTS_TABLE)
     shown = suspects.head(MOST_SUSPECTS)
     captions = [f"{row.label}; or {row.suggested}, {row.suggested_probability:.2f}?" for row in shown.itertuples()]
@@ -83,7 +90,6 @@ def log_suspect_table(store: Store, suspects: pd.DataFrame, judged: str) -> str:
         title += f", the first {len(shown)}"
     photos = [[_picture(store, path)] for path in shown["path"]]
     tracking.log_figure(plots.draw_groups(photos, captions, title), "label_suspects.png")
-    return f"{len(suspects)} of {judged} have doubtful labels" + (f": see {SUSPECTS_TABLE}" if len(suspects) else "")
 
 
 def _paths(pairs: pd.DataFrame) -> list[str]:

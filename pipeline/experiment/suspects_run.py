@@ -40,8 +40,7 @@ def run_suspects(config: SuspectsConfig) -> None:
         )
         accuracy = float((probabilities.argmax(axis=1) == labels).mean())
         tracking.log_metrics({"cross_validated_accuracy": accuracy})
-        found = label_suspects.suspect_table(rows["path"].tolist(), labels, probabilities, store.class_names)
-        line = review.log_suspect_table(store, found, f"{len(rows)} photos")
+        line = review.log_suspects(store, JUDGED_SPLITS, probabilities)
     print(f"cross-validated accuracy {accuracy:.4f} in {config.folds} folds\n{line}", flush=True)
 
 

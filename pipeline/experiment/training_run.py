@@ -112,7 +112,7 @@ def tracked_fit(
         about = _about(result, config, store, record)
         wanted = wants_model(result.best)
         _log_result(result, store, with_predictions=wanted)
-        suspects = review.log_suspects(store, "validation", result.val_probabilities) if wanted else ""
+        suspects = review.log_suspects(store, ["validation"], result.val_probabilities) if wanted else ""
         uri = _log_model(result, about, store, start) if wanted else ""
         card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
         tracking.set_note(card)
@@ -188,7 +188,7 @@ def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None
     tracking.log_table(compact_counts(table), "confusion_matrix.json")
     tracking.log_table(confused_pairs(table), "confused_pairs.csv")
     title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
-    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png")
+    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png", with_preview=True)
     tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
     tracking.log_table(result.history, "history.csv")
     if with_predictions:

@@ -90,7 +90,7 @@ def _log(assessment: Assessment, about: About) -> None:
     for file, table in tables.items():
         tracking.log_table(table, file)
     for file, figure in assessment.figures.items():
-        tracking.log_figure(figure, file)
+        tracking.log_figure(figure, file, with_preview=file == "confusion_matrix.png")
 
 
 def _decide(

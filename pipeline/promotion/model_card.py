@@ -19,7 +19,7 @@ _EVALUATION = """\
 {% for warning in warnings %}
 **{{ warning }}**
 {% endfor %}
-![Confusion matrix]({{ picture("confusion_matrix.png") }})
+{{ preview("Confusion matrix", "confusion_matrix.png") }}
 
 ### Model
 

@@ -28,7 +28,7 @@ def claim(study: Study, config: TuneConfig, data_digest: str, runs: str, report_
         study: of the search.
         config: the search.
         data_digest: of the prepared photos.
-        runs: address of the MLflow store that has the trials' runs, without passwords.
+        runs: identifies the MLflow store that has the trials' runs, without passwords.
         report_line: shows a line to the user.
 
     Raises:
@@ -59,7 +59,8 @@ def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, An
     if known["photos"] != wanted["photos"]:
         digests = f"digest {known['photos'][:12]}, now {wanted['photos'][:12]}"
         raise _other(config, f"is of other photos, or of other data flags ({digests})", "")
-    if known["runs"] != wanted["runs"]:
+    was_a_path = known["runs"].startswith("sqlite:") and "://" not in wanted["runs"]  # of a file that may have moved
+    if known["runs"] != wanted["runs"] and not was_a_path:
         raise _other(config, f"has its runs in another MLflow store, {known['runs']}", "MLFLOW_TRACKING_URI as before")
     for name in sorted(known["flags"].keys() | wanted["flags"].keys()):
         before, now = (flags["flags"].get(name, "its default") for flags in (known, wanted))

@@ -18,6 +18,7 @@ from pipeline.config import TuneConfig, UserError, weights_by_variant
 from pipeline.data.store import Store
 from pipeline.experiment import (
     MISSING_EXTRA,
+    SUSPECTS_TABLE,
     begun_tags,
     can_find_suspects,
     check_start,
@@ -89,7 +90,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
         with show_progress(study, config) as report_line:
-            claim(study, config, store.digest, tracking.store_address(), report_line)
+            claim(study, config, store.digest, tracking.store_identity(), report_line)
             _prepare(study, config, space, store, report_line)
             try:
                 _run_trials(study, config, parent, report_line)
@@ -105,7 +106,6 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         figures = _log_search(study, winner)
         _report_borders(study.trials[winner.trial].params, space)
         _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
-    print("doubtful labels, by the winner: label_suspects.csv of the run" if can_find_suspects() else MISSING_EXTRA)
     print_model(version)
 
 
@@ -255,12 +255,22 @@ def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
     tracking.log_table(table, "trials.csv")
     figures = draw_study(study)
     for name, figure in figures.items():
-        tracking.log_figure(figure, name)
-    tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
+        tracking.log_figure(figure, name, with_preview=name == "optuna_history.png")
+    copied = tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
+    print(_suspects_line(copied), flush=True)
     states = table["state"].value_counts().to_dict()
     won = (winner.trial, winner.val_accuracy, winner.seeds, states, winner.run_id)
     tracking.set_note(search_card(*won, *tracking.open_run()))
     return figures
+
+
+def _suspects_line(copied: Collection[str]) -> str:
+    """Return where the winner's list of doubtful labels is, if its run had one to copy, or why it had none."""
+    if not can_find_suspects():
+        return MISSING_EXTRA
+    if SUSPECTS_TABLE in copied:
+        return f"doubtful labels, by the winner: {tracking.artifact_place(SUSPECTS_TABLE)}"
+    return "no label suspects: the winner is not better than one answer for all photos, beyond chance"
 
 
 def _report_borders(params: Mapping[str, object], space: Space) -> None:

@@ -77,9 +77,15 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         check_model_sums(folder)
-        stored = json.loads((folder / ABOUT_FILE).read_text())
-        stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
-        self.about = About(**stored)
+        try:
+            stored = json.loads((folder / ABOUT_FILE).read_text())
+            stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
+            self.about = About(**stored)
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise DamagedModel(
+                f"a model's description must be whole, got {type(error).__name__}: {first_line(error)} in "
+                f"{folder / ABOUT_FILE} (restore the file, or name another model)"
+            ) from error
 
     @cached_property
     def model(self) -> keras.Model:

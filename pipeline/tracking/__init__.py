@@ -1,13 +1,15 @@
 """The only package that talks to MLflow: runs, their contents, the store and what waits for it, models, the registry.
 
 Values come in; run ids, addresses and files go out. `runs` opens and closes runs, `contents` fills them, `store` and
-`outbox` know whether the server answers, `model` and `served_code` log a classifier, `registry` owns versions and
-aliases. Does not own what is worth logging.
+`outbox` know whether the server answers, `moved_folder` follows a project that was moved, `model` and `served_code` log
+a classifier, `registry` owns versions and aliases, `unreferenced` knows what can go. Does not own what is worth
+logging.
 """
 
 from pipeline.tracking.contents import (
     RUN_PICTURES,
     VAL_PREDICTIONS,
+    artifact_place,
     copy_artifacts,
     last_epoch,
     log_classifier,
@@ -42,12 +44,19 @@ from pipeline.tracking.runs import (
     tags_of_stopped_run,
     training_states,
 )
-from pipeline.tracking.store import StoreGone, count_unsent_runs, runs_page, store_address, ui_command
+from pipeline.tracking.store import (
+    StoreGone,
+    count_unsent_runs,
+    runs_page,
+    store_identity,
+    ui_command,
+)
 
 __all__ = [
-    "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "close_run",
-    "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch", "log_classifier",
-    "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics", "log_table",
-    "log_text", "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts", "runs_page",
-    "save_figure", "set_note", "set_tags", "store_address", "tags_of_stopped_run", "training_states", "ui_command",
+    "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "artifact_place",
+    "close_run", "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch",
+    "log_classifier", "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics",
+    "log_table", "log_text", "mark_dead_runs", "open_run", "read_val_predictions", "rename", "run", "run_facts",
+    "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tags_of_stopped_run", "training_states",
+    "ui_command",
 ]  # fmt: skip

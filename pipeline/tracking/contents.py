@@ -19,6 +19,7 @@ import pandas as pd
 from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from PIL import Image
 
 from pipeline.files import csv_text
 from pipeline.tracking import outbox
@@ -38,6 +39,7 @@ RUN_PICTURES = (
     "augmented.jpg",
     *SUSPECTS,
 )  # what a training leaves
+PREVIEW, PREVIEW_WIDTH_PX = "preview.png", 600  # beside which MLflow's column of facts fits on a screen of 1280
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
@@ -47,9 +49,21 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
     outbox.deliver(_open_run(), "metrics", {"metrics": known, "step": step or 0, "time_ms": int(time.time() * 1000)})
 
 
-def log_figure(figure: Figure, file: str) -> None:
-    """Store a figure of the open run, as PNG or, where it is of photos alone, as JPEG."""
-    _log_file(file, lambda path: save_figure(figure, path))
+def log_figure(figure: Figure, file: str, with_preview: bool = False) -> None:
+    """Store a figure of the open run, as PNG or, where it is of photos alone, as JPEG.
+
+    ``with_preview`` stores it as `PREVIEW`, too: the UI shows pictures in descriptions in their own size, and a wide
+    one pushes what stands beside it off the screen.
+    """
+
+    def write(path: Path) -> None:
+        save_figure(figure, path)
+        if with_preview:
+            with Image.open(path) as picture:
+                picture.thumbnail((PREVIEW_WIDTH_PX, picture.height), Image.Resampling.LANCZOS)
+                picture.save(path.with_name(PREVIEW))
+
+    _log_file(file, write)
 
 
 def save_figure(figure: Figure, file: Path) -> None:
@@ -114,6 +128,16 @@ def log_file(file: Path, folder: str) -> str:
 def log_folder(folder: Path) -> None:
     """Log the files of a folder."""
     outbox.deliver(_open_run(), "files", {}, folder)
+
+
+def artifact_place(file: str) -> str:
+    """Return where a file of the open run is: its path, or its run where another machine keeps it."""
+    active = mlflow.active_run()
+    assert active is not None
+    path = Path(active.info.artifact_uri, file)
+    if not path.is_absolute():
+        return f"{file} of run {active.info.run_id}"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def set_tags(tags: Mapping[str, str]) -> None:
@@ -191,11 +215,12 @@ def read_val_predictions(run_id: str) -> pd.DataFrame | None:
         return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 
 
-def copy_artifacts(run_id: str, files: Sequence[str]) -> None:
-    """Copy artifacts of another run into the open one; missing ones are skipped."""
+def copy_artifacts(run_id: str, files: Sequence[str]) -> set[str]:
+    """Copy artifacts of another run into the open one; missing ones are skipped. Return those that are there."""
     there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
     with tempfile.TemporaryDirectory() as scratch:
         for file in there.intersection(files):
             mlflow.log_artifact(
                 mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
             )
+    return there.intersection(files)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,12 @@ import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from pipeline.config import UserError, first_line
+from pipeline.config import DamagedModel, UserError, first_line, without_passwords
 from pipeline.models.saved import check_digests, model_digests
+from pipeline.tracking.store import database_file
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
@@ -56,21 +59,36 @@ def register(model_uri: str, name: str) -> Version:
     """Register a logged model as a version of ``name``, unless it is one already, and make it challenger.
 
     The digests of its files become a tag; its run's note becomes its description, and some of the run's tags its own.
+    What an interruption has left out is made up for by the next call.
     """
     known = MlflowClient().search_model_versions(f"source_path = '{model_uri}'")
-    if same := [Version(name, str(version.version)) for version in known if version.name == name]:
-        MlflowClient().set_registered_model_alias(name, CHALLENGER, same[0].number)
-        return same[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        digests = model_digests(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)))
-    registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})
+    registered = next((version for version in known if version.name == name), None)
+    if registered is None:
+        digests = _digests_of(model_uri)
+        registered = mlflow.register_model(model_uri, name, tags={DIGESTS: json.dumps(digests)})
     version = Version(name, str(registered.version))
     if registered.run_id:
         of_run = MlflowClient().get_run(registered.run_id).data.tags
-        tag_version(version, {key: of_run[key] for key in TAGS_OF_THE_RUN if key in of_run})
-        set_description(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
+        wanted = (key for key in TAGS_OF_THE_RUN if key in of_run and key not in registered.tags)
+        tag_version(version, {key: of_run[key] for key in wanted})
+        if not registered.description:  # an evaluation may have written one
+            set_description(version, of_run.get(MLFLOW_RUN_NOTE, "").replace(model_uri, version.uri))
     MlflowClient().set_registered_model_alias(name, CHALLENGER, version.number)
     return version
+
+
+def _digests_of(model_uri: str) -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise UserError(
+                f"a model must still be there when it is registered, got {model_uri}, which was deleted (train it "
+                "again, with another seed; of a search, confirm_top_k=1 trains its best again)"
+            ) from None
+        return model_digests(Path(folder))
 
 
 class FetchedModel(NamedTuple):
@@ -97,45 +115,67 @@ def fetch_model(model_uri: str) -> FetchedModel:
 
     Raises:
         UserError: there is no such model, or it is not one of ours.
-        DamagedModel: a file has not the SHA-256 that was recorded when the version was registered.
+        DamagedModel: a file has not the SHA-256 that was recorded when the version was registered, or none is recorded.
     """
     newest = ""
     try:
         version = _version_of(model_uri)
         if version is None and (version := _newest_for_champion(model_uri)):
             newest = " (the newest: none is champion yet)"
+        recorded = _recorded_digests(version) if version else {}
         root = Path(mlflow.artifacts.download_artifacts(version.uri if version else model_uri))
-        recorded = _version_tags(version).get(DIGESTS) if version else None
-    except (MlflowException, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # each scheme's library raises its own, or is not installed
         raise UserError(
-            f"model_uri must name a model that exists, got {model_uri!r}: {first_line(error)} "
+            f"model_uri must name a model that exists, got {without_passwords(model_uri)!r}: {first_line(error)} "
             "(train one with `mlflow run . -e tune`; `mlflow ui` shows what there is)"
         ) from None
-    if recorded:  # versions of before have none
-        check_digests(root, json.loads(recorded))
+    if version:
+        check_digests(root, recorded)
     if not (root / CLASSIFIER_FOLDER).is_dir():
         raise UserError(
-            f"model_uri must name a model made by this pipeline, got {model_uri!r} without {CLASSIFIER_FOLDER}"
+            f"model_uri must name a model made by this pipeline, got {without_passwords(model_uri)!r} without "
+            f"{CLASSIFIER_FOLDER} (`mlflow ui` shows what there is)"
         )
     name = f"{version.name} version {version.number}{newest}" if version else model_uri
     return FetchedModel(root / CLASSIFIER_FOLDER, version, version.uri if version else model_uri, name)
 
 
+def _recorded_digests(version: Version) -> dict[str, str]:
+    """Return the SHA-256 of a version's files that `register` recorded, by path.
+
+    Raises:
+        DamagedModel: there is no such record.
+    """
+    registered = MlflowClient().get_model_version(*version)
+    text = registered.tags.get(DIGESTS, "")
+    with contextlib.suppress(ValueError):
+        if isinstance(recorded := json.loads(text), dict) and recorded:
+            return recorded
+    received = f"{text[:20]!r}" if text else "no such tag: removed, or the version was not registered by this pipeline"
+    raise DamagedModel(
+        f"a version must have the SHA-256 of its files in its tag {DIGESTS}, got {received} in {version.uri} (train it "
+        f"again; or, if you trust its files, name the model itself: model_uri={registered.source})"
+    )
+
+
 def _newest_for_champion(model_uri: str) -> Version | None:
-    """Return the challenger where a URI asks for the champion of a registered model that has none."""
+    """Return the challenger, or else the newest version, where a URI asks for a champion and there is none."""
     match = re.fullmatch(rf"models:/([^/@]+)@{CHAMPION}", model_uri)
-    return version_with_alias(match[1], CHALLENGER) if match else None
+    return match and (version_with_alias(match[1], CHALLENGER) or _version_of(f"models:/{match[1]}/latest"))
 
 
 def _version_of(model_uri: str) -> Version | None:
     """Resolve a ``models:/`` URI to a version; None for any other URI, and for a champion that is not there."""
-    match = re.fullmatch(r"models:/([^/@]+)(?:@(.+)|/(\d+))", model_uri)
-    if not match:
+    if not (match := re.fullmatch(r"models:/([^/@]+)[/@](.+)", model_uri)):
         return None
-    name, alias, number = match.groups()
-    if alias == CHAMPION:
-        return version_with_alias(name, CHAMPION)
-    return Version(name, number or str(MlflowClient().get_model_version_by_alias(name, alias).version))
+    if model_uri == f"models:/{match[1]}@{CHAMPION}":
+        return version_with_alias(match[1], CHAMPION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of MLflow's own stages
+        name, number = get_model_name_and_version(MlflowClient(), model_uri)  # type: ignore[no-untyped-call]
+    return Version(name, str(int(number)))
 
 
 def is_version(model_uri: str) -> bool:
@@ -278,8 +318,7 @@ def _version_text(version: Version | None) -> str:
 def _lock(name: str) -> Iterator[None]:
     """Lock a model's aliases against other processes of this machine, whatever folder they run in."""
     uri = mlflow.get_registry_uri()
-    if uri.startswith("sqlite:///"):
-        uri = str(Path(uri.removeprefix("sqlite:///")).resolve())
+    uri = str(database_file(uri) or uri)
     key = hashlib.sha256(f"{uri}\n{name}".encode()).hexdigest()[:16]
     with FileLock(Path(tempfile.gettempdir()) / f"photo-pipeline-registry-{key}.lock", mode=0o666):
         yield

@@ -17,15 +17,17 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline.config import Config, first_line, open_flags, without_passwords
+from pipeline.config import Config, UserError, first_line, open_flags, without_passwords
 from pipeline.config.text import config_text
 from pipeline.processes import is_gone, is_here, is_interrupt, owner_mark
 from pipeline.tracking import outbox
+from pipeline.tracking.moved_folder import follow_moved_folder
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
 PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
 PARENT = "mlflow.parentRunId"
 STUDY = "study_name"  # tag: the study that a trial's run belongs to
+CONFIG_FILE = "config.json"
 UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 MOST_CHILDREN = 50_000  # MLflow's own limit for one answer
@@ -33,7 +35,7 @@ COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a cop
 
 
 def connect(many_machines: bool = False) -> int:
-    """Open the stores before any work or worker starts, send what waits, and mark dead runs.
+    """Open the stores before any work or worker starts, follow a moved folder, send what waits, and mark dead runs.
 
     Runs that a process of this host could not close, because it was killed, are marked as KILLED.
 
@@ -44,9 +46,11 @@ def connect(many_machines: bool = False) -> int:
         How many such runs there were.
 
     Raises:
-        UserError: one of them cannot be reached, or not by other machines.
+        UserError: one of them cannot be reached, or not by other machines; or its artifacts are gone.
     """
     open_stores(many_machines)
+    for line in follow_moved_folder():
+        print(line, flush=True)
     return mark_dead_runs()
 
 
@@ -100,6 +104,7 @@ def run(
         parent: id of the run to nest under, where that is not open in this process.
         training: what identifies the training; where its run was stopped, that goes on, but with ``resume=never``.
 
+    A user's mistake that is found before anything but flags is logged leaves no run, unless MLflow has opened it.
     Raises StoreGone where MLflow gives up; the same training will go on in the run.
     """
     silence_mlflow()
@@ -107,7 +112,9 @@ def run(
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner_mark(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with raise_if_store_gone():
-        active = _started(_stopped_run(all_tags, config), name, config, parent, all_tags)
+        stopped = _stopped_run(all_tags, config)
+        is_own = not (stopped or parent or _MLFLOW_RUN_ID in os.environ)
+        active = _started(stopped, name, config, parent, all_tags)
     try:
         with raise_if_store_gone():
             mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
@@ -118,7 +125,7 @@ def run(
         _leave_open()
         raise
     except BaseException as error:
-        _end_after_error(error)
+        _end_after_error(error, active.info.run_id, is_own)
         if is_interrupt(error):
             raise KeyboardInterrupt from error
         raise
@@ -140,9 +147,16 @@ def _finish(run_id: str) -> None:
         outbox.put(run_id, "end", end)
 
 
-def _end_after_error(error: BaseException) -> None:
-    """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file."""
+def _end_after_error(error: BaseException, run_id: str, is_own: bool) -> None:
+    """Close the run as KILLED, or as FAILED with the error as a tag and its traceback as a file.
+
+    One that the command has opened by itself (``is_own``) is deleted where a mistake has let nothing begin.
+    """
     try:
+        if is_own and _is_a_mistake(error) and _is_empty(run_id):
+            mlflow.end_run("FAILED")
+            MlflowClient().delete_run(run_id)
+            return
         if is_interrupt(error):
             mlflow.set_tag(STOPPED, "true")  # `mlflow run` will set the status FAILED on whatever is stopped
             mlflow.end_run("KILLED")
@@ -155,6 +169,16 @@ def _end_after_error(error: BaseException) -> None:
         mlflow.end_run("FAILED")
     except ERRORS:
         _leave_open()
+
+
+def _is_a_mistake(error: BaseException) -> bool:
+    return isinstance(error, UserError) and error.exit_code == UserError.exit_code
+
+
+def _is_empty(run_id: str) -> bool:
+    """Return whether a run has nothing but its flags."""
+    files = {file.path for file in MlflowClient().list_artifacts(run_id)}
+    return files <= {CONFIG_FILE} and not MlflowClient().get_run(run_id).data.metrics and outbox.send(run_id)
 
 
 def _leave_open() -> None:
@@ -184,7 +208,7 @@ def _log_config(config: Config, active: Run) -> None:
             flush=True,
         )
     mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})
-    mlflow.log_text(without_passwords(config.model_dump_json(indent=2)), "config.json")
+    mlflow.log_text(without_passwords(config.model_dump_json(indent=2)), CONFIG_FILE)
 
 
 def _stopped_run(tags: Mapping[str, str], config: Config) -> str | None:

@@ -6,12 +6,15 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
 
 from pipeline.config import RUNS_FOLDER, UserError, first_line, without_passwords
 
@@ -25,7 +28,7 @@ class StoreGone(UserError):
     """MLflow's store no longer answers, or refuses what it is sent."""
 
 
-def open_stores(many_machines: bool) -> None:
+def open_stores(many_machines: bool = False) -> None:
     """Check that the tracking store and the registry can be reached.
 
     Args:
@@ -57,6 +60,12 @@ def open_stores(many_machines: bool) -> None:
 def is_local(uri: str) -> bool:
     """Return whether a store's URL is a file on this machine."""
     return "://" not in uri or uri.startswith(("sqlite:", "file:"))
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of a store in SQLite, None for any other store. MLflow quotes its path as in a URL."""
+    name = make_url(uri).database if uri.startswith("sqlite:///") else None
+    return Path(name).resolve() if name else None
 
 
 def answers() -> bool:
@@ -126,13 +135,19 @@ def store_address() -> str:
     return without_passwords(mlflow.get_tracking_uri())
 
 
+def store_identity() -> str:
+    """Return what tells the MLflow store from others: a server's address, or, as files move, when one was begun."""
+    if not (file := database_file(mlflow.get_tracking_uri())):
+        return store_address()
+    (first,) = MlflowClient().search_experiments(ViewType.ALL, max_results=1, order_by=["creation_time ASC"])
+    begun = datetime.fromtimestamp((first.creation_time or 0) / 1000, UTC)
+    return f"{file.name} of {begun.isoformat(' ', 'milliseconds')}"
+
+
 def ui_command() -> str:
     """Return the shell command that opens the UI on this project's store."""
-    uri = mlflow.get_tracking_uri()
-    default = (
-        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
-    )
-    return "mlflow ui" if default else f"mlflow ui --backend-store-uri {store_address()}"
+    is_default = database_file(mlflow.get_tracking_uri()) == Path("mlflow.db").resolve()
+    return "mlflow ui" if is_default else f"mlflow ui --backend-store-uri {store_address()}"
 
 
 def runs_page(experiment_id: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.config import PreprocessConfig
 from pipeline.data.pixels.decode import decode
 from pipeline.data.sources.synthetic import draw_photo
 from pipeline.data.store.store import Store, prepared_store
+from pipeline.evaluation import baseline
 from pipeline.experiment import label_suspects, review
 from pipeline.experiment import photos as photos_of_commands
 
@@ -88,34 +89,51 @@ def test_groups_of_splits_that_are_not_to_be_seen_are_not_drawn(
 
 
 def test_label_suspects_are_logged_with_their_pictures(
-    store: Store, tracking_store: MlflowClient, sheets: list[tuple[list[list[np.ndarray]], list[str], str]]
+    store: Store,
+    tracking_store: MlflowClient,
+    sheets: list[tuple[list[list[np.ndarray]], list[str], str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("cleanlab", reason="the extra suspects")
+    monkeypatch.setattr(baseline, "ALPHA", 1)  # seven photos prove little
     tracking.connect()
     labels = store.labels("train")
     probabilities = np.eye(2)[labels] * 0.9 + 0.05
     probabilities[0] = probabilities[0][::-1]
     with tracking.run("train", "suspects", PreprocessConfig()) as run_id:
-        line = review.log_suspects(store, "train", probabilities)
-    assert line == f"1 of {len(labels)} train photos have doubtful labels: see label_suspects.csv"
-    table = pd.read_csv(tracking_store.download_artifacts(run_id, "label_suspects.csv"))
+        line = review.log_suspects(store, ["train"], probabilities)
+    place = f"mlruns/0/{run_id}/artifacts/label_suspects.csv"
+    assert line == f"1 of {len(labels)} train photos have doubtful labels: see {place}"
+    table = pd.read_csv(place)
     assert table["path"].tolist() == [store.rows("train")["path"].iloc[0]]
     photos, captions, _ = sheets[0]
     np.testing.assert_array_equal(photos[0][0], store.images("train")[0])
     assert captions == [f"{table['label'][0]}; or {table['suggested'][0]}, 0.95?"]
 
 
+def test_who_is_not_better_than_one_answer_names_no_suspects(
+    store: Store, tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: True)
+    one_answer = np.tile([0.9, 0.1], (len(store.labels("train")), 1))
+    with tracking.run("train", "suspects", PreprocessConfig()) as run_id:
+        line = review.log_suspects(store, ["train"], one_answer)
+    assert line.startswith("no label suspects: the model is not better than one answer, beyond chance: ")
+    assert not [file for file in tracking_store.list_artifacts(run_id) if "suspects" in file.path]
+
+
 def test_a_training_does_not_fail_for_the_sake_of_its_suspects(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    probabilities = np.full((len(store.labels("train")), 2), 0.5)
+    probabilities = np.eye(2)[store.labels("train")]
 
     def fail(*_: object) -> None:
         raise ValueError("no way")
 
+    monkeypatch.setattr(baseline, "ALPHA", 1)
     monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: True)
     monkeypatch.setattr(label_suspects, "suspect_table", fail)
-    assert review.log_suspects(store, "train", probabilities).endswith("cleanlab failed with no way")
+    assert review.log_suspects(store, ["train"], probabilities).endswith("cleanlab failed with no way")
     monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: False)
-    assert review.log_suspects(store, "train", probabilities) == label_suspects.MISSING_EXTRA
+    assert review.log_suspects(store, ["train"], probabilities) == label_suspects.MISSING_EXTRA
 
 
 def test_the_sheet_says_how_many_photos_of_a_group_it_leaves_out(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from pipeline.config import TuneConfig, UserError
 from pipeline.search import study as studies
 from pipeline.search.study_contents import claim
 
+STORE = "mlflow.db of 2026-11-29 10:00:00.000+00:00"
 
-def _claim(tmp_path: Path, photos: str = "a" * 64, runs: str = "sqlite:///mlflow.db", **flags: object) -> list[str]:
+
+def _claim(tmp_path: Path, photos: str = "a" * 64, runs: str = STORE, **flags: object) -> list[str]:
     lines: list[str] = []
     config = _config(tmp_path, **flags)
     claim(studies.open_study(config, photos), config, photos, runs, lines.append)
@@ -42,7 +44,7 @@ def test_the_same_search_goes_on_with_more_trials_and_in_other_ranges(tmp_path: 
     ("changed", "words"),
     [
         ({"photos": "b" * 64}, "is of other photos, or of other data flags (digest aaaaaaaaaaaa, now bbbbbbbbbbbb)"),
-        ({"runs": "http://127.0.0.1:5000"}, "has its runs in another MLflow store, sqlite:///mlflow.db"),
+        ({"runs": "http://127.0.0.1:5000"}, f"has its runs in another MLflow store, {STORE}"),
         ({"epochs": 8}, "is of trials with epochs=16, now 8 (take another study_name, or epochs=16)"),
         ({"weights": "imagenet", "variants": "resnet18"}, "is of trials with"),
         ({"variants": "resnet50"}, "searches variant in"),
@@ -56,6 +58,15 @@ def test_another_search_under_the_same_name_is_refused(changed: dict[str, str], 
         _claim(tmp_path, **changed)
     assert words in str(error.value)
     assert "another study_name" in str(error.value)
+
+
+def test_a_study_goes_on_in_a_store_whose_path_was_recorded_and_has_changed(tmp_path: Path) -> None:
+    _claim(tmp_path, runs="sqlite:////where/it/was/mlflow.db")
+    with pytest.raises(UserError, match="another MLflow store"):
+        _claim(tmp_path, runs="http://127.0.0.1:5000")
+    assert _claim(tmp_path) == []
+    with pytest.raises(UserError, match="another MLflow store"):
+        _claim(tmp_path, runs="mlflow.db of 2026-11-29 10:00:00.001+00:00")
 
 
 def test_a_study_that_minimises_or_is_of_another_program_is_refused(tmp_path: Path) -> None:

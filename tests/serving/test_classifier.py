@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.config import DataConfig, TrainConfig
+from pipeline.config import DamagedModel, DataConfig, TrainConfig
 from pipeline.data.intake import Candidate
 from pipeline.data.pixels.decode import decode
 from pipeline.data.pixels.shards import examine_photo, photo_dtype
@@ -424,3 +424,13 @@ def test_a_pipe_is_a_row_and_not_a_hang(classifier: Classifier, tmp_path: Path) 
     assert table["error"].tolist() == [
         "not a regular file", "cannot be read (No such file or directory)", "not a regular file",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"class_names": 7}', '{"class_names": [], "image_ops": []}'])
+def test_a_folder_that_is_no_classifier_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DamagedModel, match=r"classifier\.json"):
+        Classifier(tmp_path)
+    (tmp_path / "classifier.json").write_text(text)
+    with pytest.raises(DamagedModel, match=r"classifier\.json") as error:
+        Classifier(tmp_path)
+    assert "\n" not in str(error.value)

@@ -43,7 +43,7 @@ FLAGS = [
     "--warmup_epochs=0",
     "--width=0.01",
 ]
-MADE_IN, MADE_ON = "/home/user/flowers", "laptop"  # the folder and the host, which a folder that was copied still names
+MADE_IN, MADE_ON = "/home/user/flowers", "laptop"  # the folder and the host, which its databases still name
 MADE_WITH = {"tensorflow": "2.21.", "keras": "3.15.", "numpy": "2.4."}
 DIGEST = "2ffa80b257d6e5964c8179c92ca556125fc53aa15b164a9c3a38c57f25f7f542"
 CLASSES = ["blue", "green", "red"]
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def earlier_project(project: Path) -> Path:
-    """A project with today's code in which version 0.1 has worked, on this machine."""
+    """A project with today's code in which version 0.1 has worked, on this machine, but in another folder."""
     with tarfile.open(FIXTURES / "project_of_0_1.tar.xz") as archive:
         archive.extractall(project, filter="data")
     for file in ("mlflow.db", "mlruns/optuna.db"):
@@ -61,8 +61,10 @@ def earlier_project(project: Path) -> Path:
             for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
                 for _, column, kind, *_ in database.execute(f"PRAGMA table_info('{table}')").fetchall():
                     if re.match("VARCHAR|TEXT", kind, re.IGNORECASE):
-                        for old, new in ((MADE_IN, str(project)), (MADE_ON, socket.gethostname())):
-                            database.execute(f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?)', (old, new))
+                        database.execute(
+                            f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?)',
+                            (MADE_ON, socket.gethostname()),
+                        )
         database.close()
     return project
 
@@ -76,7 +78,9 @@ def test_a_registered_model_answers_the_same_and_is_still_champion(
 ) -> None:
     expected = pd.read_csv(earlier_project / "predictions.csv")
     champion = "models:/flower-classifier@champion"
-    fork_in(earlier_project, "predict", "--photos=photos", f"--model_uri={champion}", "--output=again.csv")
+    predict = ("predict", "--photos=photos", f"--model_uri={champion}", "--output=again.csv")
+    printed = fork_in(earlier_project, *predict).stdout
+    assert f"the folder of the runs was {MADE_IN}/mlruns, and is {earlier_project}/mlruns" in printed
     again = pd.read_csv(earlier_project / "again.csv")
     assert again["path"].tolist() == expected["path"].tolist()
     np.testing.assert_allclose(again[CLASSES], expected[CLASSES], atol=1e-6)

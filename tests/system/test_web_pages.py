@@ -25,6 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 if not CHROMIUM or not importlib.util.find_spec("playwright") or not importlib.util.find_spec("streamlit"):
     pytest.skip("needs chromium, playwright and streamlit (extras test and demo)", allow_module_level=True)
 PICTURES = os.environ.get("BROWSER_PICTURES", "")  # a folder for screenshots, such as docs/images
+BROKEN = "[...document.images].filter(image => !image.complete || !image.naturalWidth).length"
 PATIENCE_MS = 60_000  # a busy machine is slow, which is no fault of a page
 
 
@@ -99,9 +100,9 @@ def _picture(page: Page, name: str) -> None:
 
 def _without_assistant(page: Page) -> None:
     """Close the panel that the UI opens by itself on a first visit."""
-    panel = page.get_by_text("MLflow Assistant")
-    if panel.count():
-        page.get_by_role("button", name="Close").first.click()
+    close = page.get_by_role("button", name="Close")
+    if page.get_by_text("MLflow Assistant").count() and close.count():
+        close.first.click()
 
 
 def _unfolded_trials(site: Site, page: Page) -> Locator:
@@ -129,6 +130,24 @@ def test_the_printed_page_opens_on_the_runs(site: Site, page: Page, tuned_projec
     assert address
     page.goto(f"{site.ui}{address[1]}")
     page.get_by_role("row").filter(has_text=", 2 trials").first.wait_for()
+
+
+def test_no_picture_is_broken_or_pushes_anything_off_the_screen(site: Site, page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    described = [run for run in site.project.runs if "get-artifact" in run.data.tags.get("mlflow.note.content", "")]
+    assert {run.data.tags["stage"] for run in described} == {"tune", "trial", "confirm", "evaluate"}
+    for run in described:
+        page.goto(f"{site.ui}/#/experiments/0/runs/{run.info.run_id}?workflowType=machine_learning")
+        facts = page.get_by_text("About this run").first
+        facts.wait_for()
+        page.locator("img[src*='get-artifact']").first.wait_for(state="attached")
+        _without_assistant(page)
+        page.wait_for_function(f"{BROKEN} === 0")
+        assert facts.bounding_box()["x"] < 860  # type: ignore[index]  # beside a picture of 600 pixels
+    _picture(page, "mlflow_run")
+    page.goto(f"{site.ui}/#/models/flower-classifier/versions/1?workflowType=machine_learning")
+    page.locator("img[src*='get-artifact']").first.wait_for(state="attached")
+    page.wait_for_function(f"{BROKEN} === 0")
 
 
 def test_two_trials_are_selected_and_compared(site: Site, page: Page) -> None:

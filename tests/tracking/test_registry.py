@@ -103,6 +103,63 @@ def test_the_note_of_the_run_becomes_the_description(tracking_store: MlflowClien
     assert tracking_store.get_registered_model(NAME).description == version.description
 
 
+def test_a_registration_that_was_interrupted_is_completed_by_the_next(
+    tracking_store: MlflowClient, model_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = mlflow.get_logged_model(model_uri.removeprefix("models:/")).source_run_id
+    for tag in ("mlflow.note.content", "data_digest", "git_commit"):
+        tracking_store.set_tag(run_id, tag, f"the {tag}")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("set_model_version_tag", "update_model_version", "set_registered_model_alias"):  # in this order
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                registry.register(model_uri, NAME)
+    assert registry.register(model_uri, NAME) == Version(NAME, "1")
+    version = tracking_store.get_model_version(NAME, "1")
+    assert version.description == "the mlflow.note.content"
+    assert (version.tags["data_digest"], version.tags["git_commit"]) == ("the data_digest", "the git_commit")
+    assert _aliases(tracking_store) == {CHALLENGER: "1"}
+    registry.set_description(Version(NAME, "1"), "of an evaluation")
+    registry.register(model_uri, NAME)
+    assert tracking_store.get_model_version(NAME, "1").description == "of an evaluation"
+
+
+def test_a_model_that_was_deleted_before_it_became_a_version_is_named(
+    tracking_store: MlflowClient, model_uri: str
+) -> None:
+    tracking_store.delete_logged_model(model_uri.removeprefix("models:/"))
+    with pytest.raises(UserError, match=f"got {model_uri}, which was deleted"):
+        registry.register(model_uri, NAME)
+
+
+@pytest.mark.parametrize("broken", [None, "", "{", "null", "[]", "{}", "7", '{"MLmodel": 7}'])
+def test_a_version_without_the_digests_of_its_files_is_refused(
+    tracking_store: MlflowClient, model_uri: str, broken: str | None
+) -> None:
+    version = registry.register(model_uri, NAME)
+    if broken is None:
+        tracking_store.delete_model_version_tag(NAME, "1", registry.DIGESTS)
+    else:
+        tracking_store.set_model_version_tag(NAME, "1", registry.DIGESTS, broken)
+    for address in (
+        version.uri,
+        f"models:/{NAME}@{CHALLENGER}",
+        f"models:/{NAME}/latest",
+        f"models:/{NAME}@{CHAMPION}",
+    ):
+        with pytest.raises(DamagedModel, match="SHA-256") as error:
+            registry.fetch_model(address)
+        assert "\n" not in str(error.value)
+    registry.register(model_uri, NAME)
+    with pytest.raises(DamagedModel, match="SHA-256"):
+        registry.fetch_model(version.uri)  # to register again what has changed meanwhile makes it no better
+    assert registry.fetch_model(model_uri).version is None, "as the message advises"
+
+
 def test_a_changed_file_is_refused_by_its_name(tracking_store: MlflowClient, model_uri: str) -> None:
     version = registry.register(model_uri, NAME)
     (registry.fetch_model(version.uri).folder / "classifier.json").write_text("{ }")
@@ -114,7 +171,8 @@ def test_a_changed_file_is_refused_by_its_name(tracking_store: MlflowClient, mod
 def test_addresses_lead_to_the_version_and_its_files(tracking_store: MlflowClient, model_uri: str) -> None:
     version = registry.register(model_uri, NAME)
     registry.promote(version, None)
-    for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", f"models:/{NAME}/1"):
+    numbers = [f"models:/{NAME}/{number}" for number in ("1", "01", "latest")]
+    for address in (f"models:/{NAME}@{CHALLENGER}", f"models:/{NAME}@{CHAMPION}", *numbers):
         assert registry.fetch_model(address).version == version
         assert (registry.fetch_model(address).folder / "classifier.json").read_text() == "{}"
     assert registry.fetch_model(model_uri).version is None  # logged, but no version
@@ -126,6 +184,8 @@ def test_where_none_is_champion_the_newest_answers_and_says_so(tracking_store: M
     newest = registry.fetch_model(f"models:/{NAME}@{CHAMPION}")
     assert (newest.version, newest.uri) == (version, version.uri)
     assert newest.name == f"{NAME} version 1 (the newest: none is champion yet)"
+    tracking_store.delete_registered_model_alias(NAME, CHALLENGER)  # as goes with the version that has it
+    assert registry.fetch_model(f"models:/{NAME}@{CHAMPION}") == newest
     registry.promote(version, None)
     assert registry.fetch_model(f"models:/{NAME}@{CHAMPION}").name == f"{NAME} version 1"
 
@@ -142,6 +202,17 @@ def test_where_none_is_champion_the_newest_answers_and_says_so(tracking_store: M
         "no/such/folder",
         "models:/",
         "gibberish://x",
+        f"models:/{NAME}/0",
+        f"models:/{NAME}/Production",
+        f"models:/{NAME}/99999999999999999999999",
+        "mlflow-artifacts:/0/model",
+        "s3://bucket/model",
+        "gs://bucket/model",
+        "http://127.0.0.1:1/model",
+        "file:///no/such/folder",
+        "file:",
+        "/",
+        "no\0name",
     ],
 )
 def test_a_model_that_is_not_there_is_named_in_one_line(
@@ -152,6 +223,7 @@ def test_a_model_that_is_not_there_is_named_in_one_line(
     with pytest.raises(UserError) as caught:
         registry.fetch_model(address)
     assert repr(address) in str(caught.value)
+    assert "`mlflow ui` shows what there is" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

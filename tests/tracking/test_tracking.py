@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline import tracking
-from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
+from pipeline.config import DamagedModel, PreprocessConfig, TrainConfig, TuneConfig, UserError
 from pipeline.config.text import config_text
 from pipeline.processes import owner_mark
 from pipeline.tracking import runs
@@ -49,7 +49,7 @@ def test_a_run_ends_finished_with_params_tags_and_config(tracking_store: MlflowC
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        (UserError("rule, got x"), "FAILED", "rule, got x"),
+        (DamagedModel("rule, got x"), "FAILED", "rule, got x"),
         (ValueError("first line\nsecond line"), "FAILED", "first line"),
         (RuntimeError(), "FAILED", "RuntimeError"),
         (SystemExit(3), "FAILED", "3"),
@@ -69,6 +69,28 @@ def test_a_run_that_raises_says_so(
         assert run.data.tags.get("error") == message
         files = [artifact.path for artifact in tracking_store.list_artifacts(run_id)]
         assert ("error.txt" in files) == (status == "FAILED")
+    assert mlflow.active_run() is None
+
+
+def test_a_mistake_that_is_found_before_any_work_leaves_no_run(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError), tracking.run("main", "main", CONFIG), tracking.run("preprocess", "below", CONFIG):
+        raise UserError("data must be there, got a typo")
+    assert tracking_store.search_runs(["0"]) == []
+    for log in (lambda: tracking.log_metrics({"val_accuracy": 0.5}), lambda: tracking.log_text("x", "report.html")):
+        with pytest.raises(UserError), tracking.run("train", "train", CONFIG) as worked:  # noqa: PT012
+            log()
+            raise UserError("what came later, got x")
+        assert tracking_store.get_run(worked).data.tags["error"] == "what came later, got x"
+    parent, opened = (tracking_store.create_run("0").info.run_id for _ in range(2))
+    with pytest.raises(UserError), tracking.run("trial", "trial", CONFIG, parent=parent) as trial:
+        raise UserError("a trial's, which its search counts")
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    with pytest.raises(UserError), tracking.run("train", "train", CONFIG):
+        raise UserError("what `mlflow run` will see")
+    assert {tracking_store.get_run(run_id).info.status for run_id in (worked, trial, opened)} == {"FAILED"}
+    assert len(tracking_store.search_runs(["0"])) == 5
     assert mlflow.active_run() is None
 
 
