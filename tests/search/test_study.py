@@ -334,7 +334,9 @@ def test_a_point_that_nobody_has_tried_is_found_until_there_is_none(config: Call
     study = studies.open_study(wanted, "digest")
     assert studies.trial_goal(wanted) == 6  # three optimizers, two variants
     tried: list[str] = []
-    while point := studies.draw_untried_point(study, wanted, lambda training: training.model_dump_json() not in tried):
+    while point := studies.draw_untried_point(
+        study, wanted, {}, lambda training: training.model_dump_json() not in tried
+    ):
         study.enqueue_trial(point)
         tried.append(studies.suggest(study.ask(), wanted).model_dump_json())
     assert len(set(tried)) == len(tried) == 6
