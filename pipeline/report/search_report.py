@@ -14,8 +14,9 @@ from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.page import Page, Picture, Section, Table, render
 
-NOT_FLAGS = {  # columns of a trial table that are not config fields
+NOT_FLAGS = {  # columns of a trial table that are not config fields, or follow from variant and freeze_backbone
     *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
+    *("weights", "head_epochs"),
 }
 FIGURE_ALTS = {
     "optuna_importance.png": "How much of the differences between trials each parameter explains (fANOVA)",
