@@ -31,7 +31,7 @@ from pipeline.files import sha256_of_file
 from pipeline.models.saved import image_size_of
 from pipeline.models.weights.hubs import NotFetched
 from pipeline.models.weights.library import find_weights, origin_of, own_folder
-from pipeline.models.weights.places import Address, check_sha256, parse_address, weights_of
+from pipeline.models.weights.places import Address, check_place, check_sha256, parse_address, weights_of
 
 C = TypeVar("C", bound=Config)
 
@@ -53,9 +53,11 @@ def resolve_start(config: C, stage: str, variants: Sequence[str], obstacle: str 
         needs_every: random weights for all, unless there are ImageNet's for every variant.
 
     Raises:
-        UserError: it was begun with weights that are no longer here, or some are damaged.
+        UserError: the weights are not there, were others when it was begun, or some are damaged.
     """
     weights: str = getattr(config, "weights")  # noqa: B009
+    check_place(weights)
+    saved_start(weights)
     if stopped := _stopped(config, stage):
         return _with_size(stopped)
     if weights == AUTO:

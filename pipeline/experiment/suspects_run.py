@@ -23,13 +23,13 @@ def run_suspects(config: SuspectsConfig) -> None:
     """Cross-validate a linear classifier on the features of a pre-trained backbone, and log what it doubts."""
     if not label_suspects.can_find_suspects():
         raise UserError(label_suspects.MISSING_EXTRA)
+    tracking.connect()
     config = resolve_start(config, "suspects", [config.variant])
     if config.weights == "none":
         raise UserError(
             "suspects needs a backbone that has learned something, got random weights (python -m pipeline weights says "
             "how to bring others, or try weights=models:/flower-classifier@challenger)"
         )
-    tracking.connect()
     with tracking.run("suspects", f"suspects {config.data}", config):
         store = open_store(config)
         log_store(store)

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.config import UserError
+from pipeline.config import UserError, weights_by_variant
 from pipeline.files import sha256_of_file
 from pipeline.models.variants import VARIANTS
 from pipeline.models.weights.files import KERAS_SUFFIX, Weights, open_weights
 from pipeline.models.weights.hubs import HUGGING_FACE, KAGGLE, NotFetched, hugging_face_folder, kaggle_folder
-from pipeline.models.weights.library import find_weights, own_folder
+from pipeline.models.weights.library import WEIGHTS_FOLDER, find_weights, own_folder
 
 if TYPE_CHECKING:
     from pipeline.config import TrainConfig
@@ -62,6 +62,21 @@ def weights_of(config: TrainConfig) -> Weights | None:
     weights = find_weights(config.variant) if own else open_weights(_folder_of(address.place))
     check_sha256(weights.file, address.sha256)
     return weights
+
+
+def check_place(weights: str) -> None:
+    """Look for what the flag ``weights`` names, before any work begins, without fetching or loading it.
+
+    Raises:
+        UserError: it is no name of weights, or a folder or file on this machine that holds none, or no scaling.
+    """
+    place = parse_address(weights).place
+    named = {"auto", "none", "imagenet", *(variant.imagenet_preset for variant in VARIANTS.values())}
+    if is_classifier(weights) or weights_by_variant(weights) or Path(place).parent == WEIGHTS_FOLDER:
+        return
+    if place in named or place.startswith((HUGGING_FACE, KAGGLE)) or kaggle_handle(place):
+        return
+    _ = open_weights(Path(place)).scaling
 
 
 def _imagenet_weights(variant: str) -> Weights:
