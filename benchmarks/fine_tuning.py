@@ -1,12 +1,13 @@
 """What few epochs from pre-trained weights are worth, by settings: val_accuracy, over seeds, in turns.
 
-The weights are made here, from the photos that the variable ``PRETRAINING`` names (a folder or an archive; the photos
-themselves without it), at half the width and `SIZE` px: what is compared are settings of the training that follows.
+The weights are made here, of the archive of class folders that the variable ``PRETRAINING`` names (without it, of the
+photos themselves), at half the width and `SIZE` px: what is compared are settings of the training that follows.
 """
 
 from __future__ import annotations
 
 import os
+import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -60,10 +61,10 @@ def run(data: str, quick: bool) -> pd.DataFrame:
 
 def _pretrained(data: str, file: Path, quick: bool) -> Path:
     flags = {"weights": "none", "width": WIDTH, "image_size": SIZE, "val_fraction": 0.03, "test_fraction": 0.03}
-    if data != "synthetic":
-        names = sorted(prepared_store(TrainConfig(data=data, **flags).data_config()).class_names)
-        step = max(1, len(names) // (CLASSES_IF_QUICK if quick else CLASSES))
-        flags["classes"] = tuple(names[::step])
+    if Path(data).is_file():
+        with tarfile.open(data) as archive:
+            names = sorted({Path(member.name).parts[1] for member in archive if member.isfile()})
+        flags["classes"] = tuple(names[:: len(names) // (CLASSES_IF_QUICK if quick else CLASSES)])
     else:
         flags |= {"val_fraction": 0.1, "test_fraction": 0.1}
     config = TrainConfig(data=data, **flags | PRETRAINING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -71,8 +72,11 @@ def test_what_is_there_is_named_by_its_checksum(
     assert (place, len(digest)) == (str(own_folder("resnet18")), 64)
     assert training_key(resolved) != training_key(TrainConfig(weights="none"))
     assert "ImageNet weights of resnet18" in capsys.readouterr().out
-    for weights in ("none", "imagenet", "models:/a@b"):
-        assert _resolve(TrainConfig(weights=weights, image_size=64)).weights == weights
+    for weights in ("none", "imagenet", "hf://timm/resnet18.a1_in1k"):
+        assert _resolve(TrainConfig(weights=weights)).weights == weights
+    for weights in ("models:/a@b", "imagnet", "no/such.pth"):
+        with pytest.raises(UserError, match=re.escape(repr(weights))):
+            _resolve(TrainConfig(weights=weights))
 
 
 def test_the_size_suits_the_weights(
