@@ -206,7 +206,7 @@ def test_features_stand_in_for_photos() -> None:
 
 
 def _seen(rows: tuple[int, ...] = (0, 1, 2), **flags: object) -> dict[str, np.ndarray]:
-    config = TrainConfig(**{"epochs": 8, "image_size": SIDE} | flags)
+    config = TrainConfig(**{"weights": "none", "epochs": 8, "image_size": SIDE} | flags)
     return seen_photos(PhotosInMemory(23), config, np.array(rows), most_epochs=4)  # type: ignore[arg-type]
 
 
