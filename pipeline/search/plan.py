@@ -20,6 +20,9 @@ from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
 from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 FINE_TUNED_VARIANTS = 2
+# Of the first fine-tunings; None for that of the flags, which suits good weights. Weak ones want to be changed: all at
+# once at ten times the rate was 7.5 points better (docs/log.md, "Few epochs from pre-trained weights").
+UNFREEZE_LR_FACTORS = (None, 1.0)
 
 
 def is_head(trial: FrozenTrial) -> bool:
@@ -37,7 +40,7 @@ def kind_of_next(study: Study, config: TuneConfig) -> dict[str, Any]:
 def next_of_plan(study: Study, config: TuneConfig) -> dict[str, Any]:
     """Return kind and variant of the next trial of a search that begins with heads.
 
-    The first of each kind and variant is a whole point: a head by the flags, a fine-tuning by the variant's best head.
+    The first head of each variant is a whole point, by the flags; so are the first fine-tunings, by the best head.
     """
     space = space_of(config)
     counted = [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
@@ -47,10 +50,14 @@ def next_of_plan(study: Study, config: TuneConfig) -> dict[str, Any]:
     before = heads if head_is_next else [trial for trial in counted if not is_head(trial)]
     variant = variants[len(before) % len(variants)]
     kind = {HEAD: head_is_next, "variant": variant}
-    if len(before) >= len(variants):
-        return _within(space, kind, head_is_next)
-    of_head = {} if head_is_next else _best_params(heads, variant)
-    return _within(space, space.params(config) | of_head | kind, head_is_next)
+    if head_is_next:
+        point = space.params(config) if len(before) < len(variants) else {}
+    elif len(before) < len(UNFREEZE_LR_FACTORS):
+        factor = UNFREEZE_LR_FACTORS[len(before)] or config.unfreeze_lr_factor
+        point = space.params(config.model_copy(update={"unfreeze_lr_factor": factor})) | _best_params(heads, variant)
+    else:
+        point = {}
+    return _within(space, point | kind, head_is_next)
 
 
 def best_variants(heads: Sequence[FrozenTrial], variants: Sequence[str]) -> list[str]:

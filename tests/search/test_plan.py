@@ -58,7 +58,7 @@ def test_heads_of_every_variant_come_first_then_the_best_two_are_fine_tuned() ->
     assert {name: tuned[0][name] for name in best if name != "freeze_backbone"} == {
         name: best[name] for name in best if name != "freeze_backbone"
     }
-    assert tuned[0]["unfreeze_lr_factor"] == config.unfreeze_lr_factor
+    assert [trial["unfreeze_lr_factor"] for trial in tuned[:2]] == [config.unfreeze_lr_factor, 1.0]
     assert tuned[0]["augment"] == config.augment
 
 
