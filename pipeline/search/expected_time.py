@@ -18,9 +18,9 @@ GPU_FILE = Path("/dev/nvidiactl")
 BACKWARD = 2  # passes backward cost that many forward
 PHOTO_PX = 224  # of the published costs of the variants
 MATRIX_SIDE, MATRIX_PRODUCTS = 1024, 5
-# A training's multiplications per second, in those of NumPy's matrix product, and what a trial takes besides, measured
-# on two cores with AVX-512 (docs/log.md, "What a search will take").
-EFFICIENCY, TRIAL_S = 1.0, 6.0
+# A training's operations per second, in those of NumPy's matrix product: 0.4 at 64 px, 0.8 at 160 px; and about what a
+# trial takes besides (docs/log.md, "What a search will take").
+EFFICIENCY, TRIAL_S = 0.6, 6.0
 
 
 def describe_plan(config: TuneConfig) -> str:
