@@ -18,8 +18,8 @@ FROM_SCRATCH: Mapping[str, int] = {"image_size": 64, "epochs": 16, "head_epochs"
 # ImageNet's top-1 by it, for a third of the work (Touvron et al. 2019, arXiv 1906.06423); 160 px are half the work.
 PRETRAINED_SIZE_PX = 160
 
-# About 8 epochs of Flower Photos (docs/log.md, "Few epochs from pre-trained weights"). The ends are chosen, not measured:
-# steps enough for a head of few photos, a first and a second phase for many.
+# About 8 epochs of Flower Photos (docs/log.md, "Few epochs from pre-trained weights"). The ends are chosen, not
+# measured: steps enough for a head of few photos, a first and a second phase for many.
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 350, 3, 30
 HEAD_SHARE = 0.25  # of the epochs, on features that are computed once: they cost next to nothing
 HEAD_TRIALS_SHARE = 0.5  # of a search's trials

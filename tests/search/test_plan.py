@@ -152,7 +152,7 @@ def test_a_search_on_presets_compares_heads_fine_tunes_and_registers(
     assert {name: search.data.params[name] for name in ("head_trials", "head_epochs", "weights")} == {
         "head_trials": "3", "head_epochs": "1", "weights": "auto",
     }  # fmt: skip
-    assert client.get_model_version_by_alias("flower-classifier", "challenger").version == "1"
+    assert int(client.get_model_version_by_alias("flower-classifier", "challenger").version) == 1
     again = fork_in(project, "tune", *flags, **SMALL).stdout
     assert "6 of 6 trials are finished" in again
     assert len(client.search_runs(["0"], "tags.stage = 'trial'")) == 6
