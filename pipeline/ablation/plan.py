@@ -152,8 +152,10 @@ def _changes(setting: Setting, base: dict[str, str]) -> bool:
 def _training(settings: Sequence[Setting], flags: dict[str, str]) -> TrainConfig:
     for setting in settings:
         flags = setting.applied(flags)
-    if {str(setting) for setting in settings} & {"freeze_backbone=true", "weights=none"}:
-        flags = flags | {"head_epochs": "0"}  # which neither has a use for
+    changed = {name for setting in settings for name, _ in ((setting.factor, ""), *setting.with_flags)}
+    has_no_phases = flags["weights"] == "none" or flags["freeze_backbone"].lower() == "true"
+    if has_no_phases and changed & {"freeze_backbone", "weights"} and "head_epochs" not in changed:
+        flags = flags | {"head_epochs": "0"}
     try:
         return make_config(TrainConfig, flags)
     except UserError as error:

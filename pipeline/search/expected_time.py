@@ -48,7 +48,8 @@ def expected_seconds(config: TuneConfig, train_photos: int, val_photos: int) -> 
     heads_first, of_frozen = mode_of(config) == HEADS_FIRST_MODE, config.freeze_backbone
     heads = min(config.head_trials, goal) if heads_first else goal if of_frozen else 0
     again = config.confirm_top_k * config.confirm_seeds
-    forward = fmean(VARIANTS[str(variant)].gigaflops for variant in variants) * (config.image_size / PHOTO_PX) ** 2
+    forward = fmean(VARIANTS[str(variant)].gigaflops for variant in variants)
+    forward *= (config.width * config.image_size / PHOTO_PX) ** 2
 
     def trained(epochs: float) -> float:
         """Return the photos that pass forward, or as much work, in a training of so many epochs."""

@@ -1,9 +1,9 @@
 """The plan of a search from pre-trained weights: which kind of trial comes next.
 
-The first trials are heads on features that are computed once: seconds each, so that variants
-and heads are compared before anything expensive is tried. The others fine-tune the best two variants in two phases, of
-which the first is such a head. All are trials of one study: the sampler carries over what it has learned of heads, and
-a head that no fine-tuning beats wins.
+The first trials are heads on features that are computed once: seconds each, so that variants and heads are compared
+before anything expensive is tried. The others fine-tune the best two variants in two phases, of which the first is such
+a head. All are trials of one study: the sampler carries over what it has learned of heads, and a head that no
+fine-tuning beats wins.
 """
 
 from __future__ import annotations

@@ -261,3 +261,12 @@ def test_what_an_ablation_has_measured_is_found_again(tracking_store: MlflowClie
     assert {name: child.run_id for name, child in found.items()} == {f"of {failed}": kept}
     assert found[f"of {failed}"].metrics["best_val_accuracy"] == 0.5
     assert tracking_store.get_run(kept).data.tags["mlflow.parentRunId"] == again
+
+
+def test_a_head_alone_and_random_weights_have_no_epochs_of_the_head_unless_these_are_named() -> None:
+    base = {"weights": "imagenet", "image_size": 64, "epochs": 8, "head_epochs": 2, "seeds": 1}
+    factors = "freeze_backbone=true,true&learning_rate=0.01;weights=none;augment=none"
+    cells = plan_trainings(AblateConfig(**base, factors=factors))
+    assert [cell.training.head_epochs for cell in cells] == [2, 0, 0, 0, 2]
+    with pytest.raises(UserError, match="head_epochs=3"):
+        plan_trainings(AblateConfig(**base, factors="freeze_backbone=true&head_epochs=3"))
