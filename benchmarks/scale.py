@@ -25,7 +25,7 @@ QUICK = (20_000, 80_000)
 CLASSES = 200
 SIDE_PX, FIELDS_PX = 64, 8  # of a drawn photo, and of the random colours that it is enlarged from
 FLAGS = ["--image_size=64", "--resize=stretch"]  # keeps the pixels of Tiny ImageNet
-AGAIN = 3  # second runs
+AGAIN, AGAIN_IF_QUICK = 3, 1  # second runs
 MILLION = 1_000_000
 
 
@@ -33,11 +33,11 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure the photos of ``data``, unless it is synthetic, and drawn ones; ``quick`` fewer of these."""
     rows, peaks = [], {}
     if data != "synthetic":
-        rows += _measured(photo_source(data, DATA_FOLDER / "raw").folder.absolute(), "photos of --data")[0]
+        rows += _measured(photo_source(data, DATA_FOLDER / "raw").folder.absolute(), "photos of --data", AGAIN)[0]
     for count in QUICK if quick else DRAWN:
         with tempfile.TemporaryDirectory() as folder:
             draw_photos(Path(folder), count)
-            found, peaks[count] = _measured(Path(folder), f"{count} drawn photos")
+            found, peaks[count] = _measured(Path(folder), f"{count} drawn photos", AGAIN_IF_QUICK if quick else AGAIN)
             rows += found
     few, many = peaks
     for name in peaks[few]:
@@ -49,14 +49,14 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _measured(photos: Path, case: str) -> tuple[list[tuple[object, ...]], dict[str, float]]:
+def _measured(photos: Path, case: str, again: int) -> tuple[list[tuple[object, ...]], dict[str, float]]:
     """Return the rows of the first run and of the second ones, and the peak of each in MB."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["preprocess", *FLAGS, f"--data={photos}"]
         first = watched(command, Path(folder))
         (quarantined,) = Path(folder).glob("data/prepared/*/quarantined.parquet")
         two_labels = pd.read_parquet(quarantined)["reason"].str.startswith("same picture under two labels").sum()
-        second = [watched(command, Path(folder)) for _ in range(AGAIN)]
+        second = [watched(command, Path(folder)) for _ in range(again)]
     rows, peaks = [], {}
     for name, runs in (("first run", [first]), ("second run", second)):
         megabytes = [max(usage.megabytes) for usage in runs]

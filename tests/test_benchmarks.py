@@ -90,7 +90,7 @@ def test_a_million_photos_would_fit_in_two_gigabytes(run_in: RunIn, tmp_path: Pa
 def test_training_is_faster_than_plain_keras_and_the_input_costs_little(run_in: RunIn, tmp_path: Path) -> None:
     ratios = _ratios(run_in, tmp_path, "train_step")
     assert ratios["our step, resident batch"] > 0.8
-    assert ratios["Keras, default fit"] > 1.2
+    assert ratios["Keras, default fit"] > (1.2 if "avx512f" in cpu_features() else 1)
     # Ours also reads and augments; without matrix instructions that leaves it 1.1 to 1.2 times as fast, with them 2.
     assert ratios["Keras, resident batch"] > (1.2 if "amx_bf16" in cpu_features() else 0.95)
 
