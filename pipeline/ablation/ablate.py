@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import plots, tracking
 from pipeline.ablation import effects
 from pipeline.ablation.effects import Measured
-from pipeline.ablation.plan import Cell, plan_trainings, trainings_from_auto
+from pipeline.ablation.plan import Cell, plan_trainings, settings_that_change_nothing, trainings_from_auto
 from pipeline.config import AblateConfig, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import (
@@ -48,6 +48,8 @@ def run_ablation(config: AblateConfig) -> None:
         check_start(config, store)
         if (chosen := with_epochs(config, store)) != config:
             config, cells = chosen, plan_trainings(chosen)
+        for setting in settings_that_change_nothing(config):
+            print(f"{setting} is the base itself, and is left out", flush=True)
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)

@@ -97,8 +97,8 @@ def plan_trainings(config: AblateConfig) -> list[Cell]:
     Raises:
         UserError: the factors cannot be read, hold a value out of range, or change nothing.
     """
-    base = config_text(config.train_config()) | {"weights": config.weights}  # for every variant, if it is a table
-    wanted = [setting for setting in settings_of(config.factors) if _changes(setting, base)]
+    base, left_out = _base_flags(config), settings_that_change_nothing(config)
+    wanted = [setting for setting in settings_of(config.factors) if setting not in left_out]
     if not wanted:
         raise UserError(f"factors must change something, got factors={config.factors!r} (the base has these values)")
     cells = [
@@ -108,6 +108,17 @@ def plan_trainings(config: AblateConfig) -> list[Cell]:
     ]
     _refuse_equal_ones(cells)
     return cells
+
+
+def settings_that_change_nothing(config: AblateConfig) -> list[Setting]:
+    """Return the settings that are the base itself, which are left out."""
+    base = _base_flags(config)
+    unchanged = make_config(TrainConfig, base)
+    return [setting for setting in settings_of(config.factors) if _training((setting,), base) == unchanged]
+
+
+def _base_flags(config: AblateConfig) -> dict[str, str]:
+    return config_text(config.train_config()) | {"weights": config.weights}  # for every variant, if it is a table
 
 
 def trainings_from_auto(config: AblateConfig) -> list[TrainConfig]:
@@ -140,13 +151,6 @@ def _refuse_equal_ones(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if (other := first.setdefault(cell.training, cell)) is not cell:
             raise UserError(f"factors must differ, got the same training by {other.name!r} and {cell.name!r}")
-
-
-def _changes(setting: Setting, base: dict[str, str]) -> bool:
-    changes = _training((setting,), base) != make_config(TrainConfig, base)
-    if not changes:
-        print(f"{setting} is the base itself, and is left out", flush=True)
-    return changes
 
 
 def _training(settings: Sequence[Setting], flags: dict[str, str]) -> TrainConfig:

@@ -107,7 +107,12 @@ def fit(
     while not (stopped or progress.epoch > config.epochs or out_of_patience()):
         if (phase := _phase_at(phases, progress.epoch)) is not trainer.phase:
             trainer = _next_trainer(trainer, phase, progress, store, start_from)
-        trainer.prepare(progress.epoch)
+        try:
+            trainer.prepare(progress.epoch)
+        except KeyboardInterrupt:
+            if checkpoints and progress.epochs:
+                _save(trainer, progress, checkpoints)
+            raise
         with defer_interrupts() as interrupted:
             _train_epoch(trainer, progress, checkpoints, interrupted)
             images_per_second = trainer.images(trainer.steps) / progress.seconds

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.optimizers import make_optimizer
-from pipeline.training.trainer import Diverged, Epoch
+from pipeline.training.trainer import Diverged, Epoch, NetworkTrainer
 
 FIT_IN_A_PROCESS = """
 import json, sys
@@ -96,6 +97,33 @@ def test_an_interrupt_between_two_epochs_loses_nothing(
     assert "going on in epoch 2, after 3 of 3 steps" in capsys.readouterr().out
     timed = ["images_per_second"]
     pd.testing.assert_frame_equal(went_on.history.drop(columns=timed), uninterrupted.history.drop(columns=timed))
+    np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
+
+
+def test_an_interrupt_before_an_epoch_loses_nothing(
+    base: TrainConfig,
+    data_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, checkpoints = _changed(base, epochs=3), Checkpoints(tmp_path, {})
+    store, prepare_epoch = prepared_store(config, data_root), NetworkTrainer.prepare
+
+    def interrupted(trainer: NetworkTrainer, epoch: int) -> None:
+        prepare_epoch(trainer, epoch)
+        if epoch == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        raise_interrupts(signal.SIGTERM),
+        patch.object(NetworkTrainer, "prepare", interrupted),
+    ):
+        fit(config, store, checkpoints=checkpoints)
+    went_on, uninterrupted = fit(config, store, checkpoints=checkpoints), fit(config, store)
+    assert "going on in epoch 3, after 0 of 3 steps" in capsys.readouterr().out
+    assert _losses(went_on) == _losses(uninterrupted)
     np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
 
 
