@@ -177,7 +177,10 @@ def runs() -> Iterator[Finding]:
     try:
         if dead := tracking.connect():
             yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
-        yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this host ended or goes on")
+        yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this folder ended or goes on")
+        if names := tracking.open_elsewhere():
+            text = f"of other folders, they go on or were killed: {', '.join(names)} (doctor in their folder can tell)"
+            yield Finding("note", "runs", text)
         for study in recover_studies(tracking.close_run):
             yield Finding("repaired", "trials", f"enqueued again in {study}: their process is gone")
     except UserError as error:

@@ -4,7 +4,7 @@ Does not own the tasks, nor the recovery of tasks whose process died (`search.re
 """
 
 from pipeline.processes.interrupts import SIGNALS, defer_interrupts, is_interrupt, raise_interrupts
-from pipeline.processes.owners import is_gone, is_here, owner_mark
+from pipeline.processes.owners import is_gone, is_here, is_owner_mark, owner_mark
 from pipeline.processes.pool import Outcome, preload, run_tasks
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "is_gone",
     "is_here",
     "is_interrupt",
+    "is_owner_mark",
     "owner_mark",
     "preload",
     "raise_interrupts",

@@ -1,9 +1,9 @@
 """Recovery of trials whose process died: find them, settle them, enqueue them again; and the storage with heartbeats.
 
-Whether a process lives is told by its owner mark on this host, by its heartbeat on others.
+Whether a process lives is told by its owner mark, or else by its heartbeat.
 
 Optuna's own `RetryHeartbeatStaleTrialCallback` was not taken: it sees neither a trial that was killed before its first
-beat nor the last one of a study, and a process of this host is known to be gone at once.
+beat nor the last one of a study, and of most processes it is known at once that they are gone.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def settle_trials(study: Study, close_run: CloseRun) -> list[FrozenTrial]:
     """Settle the running trials whose process died, and return them. Call it under `start_lock`.
 
     A trial with a result is finished with it, and ``close_run`` closes its run; any other is failed and enqueued again.
-    Dead processes of this host are found at once, those of others after `GRACE_S` without a heartbeat.
+    Processes that have certainly ended are found at once, others after `GRACE_S` without a heartbeat.
     """
     silent = _fail_silent(study)
     for trial in silent:
@@ -135,7 +135,7 @@ def enqueue_again(study: Study, trial: FrozenTrial | Trial, retries: int = 0) ->
 
 
 def _fail_silent(study: Study) -> list[FrozenTrial]:
-    """Fail the running trials of other hosts without a heartbeat, which `_retry` enqueues again; return them."""
+    """Fail the running trials of other folders without a heartbeat, which `_retry` enqueues again; return them."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if all(is_here(trial.user_attrs[OWNER]) for trial in running if OWNER in trial.user_attrs):
         return []  # a query for every running trial is saved

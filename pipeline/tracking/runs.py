@@ -19,16 +19,16 @@ from mlflow.entities import Run
 
 from pipeline.config import Config, UserError, first_line, open_flags, without_passwords
 from pipeline.config.text import config_text
-from pipeline.processes import is_gone, is_here, is_interrupt, owner_mark
+from pipeline.processes import is_gone, is_here, is_interrupt, is_owner_mark, owner_mark
 from pipeline.tracking import outbox
 from pipeline.tracking.moved_folder import follow_moved_folder
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
-PROCESS, TRAINING, STOPPED = "process", "training", "stopped"  # tags: whose run it is, of which training, if stopped
+TRAINING, STOPPED = "training", "stopped"  # tags: of which training a run is, and whether it was stopped
+PROCESS, FORMER_PROCESS = "photo_pipeline.process", "process"  # tags: whose run it is, now and in earlier versions
 PARENT = "mlflow.parentRunId"
 STUDY = "study_name"  # tag: the study that a trial's run belongs to
 CONFIG_FILE = "config.json"
-UNKNOWN_HOST = "?"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 MOST_CHILDREN = 50_000  # MLflow's own limit for one answer
 COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
@@ -37,7 +37,7 @@ COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a cop
 def connect(many_machines: bool = False) -> int:
     """Open the stores before any work or worker starts, follow a moved folder, send what waits, and mark dead runs.
 
-    Runs that a process of this host could not close, because it was killed, are marked as KILLED.
+    Runs that a process could not close, because it was killed, are marked as KILLED where that is certain.
 
     Args:
         many_machines: whether other machines shall log into the stores, too.
@@ -55,10 +55,10 @@ def connect(many_machines: bool = False) -> int:
 
 
 def mark_dead_runs() -> int:
-    """Send what waits, and mark runs of this host whose process died as KILLED; return their number."""
+    """Send what waits, and mark runs whose process has certainly died as KILLED; return their number."""
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
-    gone = [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS, f"{UNKNOWN_HOST} 0 0"))]
+    gone = [run.info.run_id for run in running if is_gone(owner_of(run))]
     # Read again: a process may have closed its run, and exited, between the first reading and the check.
     dead = [run_id for run_id in gone if MlflowClient().get_run(run_id).info.status == "RUNNING"]
     for run_id in dead:
@@ -67,15 +67,28 @@ def mark_dead_runs() -> int:
     return len(dead)
 
 
+def owner_of(run: Run) -> str:
+    """Return the owner mark of a run's process; empty for a run that this project has not opened."""
+    marks = (run.data.tags.get(name, "") for name in (PROCESS, FORMER_PROCESS))
+    return next(filter(is_owner_mark, marks), "")
+
+
+def open_elsewhere() -> list[str]:
+    """Return the names of the running runs of other folders, which may go on or have died."""
+    running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
+    owners = {str(run.info.run_name): owner_of(run) for run in running}
+    return [name for name, owner in owners.items() if owner and not is_here(owner)]
+
+
 def end_children(parent: str) -> None:
-    """Send what waits, and mark the open runs of other hosts below a run as KILLED.
+    """Send what waits, and mark the open runs of other folders below a run as KILLED.
 
     Call it only when all work below the run is done: nothing is known of those processes.
     """
     outbox.send_all()
     below = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
     for run in MlflowClient().search_runs(experiment_ids(), below):
-        if not is_here(run.data.tags.get(PROCESS, UNKNOWN_HOST)):
+        if not is_here(owner_of(run)):
             MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
@@ -225,11 +238,11 @@ def tags_of_stopped_run(stage: str, tag: str, value: str) -> Mapping[str, str] |
 
 
 def _stopped_runs(stage: str, tag: str, value: str) -> list[Run]:
-    """Return the runs of a stage with a tag that were stopped on this host, latest first."""
+    """Return the runs of a stage with a tag that were stopped in this folder, where checkpoints are, latest first."""
     mark_dead_runs()  # a worker may have been killed since
     wanted = f"tags.stage = '{stage}' and tags.{tag} = '{value}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(experiment_ids(), wanted, order_by=["attributes.start_time DESC"])
-    return [run for run in found if is_here(run.data.tags[PROCESS])]
+    return [run for run in found if is_here(owner_of(run))]
 
 
 def _started(

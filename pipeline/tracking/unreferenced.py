@@ -18,7 +18,7 @@ from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.entities import PagedList
 
-from pipeline.tracking.runs import PARENT, PROCESS, STOPPED
+from pipeline.tracking.runs import PARENT, STOPPED, owner_of
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class References:
 
     def _ours(self) -> list[Run]:
         """Return the runs of this project."""
-        return [run for run in self._runs.values() if PROCESS in run.data.tags]
+        return [run for run in self._runs.values() if owner_of(run)]
 
     def _models(self) -> Iterator[LoggedModel]:
         client, experiments = MlflowClient(), sorted({run.info.experiment_id for run in self._runs.values()})

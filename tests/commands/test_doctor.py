@@ -94,7 +94,10 @@ def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> Non
     with pytest.raises(OSError, match="full"), tracking.run("train", "name", TrainConfig(), training="failed"):
         raise OSError("the disk is full")
     elsewhere = {"training": "running", "process": "elsewhere.example 1 1@0"}
-    tracking_store.create_run("0", tags=elsewhere)
+    tracking_store.create_run("0", tags=elsewhere, run_name="far away")
+    assert [finding.text for finding in doctor.runs() if finding.state == "note"] == [
+        "of other folders, they go on or were killed: far away (doctor in their folder can tell)"
+    ]
     with FileLock(CHECKPOINTS / "busy.lock"):
         assert _states(doctor.checkpoints) == ["ok", "repaired", "note", "note", "note", "note"]
     assert {folder.name for folder in CHECKPOINTS.glob("*") if folder.is_dir()} == {

@@ -155,7 +155,7 @@ def test_a_search_that_was_killed_ends_with_its_trials(
         fork_in(project, *search, **SMALL)
     else:
         (trial,) = [run for run in _stage(client, "trial") if run.info.status == "RUNNING"]
-        _, pid, _ = trial.data.tags["process"].split()
+        _, pid, *_ = trial.data.tags["photo_pipeline.process"].split()
         subprocess.run(["kill", "-9", pid], check=True)
         stopped.communicate(timeout=300)
         assert stopped.returncode == 0

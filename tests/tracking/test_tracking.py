@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +25,7 @@ from pipeline.config import DamagedModel, PreprocessConfig, TrainConfig, TuneCon
 from pipeline.config.text import config_text
 from pipeline.processes import owner_mark
 from pipeline.tracking import runs
+from tests.conftest import ROOT
 
 CONFIG = TrainConfig(
     data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True, image_size=64, epochs=16,
@@ -277,6 +282,28 @@ def test_what_other_hosts_left_open_below_a_run_is_closed(tracking_store: Mlflow
         tracking.end_children(parent)
     assert {run_id: tracking_store.get_run(run_id).info.status for run_id in below} == below
     assert tracking_store.get_run(other).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("name", ["process", "photo_pipeline.process"])
+@pytest.mark.parametrize("mark", ["", "etl", "nightly batch 7", f"{socket.gethostname()} 1 x y"])
+def test_a_strangers_run_with_our_tag_is_left_alone(tracking_store: MlflowClient, name: str, mark: str) -> None:
+    run_id = tracking_store.create_run("0", tags={name: mark, "stage": "train", "stopped": "true"}).info.run_id
+    assert tracking.connect() == 0
+    assert tracking.tags_of_stopped_run("train", "stage", "train") is None
+    assert tracking_store.get_run(run_id).info.status == "RUNNING"
+    assert tracking.open_elsewhere() == []
+
+
+def test_a_run_goes_on_under_another_host_name(tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from pipeline.processes import owner_mark; print(owner_mark())"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    tags = {"stage": "train", "training": "key", "photo_pipeline.process": done.stdout.strip()}
+    run_id = tracking_store.create_run("0", tags=tags).info.run_id
+    monkeypatch.setattr(socket, "gethostname", lambda: "pod-2")
+    assert tracking.connect() == 1
+    with tracking.run("train", "name", TrainConfig(), training="key") as went_on:
+        assert went_on == run_id
 
 
 def test_a_run_that_ends_as_it_is_looked_at_is_not_killed(
