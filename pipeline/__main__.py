@@ -29,15 +29,7 @@ DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return the exit code: 0, 2 after a user's mistake, 3 for a damaged model, 130 if stopped."""
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        if not HELP.intersection(arguments):
-            raise
-        # Who reads help, such as head, has enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would try again at exit
-        return 0
+        return _run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -81,6 +73,7 @@ def _run(arguments: Sequence[str]) -> int:
         close = difflib.get_close_matches(name, names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}{meant}")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's other programs need
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
     from pipeline.processes import SIGNALS, raise_interrupts
 
@@ -116,6 +109,9 @@ def _usage(names: Sequence[str]) -> str:
 
 def run_from_shell() -> int:
     """Run the command that the shell was given."""
+    from pipeline.processes.streams import secure_streams
+
+    secure_streams()
     return main(sys.argv[1:])
 
 

@@ -18,6 +18,8 @@ from pipeline.config import UserError
 if TYPE_CHECKING:
     import tensorflow as tf
 
+BACKEND = "tensorflow"
+
 
 @cache
 def load_backend() -> None:
@@ -30,13 +32,27 @@ def load_backend() -> None:
 
 
 def import_backend() -> None:
-    """Import TensorFlow and Keras without touching a device, so that the process may still fork."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Import TensorFlow and Keras without touching a device, so that the process may still fork.
+
+    Raises:
+        UserError: Keras computes by something else in this process.
+    """
+    os.environ.setdefault("KERAS_BACKEND", BACKEND)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
-        import keras  # noqa: F401
+        import keras
         import tensorflow as tf
+    if (found := keras.config.backend()) != BACKEND:
+        raise UserError(f"Keras must compute by {BACKEND}, got {found} (set KERAS_BACKEND={BACKEND}, in a new process)")
     tf.get_logger().setLevel("ERROR")  # else it warns about retracing, because every trial has a network of its own
+
+
+def set_up_keras() -> None:
+    """Let Keras build and train what it is meant to, whatever the user's keras.json says."""
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
 
 
 def on_gpu() -> bool:
@@ -71,9 +87,16 @@ def strategy_for(devices: int) -> tf.distribute.Strategy:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    stderr_copy = os.dup(2)
-    with tempfile.TemporaryFile() as captured:
+    with contextlib.ExitStack() as opened:
+        try:
+            stderr_copy = os.dup(2)
+            opened.callback(os.close, stderr_copy)
+            captured = opened.enter_context(tempfile.TemporaryFile())
+        except OSError:  # it is closed, or there is no folder for temporary files: then nothing is held back
+            yield
+            return
+        if sys.stderr:
+            sys.stderr.flush()
         os.dup2(captured.fileno(), 2)
         try:
             yield
@@ -83,4 +106,3 @@ def _quiet_stderr() -> Iterator[None]:
             raise
         finally:
             os.dup2(stderr_copy, 2)
-            os.close(stderr_copy)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrainConfig, UserError, first_line
+from pipeline.models.backend import set_up_keras
 from pipeline.models.saved import load_classifier
 from pipeline.models.structure import architecture_name, backbone_arguments, restructure_backbone
 from pipeline.models.weights.files import Scaling
@@ -111,6 +112,7 @@ def _backbone(config: TrainConfig, dtype_policy: str, load_weights: bool) -> tup
     import keras
     import keras_hub
 
+    set_up_keras()
     arguments = backbone_arguments(config)
     scaling: Scaling = dict(SCALE_TO_UNIT)
     weights = weights_of(config)

@@ -1,4 +1,4 @@
-"""Processes: pools that run tasks in parallel here or on Ray, owners of work, and interrupts.
+"""Processes: pools that run tasks in parallel here or on Ray, owners of work, interrupts, and standard streams.
 
 Does not own the tasks, nor the recovery of tasks whose process died (`search.recovery`).
 """
@@ -6,6 +6,7 @@ Does not own the tasks, nor the recovery of tasks whose process died (`search.re
 from pipeline.processes.interrupts import SIGNALS, defer_interrupts, is_interrupt, raise_interrupts
 from pipeline.processes.owners import is_gone, is_here, is_owner_mark, owner_mark
 from pipeline.processes.pool import Outcome, preload, run_tasks
+from pipeline.processes.streams import secure_streams
 
 __all__ = [
     "SIGNALS",
@@ -19,4 +20,5 @@ __all__ = [
     "preload",
     "raise_interrupts",
     "run_tasks",
+    "secure_streams",
 ]

@@ -29,6 +29,7 @@ from pebble import CONSTS, ProcessExpired, ProcessPool
 from pipeline.config import first_line
 from pipeline.processes.interrupts import is_interrupt, raise_interrupts
 from pipeline.processes.ray_pool import SHUTDOWN_TIMEOUT_S, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
+from pipeline.processes.streams import secure_streams
 
 USES_FORK = sys.platform == "linux"  # elsewhere the system's own libraries do not survive a fork
 # Else Python's resource tracker would report at exit, in four lines, locks that disappeared with their process.
@@ -152,6 +153,7 @@ def _start_process(threads: int, environment: dict[str, str]) -> None:
     """Copy the parent's environment, limit threads before TensorFlow reads the limit, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent forwards it as SIGTERM
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
+    secure_streams()
     os.environ.clear()
     os.environ.update(environment)
     if threads:

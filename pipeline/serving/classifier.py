@@ -26,6 +26,7 @@ from pipeline.data.class_columns import class_columns
 from pipeline.data.pixels import BadImage, decode, prepare
 from pipeline.data.rule_versions import RuleVersions
 from pipeline.data.rules import rule_text
+from pipeline.models.backend import load_backend
 from pipeline.models.saved import check_model_sums, load_classifier, write_model_sums
 from pipeline.serving.inputs import read_photo
 
@@ -90,6 +91,7 @@ class Classifier:
     @cached_property
     def model(self) -> keras.Model:
         """uint8 RGB (n, image_size, image_size, 3) -> float32 logits (n, classes)."""
+        load_backend()  # whose errors are not the model's
         try:
             return load_classifier(self._folder / MODEL_FILE)
         except (ImportError, MemoryError):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from pipeline.config import UserError
 from pipeline.data.store import Store
-from pipeline.models.backend import load_backend, on_gpu, policy_of, strategy_for
+from pipeline.models.backend import load_backend, on_gpu, policy_of, set_up_keras, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
 from pipeline.models.predict import predict_logits, probabilities_of
 from pipeline.training.batches import TrainingBatches
@@ -81,6 +81,7 @@ class Trainer(ABC):
         load_backend()
         import keras
 
+        set_up_keras()
         keras.backend.clear_session(free_memory=True)
         self.phase, self._config, self._labels = phase, phase.config, store.labels("validation")
         self._classes = len(store.class_names)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.config import UserError, weights_by_variant
 from pipeline.files import sha256_of_file
+from pipeline.models.backend import import_backend
 from pipeline.models.variants import VARIANTS
 from pipeline.models.weights.files import KERAS_SUFFIX, Weights, open_weights
 from pipeline.models.weights.hubs import HUGGING_FACE, KAGGLE, NotFetched, hugging_face_folder, kaggle_folder
@@ -117,6 +118,7 @@ def kaggle_handle(place: str) -> str:
         return place.removeprefix(KAGGLE)
     if "/" in place or "." in place:
         return ""
+    import_backend()
     import keras_hub
 
     known = keras_hub.models.ResNetBackbone.presets

@@ -1,0 +1,54 @@
+"""Standard streams that never fail: work that takes hours does not end because nobody reads what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class _Output(io.FileIO):
+    """A file that drops what it is given once nobody reads it any more, as after ``| head``."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return memoryview(data).nbytes
+
+
+def secure_streams() -> None:
+    """Make standard output and error safe to print to, also where they are closed, or will be."""
+    for number in range(
+        3
+    ):  # else the next file that is opened would get the number, and what is meant for the terminal
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _text(number, errors="backslashreplace"))
+        elif isinstance(stream, io.TextIOWrapper) and _number(stream) == number:
+            stream.flush()
+            settings = {key: getattr(stream, key) for key in ("encoding", "errors", "line_buffering", "write_through")}
+            setattr(sys, name, _text(number, **settings))
+
+
+def _text(number: int, **settings: str | bool) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(_Output(number, "wb", closefd=False)), **settings)  # type: ignore[arg-type]
+
+
+def _number(stream: io.TextIOWrapper) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return stream.fileno()
+    return None
