@@ -24,6 +24,7 @@ from PIL import Image
 from pipeline.files import csv_text
 from pipeline.tracking import outbox
 from pipeline.tracking.model import NAME
+from pipeline.tracking.runs import NAMED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,8 +116,9 @@ def set_note(markdown: str) -> None:
 
 
 def rename(name: str) -> None:
-    """Rename the open run."""
-    set_tags({MLFLOW_RUN_NAME: name})
+    """Rename the open run, unless the user has named it."""
+    if NAMED not in mlflow.get_run(_open_run()).data.tags:
+        set_tags({MLFLOW_RUN_NAME: name})
 
 
 def log_file(file: Path, folder: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,9 @@ from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_sto
 
 TRAINING, STOPPED = "training", "stopped"  # tags: of which training a run is, and whether it was stopped
 PROCESS, FORMER_PROCESS = "photo_pipeline.process", "process"  # tags: whose run it is, now and in earlier versions
-PARENT = "mlflow.parentRunId"
+PARENT, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
+NAMED = "photo_pipeline.named"  # tag: the user has named the run, as by `mlflow run --run-name`
+MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-[0-9]{1,3}")  # by MLflow, where the user gives none
 STUDY = "study_name"  # tag: the study that a trial's run belongs to
 CONFIG_FILE = "config.json"
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
@@ -125,12 +128,14 @@ def run(
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
     all_tags = {"stage": stage, PROCESS: owner_mark(), **_commit_tag(), **(tags or {}), **of_training, **below}
     with raise_if_store_gone():
+        _forget_ended_run()
         stopped = _stopped_run(all_tags, config)
-        is_own = not (stopped or parent or _MLFLOW_RUN_ID in os.environ)
+        is_adopted = not (stopped or parent) and _MLFLOW_RUN_ID in os.environ
+        is_own = not (stopped or parent or is_adopted)
         active = _started(stopped, name, config, parent, all_tags)
     try:
         with raise_if_store_gone():
-            mlflow.set_tags(all_tags | {"mlflow.runName": name})  # an adopted run ignores what start_run was given
+            mlflow.set_tags(all_tags | ({NAMED: "true"} if _is_named(active, is_adopted) else {RUN_NAME: name}))
             _log_config(config, active)
             yield active.info.run_id
             _finish(active.info.run_id)
@@ -254,11 +259,30 @@ def _started(
     """
     given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
     nested = parent is not None or mlflow.active_run() is not None
-    active = mlflow.start_run(stopped, run_name=name, nested=nested, parent_run_id=parent, tags=dict(tags))
+    # To one that exists it would give the name at once, and the user may have named it.
+    new_name = None if stopped or _MLFLOW_RUN_ID in os.environ else name
+    active = mlflow.start_run(stopped, run_name=new_name, nested=nested, parent_run_id=parent, tags=dict(tags))
     if given:
         MlflowClient().set_tag(given, "continued_in", active.info.run_id)
-        MlflowClient().set_tag(given, "mlflow.runName", f"goes on in {active.info.run_id}")
+        MlflowClient().set_tag(given, RUN_NAME, f"goes on in {active.info.run_id}")
     return active
+
+
+def _forget_ended_run() -> None:
+    """Open a new run where the one that the environment names has ended: what it says is not to be written over."""
+    run_id = os.environ.get(_MLFLOW_RUN_ID)
+    if not run_id or mlflow.active_run():
+        return
+    status = MlflowClient().get_run(run_id).info.status
+    if status not in ("RUNNING", "SCHEDULED"):
+        print(f"{_MLFLOW_RUN_ID} names a run that is {status}, {run_id}: a new one is opened", flush=True)
+        del os.environ[_MLFLOW_RUN_ID]
+
+
+def _is_named(active: Run, is_adopted: bool) -> bool:
+    """Return whether the user has named the run, now or when it was begun."""
+    name = active.data.tags.get(RUN_NAME, "")
+    return NAMED in active.data.tags or (is_adopted and not MADE_UP_NAME.fullmatch(name))
 
 
 def experiment_ids() -> list[str]:

@@ -146,6 +146,30 @@ def test_a_run_that_was_opened_for_the_command_is_adopted(
     assert len(tracking_store.search_runs(["0"])) == 2
 
 
+def test_a_name_that_the_user_gave_stays(tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = tracking_store.create_run("0", run_name="before the holidays").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", opened)
+    with pytest.raises(KeyboardInterrupt), tracking.run("evaluate", "evaluate", CONFIG, training="key"):
+        raise KeyboardInterrupt
+    with tracking.run("evaluate", "evaluate", CONFIG, training="key") as went_on:
+        tracking.rename("evaluate m version 3")
+    assert went_on == opened
+    assert tracking_store.get_run(opened).info.run_name == "before the holidays"
+
+
+def test_a_run_that_has_ended_is_not_written_over(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = tracking_store.create_run("0").info.run_id
+    tracking_store.set_terminated(ended, "FINISHED")
+    monkeypatch.setenv("MLFLOW_RUN_ID", ended)
+    with tracking.run("train", "train", CONFIG) as run_id:
+        pass
+    assert run_id != ended
+    assert f"names a run that is FINISHED, {ended}: a new one is opened" in capsys.readouterr().out
+    assert "stage" not in tracking_store.get_run(ended).data.tags
+
+
 def test_tables_figures_and_texts_are_read_back(tracking_store: MlflowClient) -> None:
     table = pd.DataFrame([[2, 1], [0, 3]], index=["a", "b"], columns=["a", "b"])
     with tracking.run("train", "tables", CONFIG) as source:
