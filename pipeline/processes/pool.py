@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import forkserver
@@ -31,6 +31,8 @@ from pipeline.processes.interrupts import is_interrupt, raise_interrupts
 from pipeline.processes.ray_pool import SHUTDOWN_TIMEOUT_S, TASKS_PER_PROCESS, THREAD_VARIABLES, Submit, on_ray
 from pipeline.processes.streams import secure_streams
 
+MOST_NEW_SERVERS = 3  # in a row
+SERVER_CHECK_S = 1
 USES_FORK = sys.platform == "linux"  # elsewhere the system's own libraries do not survive a fork
 # Else Python's resource tracker would report at exit, in four lines, locks that disappeared with their process.
 QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
@@ -104,8 +106,9 @@ class _DeadlineReached(Exception):
 def _outcome(future: Future[Any]) -> Outcome:
     try:
         return Outcome(future.result())
-    except ProcessExpired as expired:
-        text = f"its process was killed or crashed (exit code {expired.exitcode}); was memory short?"
+    except (ProcessExpired, BrokenExecutor) as expired:
+        exit_code = getattr(expired, "exitcode", "unknown")
+        text = f"its process was killed or crashed (exit code {exit_code}); was memory short?"
         return Outcome(error=text, kind="ProcessExpired")
     except (Exception, KeyboardInterrupt, CancelledError) as error:
         original = getattr(error, "cause", None) or error  # Ray wraps a task's exception
@@ -132,15 +135,30 @@ def _run_locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
     CONSTS.term_timeout = SHUTDOWN_TIMEOUT_S
     os.environ.setdefault("PYTHONWARNINGS", QUIET_TRACKER)
-    pool = ProcessPool(
-        max_workers=workers,
-        max_tasks=1 if USES_FORK else TASKS_PER_PROCESS,
-        initializer=_start_process,
-        initargs=(threads, dict(os.environ)),
-        context=_ForkServer() if USES_FORK else multiprocessing.get_context("spawn"),
-    )
+
+    def new_pool() -> ProcessPool:
+        return ProcessPool(
+            max_workers=workers,
+            max_tasks=1 if USES_FORK else TASKS_PER_PROCESS,
+            initializer=_start_process,
+            initargs=(threads, dict(os.environ)),
+            context=_ForkServer() if USES_FORK else multiprocessing.get_context("spawn"),
+        )
+
+    pool = new_pool()
+
+    def submit(job: tuple[object, ...]) -> Future[Any]:
+        nonlocal pool
+        for _ in range(MOST_NEW_SERVERS):
+            with contextlib.suppress(RuntimeError):  # the server was killed, and with it the pool
+                return pool.schedule(_interruptible, args=(task, job))
+            pool.stop()  # type: ignore[no-untyped-call]
+            pool.join()
+            pool = new_pool()
+        return pool.schedule(_interruptible, args=(task, job))
+
     try:
-        yield lambda job: pool.schedule(_interruptible, args=(task, job))
+        yield submit
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
@@ -150,7 +168,7 @@ def _run_locally(task: Callable[..., object], workers: int) -> Iterator[Submit]:
 
 
 def _start_process(threads: int, environment: dict[str, str]) -> None:
-    """Copy the parent's environment, limit threads before TensorFlow reads the limit, and end when the parent ends."""
+    """Copy the parent's environment, limit threads before TensorFlow reads the limit, end with parent or server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent forwards it as SIGTERM
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
     secure_streams()
@@ -162,9 +180,11 @@ def _start_process(threads: int, environment: dict[str, str]) -> None:
             os.environ.setdefault(name, str(threads))
     parent = multiprocessing.parent_process()
     assert parent is not None
+    server = os.getppid()
 
     def end_with_parent() -> None:
-        parent.join()
+        while parent.is_alive() and os.getppid() == server:  # without the server nobody is told how this ends
+            parent.join(SERVER_CHECK_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

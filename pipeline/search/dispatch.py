@@ -42,7 +42,10 @@ def run_missing(
         UserError: several tasks in a row failed.
         StoreGone: the MLflow store no longer answers.
     """
-    failures, needs = _FailureCounter(report_line), (config.ray_address, config.devices, variables_of(config.storage))
+    failures, needs = (
+        _FailureCounter(report_line, config.workers),
+        (config.ray_address, config.devices, variables_of(config.storage)),
+    )
     while (jobs := missing()) is not None:
         something_came = False
         for outcome in run_tasks(task, jobs, config.workers, *needs, deadline):
@@ -62,8 +65,9 @@ def run_missing(
 class _FailureCounter:
     """Reports failed trials, and ends a search after too many failures in a row."""
 
-    def __init__(self, report_line: Callable[[str], None]) -> None:
+    def __init__(self, report_line: Callable[[str], None], workers: int) -> None:
         self._report_line, self._in_a_row = report_line, 0
+        self._most = MOST_FAILURES_IN_A_ROW + workers - 1  # one cause may end the trials of all
 
     def count(self, outcome: Outcome) -> None:
         self._in_a_row = self._in_a_row + 1 if outcome.error else 0
@@ -71,5 +75,5 @@ class _FailureCounter:
             raise tracking.StoreGone(outcome.error)
         if outcome.error:
             self._report_line(f"a trial failed: {outcome.error}")
-        if self._in_a_row == MOST_FAILURES_IN_A_ROW:
+        if self._in_a_row == self._most:
             raise UserError(f"{self._in_a_row} trials in a row failed, the last with: {outcome.error}")

@@ -48,6 +48,14 @@ def fails(folder, number):
     return note(folder, number)
 
 
+def server_killed(folder, number):
+    if number == 1 and not Path(folder, "once").exists():
+        Path(folder, "once").write_text("")
+        os.kill(os.getppid(), signal.SIGKILL)
+        return sleep(folder, 100)
+    return note(folder, number)
+
+
 def sleep(folder, number):
     note(folder, number)
     try:
@@ -138,6 +146,19 @@ def test_a_killed_process_costs_its_task_alone(tasks, notes: Path, workers: int)
     assert "killed" in dead.error
     assert "-9" in dead.error
     assert list(_read(notes)) == ["0", "2", "3", "4"]
+
+
+@pytest.mark.skipif(not USES_FORK, reason="elsewhere there is no server")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_server_costs_the_tasks_that_run(tasks, notes: Path, workers: int) -> None:
+    outcomes = _outcomes(tasks.server_killed, notes, 5, workers)
+    dead = [outcome for outcome in outcomes if outcome.kind == "ProcessExpired"]
+    assert 1 <= len(dead) <= workers
+    assert all("killed" in outcome.error for outcome in dead)
+    assert len(outcomes) == 5
+    orphan = int((notes / "100").read_text().split()[0])
+    _wait_for(lambda: not psutil.pid_exists(orphan))
+    assert (notes / "closed 100").exists()
 
 
 def test_a_task_that_raises_gives_its_error_in_one_line(tasks, notes: Path) -> None:
