@@ -11,8 +11,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-OPEN: Mapping[str, int] = {"image_size": 0, "epochs": 0, "head_epochs": -1, "head_trials": -1}  # while it is to choose
-FROM_SCRATCH: Mapping[str, int] = {"image_size": 64, "epochs": 16, "head_epochs": 0, "head_trials": 0}  # as ever
+OPEN: Mapping[str, Any] = {  # its value while a flag is to choose
+    "image_size": 0, "epochs": 0, "head_epochs": -1, "unfreeze_lr_factor": 0, "head_trials": -1,
+}  # fmt: skip
+FROM_SCRATCH: Mapping[str, Any] = {  # as ever
+    "image_size": 64, "epochs": 16, "head_epochs": 0, "unfreeze_lr_factor": 0.1, "head_trials": 0,
+}  # fmt: skip
 
 # ImageNet's weights know photos of 224 px. A ResNet-50 that is trained and fine-tuned at 128 px loses 2.7 points of
 # ImageNet's top-1 by it, for a third of the work (Touvron et al. 2019, arXiv 1906.06423); 160 px are half the work.
@@ -21,28 +25,38 @@ PRETRAINED_SIZE_PX = 160
 # About 8 epochs of Flower Photos (docs/log.md, "Few epochs from pre-trained weights"). The ends are chosen, not
 # measured: steps enough for a head of few photos, a first and a second phase for many.
 STEPS, LEAST_EPOCHS, MOST_EPOCHS = 350, 3, 30
+# The rate of all layers, in that of the head. Weak weights want more, up to 1; 0.1 was worst for them (docs/log.md, as
+# above); weights that know photos like one's own want less (Li et al. 2020, arXiv 2002.11770). A search tries both.
+UNFREEZE_LR_FACTOR = 0.3
 HEAD_SHARE = 0.25  # of the epochs, on features that are computed once: they cost next to nothing
 HEAD_TRIALS_SHARE = 0.5  # of a search's trials
 
 
 def open_flags(values: Mapping[str, Any]) -> set[str]:
     """Return the names of the flags, given as numbers or text, that are still to choose."""
-    return {name for name, value in OPEN.items() if str(values.get(name, "")) == str(value)}
+    return {name for name, value in OPEN.items() if name in values and _is(values[name], value)}
 
 
-def chosen_from_scratch(values: Mapping[str, Any]) -> dict[str, int]:
+def _is(given: object, value: float) -> bool:
+    try:
+        return float(str(given)) == value
+    except ValueError:  # its config says what is wrong with it
+        return False
+
+
+def chosen_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the open flags among ``values`` choose where the weights are random."""
     return {name: FROM_SCRATCH[name] for name in open_flags(values)}
 
 
-def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, int]:
+def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, Any]:
     """Return what the open flags of a training or a search choose with pre-trained weights.
 
     Args:
         values: of its flags; ``image_size`` has been chosen.
         train_photos: number of photos to train on.
     """
-    is_open, chosen = open_flags(values), {}
+    is_open, chosen = open_flags(values), dict[str, Any]()
     epochs, head_epochs = values["epochs"], values["head_epochs"]
     if "epochs" in is_open:
         epochs = math.ceil(STEPS / math.ceil(train_photos / values["batch_size"]))
@@ -51,6 +65,8 @@ def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, 
         chosen["epochs"] = epochs
     if "head_epochs" in is_open:
         chosen["head_epochs"] = 0 if values["freeze_backbone"] else min(max(1, round(HEAD_SHARE * epochs)), epochs - 1)
+    if "unfreeze_lr_factor" in is_open:
+        chosen["unfreeze_lr_factor"] = UNFREEZE_LR_FACTOR
     if "head_trials" in is_open:
         two_phases = bool(chosen.get("head_epochs", head_epochs))
         chosen["head_trials"] = math.floor(HEAD_TRIALS_SHARE * values["n_trials"]) if two_phases else 0

@@ -47,7 +47,9 @@ class TrainingConfig(Config):
         "quarter of the epochs with pre-trained weights.",
     )
     unfreeze_from: Stage = Field("stem", description="First stage that is trained; those before stay as they are.")
-    unfreeze_lr_factor: float = Field(0.1, gt=0, description="Peak rate after head_epochs, in learning_rate.")
+    unfreeze_lr_factor: float = Field(
+        0.0, ge=0, description="Peak rate after head_epochs, in learning_rate; 0: chosen by the weights."
+    )
     feature_views: int = Field(4, ge=1, description="Augmented views of a photo that a frozen backbone sees in turn.")
     head_units: int = Field(0, ge=0, description="Units of a hidden layer before the logits; 0 for none.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the logits.")

@@ -29,8 +29,11 @@ def with_epochs(config: C, store: Store) -> C:
     if not open_flags(flags):
         return config
     flags |= chosen_by_photos(flags, len(store.labels("train")))
-    head = f", of which the first {flags['head_epochs']} train the head alone" if flags["head_epochs"] else ""
-    print(f"epochs: {flags['epochs']}{head}", flush=True)
+    head = (
+        f", of which the first {flags['head_epochs']} train the head alone, and the others all at "
+        f"{flags['unfreeze_lr_factor']:g} of its rate"
+    )
+    print(f"epochs: {flags['epochs']}{head if flags['head_epochs'] else ''}", flush=True)
     chosen = make_config(type(config), flags)
     tracking.log_config(chosen)
     return chosen

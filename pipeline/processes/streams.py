@@ -6,16 +6,13 @@ import contextlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any
 
 
 class _Output(io.FileIO):
     """A file that drops what it is given once nobody reads it any more, as after ``| head``."""
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data) or 0
         except BrokenPipeError:

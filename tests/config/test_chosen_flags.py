@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import FROM_SCRATCH, AblateConfig, SuspectsConfig, TrainConfig, TuneConfig, chosen_by_photos
-from pipeline.config.chosen_flags import LEAST_EPOCHS, MOST_EPOCHS, OPEN, STEPS, open_flags
+from pipeline.config.chosen_flags import LEAST_EPOCHS, MOST_EPOCHS, OPEN, STEPS, UNFREEZE_LR_FACTOR, open_flags
 
 CONFIGS = (TrainConfig, TuneConfig, AblateConfig)
 
@@ -24,7 +24,7 @@ def test_random_weights_have_the_values_that_they_always_had(config_class: type[
 
 
 def test_what_was_typed_is_never_replaced() -> None:
-    typed = {"image_size": 96, "epochs": 5, "head_epochs": 2}
+    typed = {"image_size": 96, "epochs": 5, "head_epochs": 2, "unfreeze_lr_factor": 0.5}
     assert (
         TrainConfig(weights="none", **typed).model_dump() | typed == TrainConfig(weights="none", **typed).model_dump()
     )
@@ -44,7 +44,8 @@ def test_what_was_typed_is_never_replaced() -> None:
     ],
 )
 def test_the_fewer_photos_the_more_epochs(photos: int, flags: dict[str, Any], wanted: dict[str, int]) -> None:
-    assert chosen_by_photos(TrainConfig(**flags).model_dump(), photos) == wanted
+    chosen = chosen_by_photos(TrainConfig(**flags).model_dump(), photos)
+    assert chosen == {"unfreeze_lr_factor": UNFREEZE_LR_FACTOR} | wanted
 
 
 def test_half_of_the_trials_are_heads_where_fine_tuning_has_two_phases() -> None:

@@ -106,8 +106,9 @@ def test_what_was_stopped_when_flags_had_defaults_goes_on_with_those(
 ) -> None:
     _bring(preset, "resnet18")
     typed = TrainConfig(data="photos", weights=weights)
-    former = _resolve(TrainConfig(data="photos", weights=weights, image_size=64, epochs=16, head_epochs=0))
-    before = TrainConfig(**typed.model_dump() | {"image_size": 64, "epochs": 16, "head_epochs": 0})
+    defaults = {"image_size": 64, "epochs": 16, "head_epochs": 0, "unfreeze_lr_factor": 0.1}
+    former = _resolve(TrainConfig(data="photos", weights=weights, **defaults))
+    before = TrainConfig(**typed.model_dump() | defaults)
     tags = begun_tags(before, former)
     with pytest.raises(KeyboardInterrupt), tracking.run("train", "name", former, tags, training=training_key(former)):
         raise KeyboardInterrupt

@@ -26,9 +26,9 @@ VARIANTS = ("resnet18", "resnet18_vd", "resnet34")
 
 
 def _config(**flags: Any) -> TuneConfig:
-    chosen = {"image_size": 160, "epochs": 8, "head_epochs": 2, "head_trials": 6, "variants": VARIANTS}
+    chosen = {"image_size": 160, "epochs": 8, "head_epochs": 2, "unfreeze_lr_factor": 0.3, "head_trials": 6}
     weights = ";".join(f"{variant}=data/weights/{variant}" for variant in VARIANTS)
-    return TuneConfig(**{"weights": weights, "storage": "sqlite:///optuna.db", **chosen} | flags)
+    return TuneConfig(**{"weights": weights, "storage": "sqlite:///optuna.db", "variants": VARIANTS, **chosen} | flags)
 
 
 def _run(study: Study, config: TuneConfig, value: float | None) -> dict[str, Any]:
