@@ -20,6 +20,7 @@ from benchmarks.measure import compared
 from pipeline.config import TrainConfig, chosen_by_photos
 from pipeline.data.store import prepared_store
 from pipeline.models.backend import load_backend
+from pipeline.processes import preload, run_tasks
 from pipeline.training import fit
 
 SIZE, WIDTH = 64, 1.0
@@ -57,6 +58,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Pre-train, then train with every setting and seed, and print the accuracies."""
+    preload("pipeline.experiment.preload")
     load_backend()
     settings = dict(list(SETTINGS.items())[:QUICK_SETTINGS]) if quick else SETTINGS
     size, width = (SIZE_IF_QUICK, WIDTH_IF_QUICK) if quick else (SIZE, WIDTH)
@@ -66,7 +68,11 @@ def run(data: str, quick: bool) -> pd.DataFrame:
         found: dict[str, list[float]] = {name: [] for name in settings}
         for seed in SEEDS_IF_QUICK if quick else SEEDS:
             for name, flags in settings.items():
-                found[name].append(_val_accuracy(weights, shared | {"seed": seed, "split_seed": seed} | flags))
+                job = (weights, shared | {"seed": seed, "split_seed": seed} | flags)
+                (outcome,) = run_tasks(_val_accuracy, [job], workers=1)  # a process each: their memory would add up
+                if outcome.error:
+                    raise RuntimeError(outcome.error)
+                found[name].append(outcome.value)
                 print(f"{name}, seed {seed}: {found[name][-1]:.4f}", flush=True)
     for name, values in found.items():
         print(f"{name}: {fmean(values):.4f}", flush=True)

@@ -26,11 +26,15 @@ class DamagedModel(UserError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type; at most 200 characters unless it is a `UserError`."""
+    """Return an error's message, its first line but for a `UserError`, without preamble; or its type."""
     if isinstance(error, UserError):
         return str(error)
-    return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
+    told = (line for line in str(error).strip().splitlines() if not line.startswith(SQLALCHEMY_PREAMBLE))
+    return without_passwords(next(told, type(error).__name__))[:200]
 
+
+# SQLAlchemy writes it before the line that says what is wrong.
+SQLALCHEMY_PREAMBLE = "(raised as a result of Query-invoked autoflush"
 
 # Between the user and the last @ of an address, or named in its query. ${NAME} is no secret.
 _PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):(?!\$\{\w+\}@)\S*@|([?&](?:password|sslpassword)=)[^\s&'\"]*")

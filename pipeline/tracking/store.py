@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from sqlalchemy.engine import make_url
 from pipeline.config import RUNS_FOLDER, UserError, first_line, without_passwords
 
 UNREACHABLE_AFTER_S = 5
+LOCKED_FOR_S = 120
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 UNSENT = RUNS_FOLDER / "unsent"  # see `outbox`
 ERRORS = (MlflowException, requests.RequestException)  # what MLflow raises where its store does not answer
@@ -39,6 +42,8 @@ def open_stores(many_machines: bool = False) -> None:
     """
     silence_mlflow()
     for uri in {mlflow.get_tracking_uri(), mlflow.get_registry_uri()}:
+        if file := database_file(uri):
+            _check_database(file)
         if many_machines and is_local(uri):
             raise UserError(
                 f"the MLflow store must be a server or its database where ray_address is a cluster, got {uri}: a file "
@@ -55,6 +60,39 @@ def open_stores(many_machines: bool = False) -> None:
                 f"{first_line(error)} "
                 "(start the server, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI; unset, runs go to ./mlflow.db)"
             ) from error
+
+
+def _check_database(file: Path) -> None:
+    """Wait until nobody has locked the file; MLflow would give up after 20 seconds, or wait two minutes to create it.
+
+    Raises:
+        UserError: it cannot be made, or stays locked.
+    """
+    if not file.exists():
+        if not os.access(file.parent, os.W_OK):
+            raise UserError(
+                f"the folder of the MLflow store must be writable, got {file.parent} (permit writing, give the command "
+                "in another folder, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI)"
+            )
+        return
+    deadline, told = time.monotonic() + LOCKED_FOR_S, False
+    with contextlib.closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as connection:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:  # such as one that may only be read
+                    return
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"the MLflow store must be free within {LOCKED_FOR_S} s, got {file}, which another program has "
+                    f"locked (end that program; fuser {file} names it)"
+                )
+            if not told:
+                print(f"waiting for the MLflow store {file}, which another program has locked", flush=True)
+                told = True
 
 
 def is_local(uri: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,7 +26,8 @@ from pipeline import tracking
 from pipeline.config import DamagedModel, PreprocessConfig, TrainConfig, TuneConfig, UserError
 from pipeline.config.text import config_text
 from pipeline.processes import owner_mark
-from pipeline.tracking import runs
+from pipeline.tracking import runs, store
+from pipeline.tracking.store import database_file
 from tests.conftest import ROOT
 
 CONFIG = TrainConfig(
@@ -257,6 +260,39 @@ def test_a_store_of_another_kind_is_named_in_one_line(
 
 def test_a_local_store_needs_no_server(tracking_store: MlflowClient) -> None:
     tracking.connect()
+
+
+def test_a_store_that_is_locked_for_a_while_is_waited_for(
+    tracking_store: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = database_file(mlflow.get_tracking_uri())
+    assert database is not None
+    with contextlib.closing(sqlite3.connect(database, check_same_thread=False)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(3, other.rollback)
+        release.start()
+        tracking.connect()
+        release.join()
+    assert "waiting for the MLflow store" in capsys.readouterr().out
+
+
+def test_a_store_that_stays_locked_is_a_mistake_of_one_line(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LOCKED_FOR_S", 1)
+    database = database_file(mlflow.get_tracking_uri())
+    assert database is not None
+    with contextlib.closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match=r"free within 1 s, got .*mlflow\.db.*fuser"):
+            tracking.connect()
+
+
+def test_a_store_that_cannot_be_made_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # who runs the tests may write anywhere
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'new.db'}")
+    with pytest.raises(UserError, match=r"folder of the MLflow store must be writable"):
+        tracking.connect()
 
 
 def test_the_ui_command_names_a_store_that_is_not_the_default(
