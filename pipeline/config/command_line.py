@@ -53,7 +53,7 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     if unknown:
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
-    return make_config(config_class, _with_recipe(config_class, flags))
+    return make_config(config_class, _with_recipe(config_class, flags, _given(config_class, arguments)))
 
 
 def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list[str]:
@@ -77,8 +77,17 @@ def _is_text(argument: str) -> bool:
     return True
 
 
-def _with_recipe(config_class: type[Config], flags: dict[str, str]) -> dict[str, str]:
-    """Return the flags with those that are at their defaults as the recipe wants them, if one is named."""
+def _given(config_class: type[Config], arguments: Sequence[str]) -> set[str] | None:
+    """Return the names of the flags that the user gave; None where all are there, as ``mlflow run`` gives them."""
+    given = {argument[2:].partition("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
+    return None if given >= set(fields_of(config_class)) else given
+
+
+def _with_recipe(config_class: type[Config], flags: dict[str, str], given: set[str] | None) -> dict[str, str]:
+    """Return the flags with those that were not given as the recipe wants them, if one is named.
+
+    Where nobody knows which were given, it is those that are at their defaults.
+    """
     if not (name := flags.get("recipe", "")):
         return flags
     wanted = read_recipe(name).flags
@@ -89,7 +98,7 @@ def _with_recipe(config_class: type[Config], flags: dict[str, str]) -> dict[str,
     taken = {
         flag: as_text(tuple(value) if isinstance(value, list) else value)
         for flag, value in wanted.items()
-        if flag in fields and _is_default(fields[flag], flags[flag])
+        if flag in fields and (_is_default(fields[flag], flags[flag]) if given is None else flag not in given)
     }
     print(f"recipe {name}: {' '.join(f'{flag}={text}' for flag, text in taken.items())}", flush=True)
     return flags | taken

@@ -1,8 +1,8 @@
 """Recipes: flags under a name, each a YAML file of ``pipeline/recipes`` that says what it reproduces, and expects.
 
-A recipe fills in the flags that are left at their defaults. ``mlflow run`` gives every flag, most of them with their
-defaults, so "left" cannot be told from "given with the default's value": a flag overrides a recipe if its value differs
-from the default, and a recipe of one's own (``recipe=my.yaml``) does what remains.
+A recipe fills in the flags that are not given. ``mlflow run`` gives every flag, most of them with their defaults, so
+nobody can tell which the user chose: there a flag overrides a recipe if its value differs from the default, and what
+the recipe sets is printed.
 """
 
 from __future__ import annotations

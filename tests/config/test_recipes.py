@@ -56,14 +56,17 @@ def test_a_recipe_sets_the_flags_that_it_names_and_no_others(name: str) -> None:
     assert changed <= {*flags, "recipe"}
 
 
-def test_a_flag_overrides_the_recipe_unless_it_is_the_default(tmp_path: Path) -> None:
+def test_a_flag_overrides_the_recipe_also_with_its_default(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("flags: {epochs: 3, augment: none, classes: [a, b], warmup_epochs: 0, n_trials: 4}")
-    config = _train(f"--recipe={mine}", "--epochs=2", "--augment=medium")
+    config = _train(f"--recipe={mine}", "--epochs=2")
     assert (config.epochs, config.augment, config.classes) == (2, "none", ("a", "b"))
-    # ... and so it is where every flag is given, as mlflow run does
+    for words in (["--augment=medium"], ["--augment", "medium"]):  # the default
+        assert _train(f"--recipe={mine}", *words).augment == "medium"
+    # Where every flag is given, as mlflow run does, nobody knows which the user chose.
     given = config_text(TrainConfig()) | {"recipe": str(mine), "epochs": "1"}
-    assert _train(*(f"--{name}={text}" for name, text in given.items())).epochs == 1
+    config = _train(*(f"--{name}={text}" for name, text in given.items()))
+    assert (config.epochs, config.augment) == (1, "none")
     assert parse_flags(TuneConfig, "tune", [f"--recipe={mine}"]).n_trials == 4
     assert parse_flags(PreprocessConfig, "preprocess", [f"--recipe={mine}"]).classes == ("a", "b")
 
