@@ -9,3 +9,6 @@ DATA_FOLDER = Path("data")
 
 RUNS_FOLDER = Path("mlruns")
 """Artifacts, the Optuna study, checkpoints, and what waits for the MLflow server."""
+
+REPORTS_FOLDER = Path("reports")
+"""Copies of the reports of searches and evaluations, to be opened in a browser."""

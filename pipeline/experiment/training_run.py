@@ -234,11 +234,12 @@ def print_epoch(epoch: Epoch) -> None:
     )
 
 
-def print_model(version: registry.Version) -> None:
-    """Print how to look at the runs, how to test the model, and how to load it."""
+def print_model(version: registry.Version, report: str = "") -> None:
+    """Print where a ``report`` is, how to look at the runs, how to test the model, and how to load it."""
     uri = f"models:/{version.name}@{registry.CHALLENGER}"
     print(
         f"registered {version.name} version {version.number} as {registry.CHALLENGER}\n"
+        f"{report and f'  read the report:   {report}' + chr(10)}"
         f"  compare the runs:  {tracking.runs_page(registry.experiment_of(version))}\n"
         f"  test the model:    python -m pipeline evaluate --model_uri={uri}\n"
         f'  load the model:    mlflow.pyfunc.load_model("{uri}").predict(["photo.jpg"])',

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipeline import evaluation, plots, tracking
 from pipeline.config import DataConfig, EvaluateConfig, UserError
-from pipeline.experiment import data_config_of, log_store, open_photos_of_today
+from pipeline.experiment import data_config_of, log_report, log_store, open_photos_of_today
 from pipeline.promotion.assessment import Assessment, assess
 from pipeline.promotion.decision import Decision, carry_out, decide
 from pipeline.promotion.model_card import evaluation_card, sentence
@@ -43,7 +43,12 @@ def run_evaluation(config: EvaluateConfig) -> None:
             print(f"WARNING: {warning}", flush=True)
         data = config.data or data_config_of(classifier.about).data
         decision = _decide(config, model.version, classifier.about, judged, assessment, data)
-        _publish(config.model_uri, model, classifier.about, judged, assessment, decision)
+        place = _publish(config.model_uri, model, classifier.about, judged, assessment, decision)
+    print(f"  read the report:   {place}")
+    if model.version:
+        flag = "" if decision.promoted else f" --model_uri={model.version.uri}"
+        print(f"  compare the runs:  {tracking.runs_page(registry.experiment_of(model.version))}")
+        print(f"  use the model:     python -m pipeline predict --photos=FOLDER{flag} (or demo, serve, export)")
 
 
 def _print_classes(classes: pd.DataFrame) -> None:
@@ -143,8 +148,12 @@ def _publish(
     judged: JudgedPhotos,
     assessment: Assessment,
     decision: Decision,
-) -> None:
-    """Write the page that shows all, and the model card: also as the run's note and the version's description."""
+) -> str:
+    """Write the page that shows all, and the model card: also as the run's note and the version's description.
+
+    Returns:
+        Where to open the page.
+    """
     version, photos = model.version, judged.photos
     name = f"{version.name} version {version.number}" if version else model_uri
     report = EvaluationReport(
@@ -167,7 +176,7 @@ def _publish(
             **tracking.run_facts(),
         },
     )
-    tracking.log_text(evaluation_report(report), "report.html")
+    place = log_report(evaluation_report(report), f"evaluate-{name}")
     uri = version.uri if version else model_uri
     card = evaluation_card(uri, about, assessment, judged, decision, *tracking.open_run())
     tracking.log_text(card, "model_card.md")
@@ -175,3 +184,4 @@ def _publish(
     if version:
         registry.set_description(version, card)
         registry.tag_version(version, {"test_accuracy": f"{assessment.metrics['accuracy']:.4f}"})
+    return place

@@ -23,6 +23,7 @@ from pipeline.experiment import (
     can_find_suspects,
     check_start,
     go_on_with,
+    log_report,
     log_store,
     open_store,
     print_model,
@@ -105,8 +106,8 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner)
         _report_borders(study.trials[winner.trial].params, space)
-        _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
-    print_model(version)
+        place = _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
+    print_model(version, place)
 
 
 def _as_begun(typed: TuneConfig, config: TuneConfig, data_digest: str) -> TuneConfig:
@@ -293,7 +294,8 @@ def _log_report(
     store: Store,
     version: Version,
     figures: dict[str, Figure],
-) -> None:
+) -> str:
+    """Log the report and return where to open it."""
     photos = store.rows("validation")
     report = SearchReport(
         title=f"Search for a classifier of {store.source.name}",
@@ -311,5 +313,5 @@ def _log_report(
         figures=figures,
         facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
     )
-    tracking.log_text(search_report(report), "report.html")
     tracking.log_text(interactive_page(report.title, study_figures(study)), "search.html")
+    return log_report(search_report(report), study.study_name)

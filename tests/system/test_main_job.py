@@ -216,6 +216,9 @@ def test_the_winner_is_the_challenger(tuned_project: Tuned) -> None:
     first = min(versions, key=lambda version: int(version.version))
     assert first.source == parent.data.tags["model_uri"]
     assert "registered flower-classifier version 1 as challenger" in tuned_project.printed
+    (report,) = re.findall(r"read the report: +file://(/\S+)", tuned_project.printed)
+    assert Path(report).parent == tuned_project.folder / "reports"
+    assert Path(report).read_text() == _text(tuned_project.client, parent, "report.html")
     assert "mlflow ui" in tuned_project.printed
 
 
