@@ -1,4 +1,4 @@
-"""The whole ablation: every training of the plan, by worker processes, and what their accuracies say."""
+"""The whole ablation: every training of the plan, by worker processes, and what they say."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
 import pandas as pd
 
 from pipeline import plots, tracking
 from pipeline.ablation import effects
 from pipeline.ablation.effects import Measured
 from pipeline.ablation.plan import Cell, plan_trainings, settings_that_change_nothing, trainings_from_auto
-from pipeline.config import AblateConfig, TrainConfig, UserError
+from pipeline.config import AblateConfig, Objective, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import (
     begun_tags,
     check_start,
     log_store,
     open_store,
+    print_imbalance,
     resolve_start,
     tracked_fit,
     training_key,
@@ -26,7 +28,7 @@ from pipeline.experiment import (
     with_epochs,
 )
 from pipeline.processes import preload, run_tasks
-from pipeline.training import Diverged, Epoch
+from pipeline.training import Diverged, Epoch, step_of_one_photo
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
 ROUNDS = 3  # how often a training whose process is killed is given to another
@@ -50,10 +52,11 @@ def run_ablation(config: AblateConfig) -> None:
             config, cells = chosen, plan_trainings(chosen)
         for setting in settings_that_change_nothing(config):
             print(f"{setting} is the base itself, and is left out", flush=True)
+        print_imbalance(config, store, varied={name for cell in cells for each in cell.settings for name in each.flags})
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
         measured = _train(config, cells, known, parent)
-        _log_comparison(measured, len(store.labels("validation")))
+        _log_comparison(measured, config.judged_by, store.labels("validation"))
 
 
 def _with_one_start(config: AblateConfig, from_auto: Sequence[TrainConfig]) -> AblateConfig:
@@ -90,31 +93,35 @@ def _train(config: AblateConfig, cells: Sequence[Cell], known: Sequence[Measured
                 raise UserError(f"a training failed: {outcome.error} (what is finished is kept for the same command)")
             else:
                 measured[outcome.value.place] = outcome.value
-                print(f"[{len(measured)}/{len(cells)}] {outcome.value}", flush=True)
+                print(f"[{len(measured)}/{len(cells)}] {outcome.value.line(config.judged_by)}", flush=True)
         if len(measured) == len(cells):
             return [measured[cell.place] for cell in cells]
     raise UserError(f"every training must end, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
 
 
-def _log_comparison(measured: Sequence[Measured], val_photos: int) -> None:
-    """Log and print what the accuracies say."""
-    base = [run for run in measured if not run.settings and not math.isnan(run.val_accuracy)]
+def _log_comparison(measured: Sequence[Measured], objective: Objective, val_labels: np.ndarray) -> None:
+    """Log and print what the outcomes say."""
+    base = [run for run in measured if not run.settings and not math.isnan(run.outcome)]
     if not base:
         raise UserError("the base must train, got that it diverged with every seed (try a tenth of its learning_rate)")
-    accuracy = fmean(run.val_accuracy for run in base)
-    title = f"Ablation: base {100 * accuracy:.1f} % of {val_photos} validation photos, seeds: {len(base)}"
+    outcome, photos = fmean(run.outcome for run in base), f"{len(val_labels)} validation photos"
+    result = (
+        f"{100 * outcome:.1f} % of" if objective.name == "val_accuracy" else f"with {objective.sentence(outcome)} on"
+    )
+    title = f"Ablation: base {result} {photos}, seeds: {len(base)}"
     differences = effects.paired_differences(measured)
-    table = effects.difference_table(differences, val_photos)
-    sentences = effects.effect_sentences(table)
+    table = effects.difference_table(differences, objective, step_of_one_photo(objective, val_labels))
+    sentences = effects.effect_sentences(table, objective)
     runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
-    tracking.log_table(runs, "ablation_runs.csv")
-    tracking.log_table(differences, "ablation_differences.csv")
-    tracking.log_table(table, "ablation.csv")
-    tracking.log_figure(plots.draw_ablation(table, differences, title), "ablation.png")
+    for frame, file in (
+        (runs, "ablation_runs.csv"), (differences, "ablation_differences.csv"), (table, "ablation.csv")
+    ):  # fmt: skip
+        tracking.log_table(frame.rename(columns={"outcome": objective.name}), file)
+    tracking.log_figure(plots.draw_ablation(table, differences, title, objective), "ablation.png")
     tracking.log_text(
         "\n".join([f"# {title}", "", *(f"- {line}" for line in sentences), "", effects.CAVEAT]), "ablation.md"
     )
-    tracking.log_metrics({"base_val_accuracy": accuracy})
+    tracking.log_metrics({f"base_{objective.name}": outcome})
     tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
     print("\n".join([title, *sentences, effects.CAVEAT]), flush=True)
 
@@ -128,7 +135,9 @@ def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> 
     for data in digests if known else ():
         digests[data] = prepared_store(data).digest
     return [
-        Measured(*cell.place, child.metrics["best_val_accuracy"], child.metrics["images_per_second"], child.run_id)
+        Measured(
+            *cell.place, child.metrics[f"best_{config.objective}"], child.metrics["images_per_second"], child.run_id
+        )
         for cell in cells
         if (child := known.get(training_key(cell.training)))
         if child.tags["data_digest"] == digests[cell.training.data_config()]
@@ -148,6 +157,6 @@ def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
             log_store(store)
             epochs: list[Epoch] = []
             best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
-            return Measured(*cell.place, best.val_accuracy, epochs[-1].images_per_second, run_id)
+            return Measured(*cell.place, getattr(best, config.objective), epochs[-1].images_per_second, run_id)
     except Diverged:  # which says something of the setting; its run says it, too
         return Measured(*cell.place, math.nan, math.nan, run_id)

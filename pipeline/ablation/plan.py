@@ -28,6 +28,11 @@ class Setting(NamedTuple):
         return "&".join(f"{name}={value}" for name, value in ((self.factor, self.value), *self.with_flags))
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """The names of what it sets."""
+        return self.factor, *(name for name, _ in self.with_flags)
+
+    @property
     def label(self) -> str:
         """The value as people read it, with the further flags."""
         others = ", ".join(f"{name}={value}" for name, value in self.with_flags)

@@ -47,7 +47,7 @@ def identifying_flags(config: Config, exclude: Collection[str]) -> dict[str, Any
     fields = type(config).model_fields
     former = _marked(type(config), FormerDefault)
     flags |= {name: former[name] for name in former if name in flags and flags[name] == fields[name].default}
-    unchanged = _marked(type(config), AsBefore)
+    unchanged = values_as_before(type(config))
     return {name: value for name, value in flags.items() if name not in unchanged or value != unchanged[name]}
 
 
@@ -58,7 +58,12 @@ def restore_config(config_class: type[C], recorded: Mapping[str, Any]) -> C:
     flags that ``config_class`` does not have are left out.
     """
     known = {name: value for name, value in recorded.items() if name in config_class.model_fields}
-    return config_class(**_marked(config_class, AsBefore) | known)
+    return config_class(**values_as_before(config_class) | known)
+
+
+def values_as_before(config_class: type[Config]) -> dict[str, Any]:
+    """Return the values that mean "as before" of the flags that are younger than version 0.1, by name."""
+    return _marked(config_class, AsBefore)
 
 
 def _marked(config_class: type[Config], kind: type[AsBefore | FormerDefault]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class SearchConfig(Config):
     )
     sampler: Literal["tpe", "random"] = Field("tpe", description="How the next trial is suggested.")
     pruner: Literal["percentile", "median", "hyperband", "none"] = Field(
-        "percentile", description="Which trials are stopped early, by val_accuracy per epoch."
+        "percentile", description="Which trials are stopped early, by the objective per epoch."
     )
     variants: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
         ("resnet18", "resnet18_v2", "resnet18_vd"),

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.base import Augment, Config, OptimizerName, Schedule, Stage, Variant, check_image_size
 from pipeline.config.identity import AsBefore
+from pipeline.config.objectives import OBJECTIVES, Objective, ObjectiveName
 
 VARIANT: Any = Field("resnet18", description="ResNet depth and block: plain (v1), pre-activation (_v2), or _vd.")
 WEIGHTS: Any = Field(
@@ -65,6 +66,11 @@ class TrainingConfig(Config):
         0.0, ge=0, description="Alpha of CutMix's Beta distribution; 0 for none; beside mixup, each batch draws one."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Probability mass spread over all classes.")
+    class_weights: Annotated[Literal["none", "balanced", "effective"], AsBefore("none")] = Field(
+        "none",
+        description="What a class weighs in the training loss: none, all the same; balanced, the more the fewer photos "
+        "it has; effective, likewise, but less steeply (see pipeline/training/class_weights.py).",
+    )
     optimizer: OptimizerName = Field("adamw", description="sgd has Nesterov momentum 0.9; adam no weight decay.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate, after warm-up.")
     lr_schedule: Schedule = Field("cosine", description="How the rate falls from its peak over the epochs.")
@@ -84,7 +90,12 @@ class TrainingConfig(Config):
         description="Side of the photos in the first epochs, growing to image_size; 0 for image_size throughout.",
     )
     batch_size: int = Field(64, ge=1, description="Photos per step.")
-    patience: int = Field(0, ge=0, description="Epochs without a better val_accuracy before stopping; 0 for never.")
+    objective: Annotated[ObjectiveName, AsBefore("val_accuracy")] = Field(
+        "val_accuracy",
+        description="Metric by which the best epoch, trial, config and setting are chosen; val_balanced_accuracy and "
+        "val_macro_f1 count every class alike, however rare.",
+    )
+    patience: int = Field(0, ge=0, description="Epochs without a better objective before stopping; 0 for never.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the training arithmetic; the saved model is always float32."
     )
@@ -93,6 +104,11 @@ class TrainingConfig(Config):
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto goes on where the same training was stopped; never begins anew."
     )
+
+    @property
+    def judged_by(self) -> Objective:
+        """The metric that ``objective`` names."""
+        return OBJECTIVES[self.objective]
 
     @field_validator("start_size")
     @classmethod

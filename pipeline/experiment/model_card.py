@@ -42,7 +42,8 @@ model.predict(["photo.jpg"])
 """
 
 _TRAINING = """\
-**{{ "%.1f" % (100 * accuracy) }} % right** on the validation photos, by which its best epoch ({{ epoch }}) was chosen:
+**{{ "%.1f" % (100 * accuracy) }} % right** on the validation photos, by which its best epoch ({{ epoch }}) was chosen
+{{- ", for " + chosen_for if chosen_for }}:
 expect a little less on others. It has not been evaluated yet.
 
 {{ preview("Confusion matrix", "confusion_matrix.png") }}
@@ -59,9 +60,22 @@ expect a little less on others. It has not been evaluated yet.
 """
 
 
-def training_card(about: About, accuracy: float, epoch: int, uri: str, experiment_id: str, run_id: str) -> str:
-    """Return what is known of a model that was trained and not evaluated yet; ``uri`` is empty if it was not logged."""
-    return render_card(_TRAINING, experiment_id, run_id, about=about, accuracy=accuracy, epoch=epoch, uri=uri)
+def training_card(
+    about: About, accuracy: float, epoch: int, chosen_for: str, uri: str, experiment_id: str, run_id: str
+) -> str:
+    """Return what is known of a model that was trained and not evaluated yet.
+
+    Args:
+        about: what it remembers.
+        accuracy: on the validation photos, in 0..1.
+        epoch: its best one.
+        chosen_for: what else than that it is best in, such as "a macro F1 of 71.2 %".
+        uri: of the model; empty if it was not logged.
+        experiment_id: of its run.
+        run_id: of its run.
+    """
+    values = {"about": about, "accuracy": accuracy, "epoch": epoch, "chosen_for": chosen_for, "uri": uri}
+    return render_card(_TRAINING, experiment_id, run_id, **values)
 
 
 def render_card(text: str, experiment_id: str, run_id: str, **values: Any) -> str:

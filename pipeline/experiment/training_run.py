@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline import plots, tracking
-from pipeline.config import RUNS_FOLDER, TrainConfig, UserError
+from pipeline.config import RUNS_FOLDER, Objective, TrainConfig, UserError
 from pipeline.data.store import KnownPhotos, Store
 from pipeline.evaluation import (
     classification_metrics,
@@ -33,6 +34,7 @@ from pipeline.evaluation import (
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
 from pipeline.experiment.identity import training_key
+from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
 from pipeline.experiment.model_card import training_card
 from pipeline.experiment.photos import log_store, open_store
@@ -73,9 +75,10 @@ def run_training(config: TrainConfig) -> None:
         check_start(config, store)
         log_store(store, with_pictures=True)
         config = with_epochs(config, store)
-        trained = tracked_fit(config, store, print_epoch)
+        print_imbalance(config, store)
+        trained = tracked_fit(config, store, partial(print_epoch, objective=config.objective))
         version = registry.register(trained.model_uri, config.model_name)
-    print(f"best epoch {trained.best.epoch}: val_accuracy {trained.best.val_accuracy:.4f}\n{trained.suspects}")
+    print(f"best epoch {trained.best.epoch}: {_values(trained.best, config.objective, ', ')}\n{trained.suspects}")
     print_model(version)
 
 
@@ -111,10 +114,12 @@ def tracked_fit(
         result = fit(config, store, log_epoch, start_from, checkpoints)
         about = _about(result, config, store, record)
         wanted = wants_model(result.best)
-        _log_result(result, store, with_predictions=wanted)
+        _log_result(result, store, config.judged_by, with_predictions=wanted)
         suspects = review.log_suspects(store, ["validation"], result.val_probabilities) if wanted else ""
         uri = _log_model(result, about, store, start) if wanted else ""
-        card = training_card(about, result.best.val_accuracy, result.best.epoch, uri, *tracking.open_run())
+        best, of = result.best, config.judged_by
+        chosen_for = of.sentence(getattr(best, of.name)) if of.name != "val_accuracy" else ""
+        card = training_card(about, best.val_accuracy, best.epoch, chosen_for, uri, *tracking.open_run())
         tracking.set_note(card)
         return Trained(result.best, uri, suspects)
 
@@ -171,25 +176,28 @@ def _log_augmented(config: TrainConfig, store: Store) -> None:
     tracking.log_figure(plots.draw_stages(photos, title), "augmented.jpg")
 
 
-def _log_result(result: FitResult, store: Store, with_predictions: bool) -> None:
+def _log_result(result: FitResult, store: Store, objective: Objective, with_predictions: bool) -> None:
     names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
     metrics = classification_metrics(labels, probabilities, names)
     summary = {
         "best_epoch": float(result.best.epoch),
         "best_val_accuracy": metrics["accuracy"],
+        "best_val_balanced_accuracy": metrics["balanced_accuracy"],
+        "best_val_macro_f1": metrics["macro_f1"],
         "best_val_loss": result.best.val_loss,
-        "val_macro_f1": metrics["macro_f1"],
         "baseline_accuracy": float(np.bincount(labels).max() / len(labels)),  # of always answering the largest class
     }
     recalls = {f"val_recall_{metric_name(name)}": metrics[f"recall_{metric_name(name)}"] for name in names}
     tracking.log_metrics(summary | recalls)
+    # Runs show the value of the last step, and this name has always been that of the best epoch.
+    tracking.log_metrics({"val_macro_f1": metrics["macro_f1"]}, step=int(result.history["epoch"].iloc[-1]))
     tracking.set_tags({"precision": result.precision})
     table = confusion_table(labels, probabilities.argmax(axis=1), names)
     tracking.log_table(compact_counts(table), "confusion_matrix.json")
     tracking.log_table(confused_pairs(table), "confused_pairs.csv")
     title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
     tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png", with_preview=True)
-    tracking.log_figure(plots.draw_history(result.history, "Training"), "history.png")
+    tracking.log_figure(plots.draw_history(result.history, "Training", objective), "history.png")
     tracking.log_table(result.history, "history.csv")
     if with_predictions:
         paths = store.rows("validation")["path"].tolist()
@@ -225,13 +233,19 @@ def _log_model(result: FitResult, about: About, store: Store, start: Start | Non
         return tracking.log_classifier(folder, store.class_names, example)
 
 
-def print_epoch(epoch: Epoch) -> None:
-    """Print an epoch as one line."""
+def print_epoch(epoch: Epoch, objective: str) -> None:
+    """Print an epoch as one line, with the objective where it is neither the loss nor the accuracy."""
     print(
         f"epoch {epoch.epoch:>3}  train_loss {epoch.train_loss:.4f}  train_accuracy {epoch.train_accuracy:.4f}  "
-        f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:.4f}  {epoch.images_per_second:.0f} images/s",
+        f"val_loss {epoch.val_loss:.4f}  {_values(epoch, objective if objective != 'val_loss' else 'val_accuracy')}  "
+        f"{epoch.images_per_second:.0f} images/s",
         flush=True,
     )
+
+
+def _values(epoch: Epoch, objective: str, separator: str = "  ") -> str:
+    """Return an epoch's objective and its accuracy, once if they are the same."""
+    return separator.join(f"{name} {getattr(epoch, name):.4f}" for name in dict.fromkeys((objective, "val_accuracy")))
 
 
 def print_model(version: registry.Version, report: str = "") -> None:

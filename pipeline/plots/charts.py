@@ -14,9 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.config import Objective
 from pipeline.plots.style import (
+    ACCURACY,
     BLUE,
     CHARACTER_WIDTH,
+    GREEN,
     GREY,
     MOST_CLASSES,
     NAME_LIMIT,
@@ -30,33 +33,42 @@ from pipeline.plots.style import (
     percent,
     percent_ticks,
     style_axes,
+    value_ticks,
 )
 
 _INTEGER_TICKS: dict[str, Any] = {"integer": True, "min_n_ticks": 1, "steps": [1, 2, 5, 10]}
 _BEST_MARKER: dict[str, Any] = {"color": "black", "marker": "*", "markersize": 14, "zorder": 4, "linestyle": "none"}
 
 
-def draw_history(history: pd.DataFrame, title: str) -> Figure:
-    """Draw loss, accuracy and learning rate by epoch, and mark the epoch of the best val_accuracy with its values.
+def draw_history(history: pd.DataFrame, title: str, objective: Objective = ACCURACY) -> Figure:
+    """Draw loss, accuracy and learning rate by epoch, and mark the epoch of the best objective with its values.
 
-    ``history`` has columns epoch, train_loss, val_loss, train_accuracy, val_accuracy (0..1), learning_rate.
+    ``history`` has columns epoch, train_loss, val_loss, train_accuracy, val_accuracy (0..1), learning_rate, and that of
+    the objective, which is drawn beside the accuracy.
     """
     figure = new_figure(13.5, 4.4, title)
     loss, accuracy, rate = figure.subplots(1, 3)
-    measured = history["val_accuracy"].dropna()
-    best = history.loc[measured.idxmax()] if len(measured) else None
+    best = _best_epoch(history, objective)
     titles = {"loss": "", "accuracy": ""}
     if best is not None:
         titles["loss"] = f"Validation loss {best['val_loss']:.3f} at the best epoch"
-        titles["accuracy"] = f"Best validation accuracy {percent(best['val_accuracy'], 1)}, epoch {best['epoch']:g}"
+        titles["accuracy"] = f"Validation accuracy {percent(best['val_accuracy'], 1)} at the best epoch"
+        best_value = f"Best {objective.words} {objective.format(best[objective.name])}, epoch {best['epoch']:g}"
+        titles["loss" if objective.is_loss else "accuracy"] = best_value
     marker_size = 4 if len(history) <= 40 else 0
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         for split, colour, marker in (("train", BLUE, "o"), ("val", VERMILLION, "s")):
             values, label = history[f"{split}_{name}"], {"val": "validation"}.get(split, split)
             axes.plot(history["epoch"], values, color=colour, marker=marker, markersize=marker_size, label=label)
+        if name == "accuracy" and objective.name not in ("val_accuracy", "val_loss"):
+            marks: dict[str, Any] = {"color": GREEN, "marker": "^", "markersize": marker_size}
+            axes.plot(history["epoch"], history[objective.name], label=objective.words, **marks)
+            if best is not None:
+                axes.plot(best["epoch"], best[objective.name], **_BEST_MARKER)
+        elif best is not None:
+            axes.plot(best["epoch"], best[f"val_{name}"], **_BEST_MARKER)
         if best is not None:
             axes.axvline(best["epoch"], color=GREY, linestyle="--", linewidth=1)
-            axes.plot(best["epoch"], best[f"val_{name}"], **_BEST_MARKER)
         style_axes(axes, "Epoch", {"loss": "Loss (cross-entropy, nats)", "accuracy": "Accuracy"}[name], titles[name])
         axes.legend(fontsize=SMALL, edgecolor="none")
     accuracy.yaxis.set_major_formatter(percent_ticks())
@@ -64,6 +76,15 @@ def draw_history(history: pd.DataFrame, title: str) -> Figure:
     for axes in (loss, accuracy, rate):
         axes.xaxis.set_major_locator(MaxNLocator(**_INTEGER_TICKS))
     return figure
+
+
+def _best_epoch(history: pd.DataFrame, objective: Objective) -> pd.Series | None:
+    """Return the row of the best objective, of equal ones that of the lowest val_loss; None where none was measured."""
+    scores = history[objective.name].dropna().map(objective.score)
+    if scores.empty:
+        return None
+    best = history.loc[scores.index[scores == scores.max()]]
+    return best.loc[best["val_loss"].fillna(np.inf).idxmin()]
 
 
 def _draw_learning_rate(axes: Axes, history: pd.DataFrame, marker_size: float) -> None:
@@ -114,10 +135,10 @@ def draw_class_counts(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def draw_trials(trials: pd.DataFrame, title: str) -> Figure:
-    """Draw every trial's val_accuracy by number, and the best finished one so far.
+def draw_trials(trials: pd.DataFrame, title: str, objective: Objective = ACCURACY) -> Figure:
+    """Draw every trial's objective by number, and the best finished one so far.
 
-    ``trials`` has columns number, value (0..1, NaN without one) and state (Optuna's names: complete, pruned,
+    ``trials`` has columns number, value (NaN without one) and state (Optuna's names: complete, pruned,
     fail, ..., in either case). A pruned trial is drawn at its last value before it was stopped.
     """
     figure = new_figure(11, 5.2, title)
@@ -128,14 +149,15 @@ def draw_trials(trials: pd.DataFrame, title: str) -> Figure:
         return draw_message(figure, "No trial has finished yet.")
     axes = figure.subplots()
     _draw_trial_markers(axes, trials)
-    best = finished.loc[finished["value"].idxmax()]
-    numbers, values = [*finished["number"], trials["number"].max()], [*finished["value"].cummax(), best["value"]]
+    scores = finished["value"].map(objective.score)
+    best, best_so_far = finished.loc[scores.idxmax()], scores.cummax().map(objective.score)  # its own inverse
+    numbers, values = [*finished["number"], trials["number"].max()], [*best_so_far, best["value"]]
     axes.step(numbers, values, where="post", color=VERMILLION, linewidth=2, label="best so far", zorder=1)
-    label = f"best: trial {best['number']} with {percent(best['value'], 1)}"
+    label = f"best: trial {best['number']} with {objective.format(best['value'])}"
     axes.plot(best["number"], best["value"], **_BEST_MARKER, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(**_INTEGER_TICKS))
-    axes.yaxis.set_major_formatter(percent_ticks())
-    style_axes(axes, "Trial number", "Validation accuracy")
+    axes.yaxis.set_major_formatter(value_ticks(objective))
+    style_axes(axes, "Trial number", objective.title)
     legend_above(axes)
     return figure
 

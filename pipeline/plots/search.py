@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.config import Objective
 from pipeline.plots.style import (
+    ACCURACY,
     BLUE,
     GREY,
     NORMAL,
@@ -34,6 +36,7 @@ from pipeline.plots.style import (
     percent,
     percent_ticks,
     style_axes,
+    value_ticks,
 )
 
 # From worse to better: viridis, safe for colour-blind readers, without its yellow end, which is too pale on white.
@@ -63,54 +66,59 @@ class Parameter(NamedTuple):
         return f"{10**position if self.log else position:.2g}"
 
 
-def draw_importance(importance: pd.Series, title: str) -> Figure:
-    """Draw each parameter's share (0..1) of the variance of val_accuracy, by fANOVA (Hutter et al. 2014)."""
+def draw_importance(importance: pd.Series, title: str, objective: Objective = ACCURACY) -> Figure:
+    """Draw each parameter's share (0..1) of the variance of the objective, by fANOVA (Hutter et al. 2014)."""
     figure = new_figure(9, 0.42 * len(importance) + 1.7, title)
     axes = figure.subplots()
     ascending = importance.sort_values()
     axes.barh([escape_text(name) for name in ascending.index], ascending, height=0.7, color=BLUE)
     for row, share in enumerate(ascending):
         axes.text(share, row, f" {percent(share)}", va="center", fontsize=SMALL)
-    style_axes(axes, "Share in the variance of the validation accuracy (fANOVA)", "")
+    style_axes(axes, f"Share in the variance of the {objective.words} (fANOVA)", "")
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.12 * ascending.max())
     axes.xaxis.set_major_formatter(percent_ticks())
     return figure
 
 
-def draw_parallel_coordinates(trials: pd.DataFrame, parameters: Sequence[Parameter], title: str) -> Figure:
-    """Draw a line per trial through its parameter values, coloured by val_accuracy; the best are thick.
+def draw_parallel_coordinates(
+    trials: pd.DataFrame, parameters: Sequence[Parameter], title: str, objective: Objective = ACCURACY
+) -> Figure:
+    """Draw a line per trial through its parameter values, coloured by the objective; the best are thick.
 
-    ``trials`` has columns state, value (0..1) and one per parameter; trials without a value are omitted.
+    ``trials`` has columns state, value and one per parameter; trials without a value are omitted.
     """
     figure = new_figure(1.75 * (len(parameters) + 1) + 1.5, 6, title)
-    scored = trials[trials["value"].notna()].sort_values("value")
+    scored = trials[trials["value"].notna()].sort_values("value", ascending=not objective.is_loss)
     if scored.empty or not parameters:
         return draw_message(figure, "No trial has a value yet.")
+    scores = scored["value"].map(objective.score)
     axes = figure.subplots()
-    dimensions = [*parameters, Parameter("val_accuracy")]
+    dimensions = [*parameters, Parameter(objective.name)]
     columns = [scored[dimension.name if dimension.name in scored else "value"] for dimension in dimensions]
     shares = [_axis_shares(each, each.position(values)) for each, values in zip(dimensions, columns, strict=True)]
-    worst = scored["value"].quantile(0.1)  # not the minimum: one very bad trial would make the others look alike
-    colour_of = Normalize(worst, scored["value"].max())
+    worst = scores.quantile(0.1)  # not the minimum: one very bad trial would make the others look alike
+    least, most = sorted(map(objective.score, (worst, scores.max())))
+    colour_of = Normalize(least, most)
+    colours_of = COLOURS.reversed() if objective.is_loss else COLOURS
     complete = scored["state"] == "complete"
-    is_best = scored["value"] >= scored.loc[complete, "value"].quantile(1 - BEST_SHARE) if complete.any() else complete
+    is_best = scores >= scores[complete].quantile(1 - BEST_SHARE) if complete.any() else complete
     for position, (number, trial) in enumerate(scored.iterrows()):
-        colour = COLOURS(colour_of(trial["value"], clip=True))
+        colour = colours_of(colour_of(trial["value"], clip=True))
         best = bool(is_best[number] and complete[number])
         style: dict[str, Any] = {"linewidth": 2.6, "alpha": 1} if best else {"linewidth": 1, "alpha": 0.45}
         line = "-" if complete[number] else ":"
         axes.plot(range(len(dimensions)), [share[position] for share in shares], line, color=colour, **style)
     for index, (dimension, values) in enumerate(zip(dimensions, columns, strict=True)):
-        _draw_axis(axes, index, dimension, values)
+        _draw_axis(axes, index, dimension, values, objective)
     axes.set_xticks(range(len(dimensions)), [escape_text(each.name) for each in dimensions], fontsize=NORMAL)
     axes.set(xlim=(-0.15, len(dimensions) - 0.6), ylim=(-0.04, 1.04), yticks=[])
     axes.tick_params(length=0, pad=8)
     axes.spines[:].set_visible(False)
     for label in axes.get_xticklabels():
         label.set(rotation=20, ha="right", rotation_mode="anchor")
-    colours = ScalarMappable(colour_of, COLOURS)
-    figure.colorbar(colours, ax=axes, format=percent_ticks(), fraction=0.03, pad=0.02, label="Validation accuracy")
+    colours = ScalarMappable(colour_of, colours_of)
+    figure.colorbar(colours, ax=axes, format=value_ticks(objective), fraction=0.03, pad=0.02, label=objective.title)
     handles = [
         Line2D([], [], color="black", linewidth=2.6, label=f"best {percent(BEST_SHARE)} of the complete trials"),
         Line2D([], [], color="black", linewidth=1, label="complete"),
@@ -132,12 +140,12 @@ def _axis_shares(parameter: Parameter, positions: np.ndarray) -> np.ndarray:
     return (positions - low) / (high - low)
 
 
-def _draw_axis(axes: Axes, column: int, parameter: Parameter, values: pd.Series) -> None:
+def _draw_axis(axes: Axes, column: int, parameter: Parameter, values: pd.Series, objective: Objective) -> None:
     axes.axvline(column, color=GREY, linewidth=1, zorder=0)
     low, high = _limits(parameter, parameter.position(values))
     ticks: dict[float, str] = {float(tick): str(choice) for tick, choice in enumerate(parameter.choices)}
-    if parameter.name == "val_accuracy":
-        ticks = {float(tick): percent(tick, 1) for tick in np.linspace(low, high, 5)}
+    if parameter.name == objective.name:
+        ticks = {float(tick): objective.format(tick) for tick in np.linspace(low, high, 5)}
     elif not parameter.choices:
         ticks = {float(tick): parameter.tick_label(tick) for tick in np.linspace(low, high, 5)}
     for tick, text in ticks.items():
@@ -146,10 +154,12 @@ def _draw_axis(axes: Axes, column: int, parameter: Parameter, values: pd.Series)
         axes.text(column + 0.04, (tick - low) / (high - low), label, fontsize=SMALL, va="center", bbox=box, zorder=5)
 
 
-def draw_slices(trials: pd.DataFrame, parameters: Sequence[Parameter], title: str) -> Figure:
-    """Draw a panel per parameter: each trial's val_accuracy against its value, later trials darker.
+def draw_slices(
+    trials: pd.DataFrame, parameters: Sequence[Parameter], title: str, objective: Objective = ACCURACY
+) -> Figure:
+    """Draw a panel per parameter: each trial's objective against its value, later trials darker.
 
-    ``trials`` has columns number, state, value (0..1) and one per parameter.
+    ``trials`` has columns number, state, value and one per parameter.
     """
     rows = math.ceil(max(1, len(parameters)) / PANELS_PER_ROW)
     columns = min(max(1, len(parameters)), PANELS_PER_ROW)
@@ -158,11 +168,13 @@ def draw_slices(trials: pd.DataFrame, parameters: Sequence[Parameter], title: st
     if scored.empty or not parameters:
         return draw_message(figure, "No trial has a value yet.")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    low = scored.loc[scored["state"] == "complete", "value"].min()
-    lowest = min(low, scored["value"].quantile(0.1)) if pd.notna(low) else scored["value"].min()
+    scores = scored["value"].map(objective.score)
+    worst = scores[scored["state"] == "complete"].min()
+    worst = min(worst, scores.quantile(0.1)) if pd.notna(worst) else scores.min()
+    low, high = sorted(map(objective.score, (worst - 0.02, scores.max() + 0.02)))
     for position, (panel, parameter) in enumerate(zip(panels, parameters, strict=False)):
-        _draw_slice(panel, parameter, scored, "Validation accuracy" if position % columns == 0 else "")
-        panel.set_ylim(lowest - 0.02, min(1.0, scored["value"].max() + 0.02))
+        _draw_slice(panel, parameter, scored, objective, is_first=position % columns == 0)
+        panel.set_ylim(low, high if objective.is_loss else min(1.0, high))
     for panel in panels[len(parameters) :]:
         panel.remove()
     legend_marks = {"complete trials, the later the darker": ("o", BLUE), "pruned, when stopped": ("X", GREY)}
@@ -175,7 +187,7 @@ def draw_slices(trials: pd.DataFrame, parameters: Sequence[Parameter], title: st
     return figure
 
 
-def _draw_slice(axes: Axes, parameter: Parameter, scored: pd.DataFrame, y_label: str) -> None:
+def _draw_slice(axes: Axes, parameter: Parameter, scored: pd.DataFrame, objective: Objective, is_first: bool) -> None:
     positions = pd.Series(parameter.position(scored[parameter.name]), index=scored.index)
     if parameter.choices:  # side by side, earliest trials to the left
         span = max(1, scored["number"].max() - scored["number"].min())
@@ -194,10 +206,12 @@ def _draw_slice(axes: Axes, parameter: Parameter, scored: pd.DataFrame, y_label:
         zorder=3,
     )
     if complete.any():
-        best = scored.loc[complete, "value"].idxmax()
+        best = scored.loc[complete, "value"].map(objective.score).idxmax()
         axes.plot(positions[best], scored.loc[best, "value"], "*", color=VERMILLION, markersize=15, zorder=4)
-    style_axes(axes, escape_text(parameter.name) + (" (log)" if parameter.log else ""), y_label)
-    axes.yaxis.set_major_formatter(percent_ticks())
+    style_axes(
+        axes, escape_text(parameter.name) + (" (log)" if parameter.log else ""), objective.title if is_first else ""
+    )
+    axes.yaxis.set_major_formatter(value_ticks(objective))
     if parameter.choices:
         names = [escape_text(choice, MAX_CHOICE_LENGTH) for choice in parameter.choices]
         is_tilted = sum(map(len, names)) > 26

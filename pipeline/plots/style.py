@@ -14,12 +14,16 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import Formatter, PercentFormatter, StrMethodFormatter
 
+from pipeline.config import OBJECTIVES, Objective
 from pipeline.plots.fonts import use_fonts_of_all_scripts
 
 BLUE, SKY, VERMILLION, GREEN, ORANGE, GREY = "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#E69F00", "#767676"
 """Okabe & Ito 2008: distinguishable with every common colour blindness; grey has contrast 4.5:1 on white."""
+
+ACCURACY = OBJECTIVES["val_accuracy"]
+"""What a search or a training is drawn by unless it is for something else."""
 
 SPLIT_COLOURS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 SMALL, NORMAL, LARGE = 10, 11, 14
@@ -76,6 +80,11 @@ def percent(share: float, digits: int = 0) -> str:
 def percent_ticks() -> PercentFormatter:
     """Return a tick formatter for shares in 0..1."""
     return PercentFormatter(1, symbol=f"{_NO_BREAK_SPACE}%")
+
+
+def value_ticks(objective: Objective) -> Formatter:
+    """Return a tick formatter for values of an objective."""
+    return StrMethodFormatter("{x:g}") if objective.is_loss else percent_ticks()
 
 
 def style_axes(axes: Axes, x_label: str, y_label: str, title: str = "") -> None:

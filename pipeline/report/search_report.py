@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.config import Objective
 from pipeline.evaluation import interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
@@ -31,7 +32,7 @@ class SearchReport:
     """The content of the page.
 
     ``trials`` is `study_plots.trial_table`, ``curves`` has number, epoch and value, ``confirmations`` trial, seed and
-    val_accuracy (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
+    value (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
     are ``images`` and whose leak groups are ``groups``; None where its run has none.
     """
 
@@ -40,7 +41,7 @@ class SearchReport:
     curves: pd.DataFrame
     confirmations: pd.DataFrame
     winner: int
-    val_accuracy: float
+    value: float
     seeds: int
     model_uri: str
     class_names: Sequence[str]
@@ -48,6 +49,7 @@ class SearchReport:
     groups: np.ndarray
     predictions: pd.DataFrame | None
     figures: Mapping[str, Figure]
+    objective: Objective
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,12 +84,16 @@ def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
     basis = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
     photos = len(search.images)
     winner_text = f"Trial {search.winner} won{f' ({config})' if config else ''}: "
-    answer = [f"{winner_text}right on {_format_percent(search.val_accuracy)} of {photos} validation photos ({basis})."]
+    if search.objective.name == "val_accuracy":
+        result, own = f"right on {search.objective.format(search.value)} of", "has"
+    else:
+        result, own = f"{search.objective.sentence(search.value)} on", "is right on"
+    answer = [f"{winner_text}{result} {photos} validation photos ({basis})."]
     if search.predictions is not None:
         correct = search.predictions["correct"].to_numpy(bool)
         low, high = interval_of_shares(correct, search.groups)
         interval = f"95\N{NO-BREAK SPACE}% interval {_format_percent(low)} to {_format_percent(high)}"
-        answer += [f"The registered model has {_format_percent(correct.mean())} ({interval})."]
+        answer += [f"The registered model {own} {_format_percent(correct.mean())} ({interval})."]
         answer += [describe_weakest_class(search.predictions, search.class_names)]
     return answer
 
@@ -100,19 +106,26 @@ def _facts(search: SearchReport, trials: pd.DataFrame) -> dict[str, str]:
 
 
 def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
-    order = np.lexsort((trials["number"], -trials["value"].fillna(-1), trials["number"] != search.winner))
+    objective, scores = search.objective, trials["value"].map(search.objective.score)
+    order = np.lexsort((trials["number"], -scores.fillna(-np.inf), trials["number"] != search.winner))
     ordered = trials.iloc[order]
     frame = ordered[["number", "value", "state", "epochs_run", "seconds", *flags]]
     classes = [_row_class(number, search.winner) for number in frame["number"]]
-    formats = {"val_accuracy": "{:.1%}", "seconds": "{:.0f}"}
-    frame = frame.rename(columns={"number": "trial", "value": "val_accuracy", "epochs_run": "epochs"})
+    formats = {objective.name: objective.pattern, "seconds": "{:.0f}"}
+    frame = frame.rename(columns={"number": "trial", "value": objective.name, "epochs_run": "epochs"})
     return Section(
         "What was tried",
         "The winner is orange. A cross is a trial that was stopped early. Point at a trial to see what it tried, and "
-        "where it lies in the other drawings. val_accuracy is the share of validation photos it is right on.",
+        f"where it lies in the other drawings. {objective.name} {objective.meaning}.",
         [
-            Picture(drawings.draw_progress(trials, search.winner), "val_accuracy of each trial, in their order"),
-            Picture(drawings.draw_curves(search.curves, trials, search.winner), "val_accuracy of each trial by epoch"),
+            Picture(
+                drawings.draw_progress(trials, search.winner, objective),
+                f"{objective.name} of each trial, in their order",
+            ),
+            Picture(
+                drawings.draw_curves(search.curves, trials, search.winner, objective),
+                f"{objective.name} of each trial by epoch",
+            ),
         ],
         table=Table(frame, formats, classes),
     )
@@ -123,8 +136,12 @@ def _row_class(number: int, winner: int) -> str:
 
 
 def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[str]) -> Section:
+    objective = search.objective
     parameters = [
-        Picture(drawings.draw_parameter(trials, name, search.winner), f"val_accuracy by {name}, a mark per trial")
+        Picture(
+            drawings.draw_parameter(trials, name, search.winner, objective),
+            f"{objective.name} by {name}, a mark per trial",
+        )
         for name in flags
     ]
     figures = [Picture(search.figures[file], alt) for file, alt in FIGURE_ALTS.items() if file in search.figures]
@@ -142,12 +159,12 @@ def _confirmation_section(search: SearchReport) -> Section:
     )
     if search.confirmations.empty:
         return Section("How sure we are", f"{text} No trial was trained again with a fresh seed (confirm_top_k=0).")
-    by_trial = search.confirmations.groupby("trial")["val_accuracy"].agg(["mean", "min", "max", "count"])
+    by_trial = search.confirmations.groupby("trial")["value"].agg(["mean", "min", "max", "count"])
     in_search = search.trials.set_index("number")["value"]
-    frame = by_trial.sort_values("mean", ascending=False, kind="stable").reset_index()
+    frame = by_trial.sort_values("mean", ascending=search.objective.is_loss, kind="stable").reset_index()
     frame.insert(1, "in the search", frame["trial"].map(in_search).astype(float))
     frame = frame.rename(columns={"count": "fresh seeds", "min": "lowest", "max": "highest"})
-    formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), "{:.1%}")
+    formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), search.objective.pattern)
     classes = ["winner" if number == search.winner else "" for number in frame["trial"]]
     text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
     return Section("How sure we are", text, table=Table(frame, formats, classes))

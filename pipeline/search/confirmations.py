@@ -36,20 +36,20 @@ class Retraining(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """The result of a `Retraining`."""
+    """The result of a `Retraining`: the objective at its best epoch, and its model."""
 
     trial: int
     seed: int
-    val_accuracy: float
+    value: float
     run_id: str
     model_uri: str
 
 
 class Winner(NamedTuple):
-    """The winning config: its trial, mean and spread of val_accuracy over its fresh seeds, and its best model."""
+    """The winning config: its trial, mean and spread of the objective over its fresh seeds, and its best model."""
 
     trial: int
-    val_accuracy: float
+    value: float
     spread: float  # standard deviation; NaN with fewer than two seeds
     seeds: int
     run_id: str
@@ -57,12 +57,12 @@ class Winner(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Its val_accuracy with what it is the mean of."""
+        """Its value with what that is the mean of."""
         if not self.seeds:
-            return f"{self.val_accuracy:.4f} (in the search, which picked it for being high)"
+            return f"{self.value:.4f} (in the search, which picked it for being the best)"
         if self.seeds == 1:
-            return f"{self.val_accuracy:.4f} (one fresh seed; confirm_seeds=3 shows the spread)"
-        return f"{self.val_accuracy:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
+            return f"{self.value:.4f} (one fresh seed; confirm_seeds=3 shows the spread)"
+        return f"{self.value:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"
 
 
 def select_confirmations(
@@ -170,13 +170,13 @@ def pick_winner(study: Study, confirmations: Sequence[Confirmation]) -> Winner:
     by_trial: dict[int, list[Confirmation]] = {}
     for confirmation in confirmations:
         by_trial.setdefault(confirmation.trial, []).append(confirmation)
-    means = {trial: fmean(seed.val_accuracy for seed in seeds) for trial, seeds in by_trial.items()}
+    means = {trial: fmean(seed.value for seed in seeds) for trial, seeds in by_trial.items()}
     rank = {trial.number: place for place, trial in enumerate(studies.ranked(study))}
-    trial = max(by_trial, key=lambda number: (means[number], -rank[number]))
-    top = max(by_trial[trial], key=lambda seed: (seed.val_accuracy, -seed.seed))
-    accuracies = [seed.val_accuracy for seed in by_trial[trial]]
-    spread = stdev(accuracies) if len(accuracies) > 1 else math.nan
-    return Winner(trial, means[trial], spread, len(accuracies), top.run_id, top.model_uri)
+    trial = max(by_trial, key=lambda number: (studies.score_of(study, means[number]), -rank[number]))
+    top = max(by_trial[trial], key=lambda seed: (studies.score_of(study, seed.value), -seed.seed))
+    values = [seed.value for seed in by_trial[trial]]
+    spread = stdev(values) if len(values) > 1 else math.nan
+    return Winner(trial, means[trial], spread, len(values), top.run_id, top.model_uri)
 
 
 def prune_regret(study: Study, audits: Sequence[Confirmation]) -> float:
@@ -184,28 +184,29 @@ def prune_regret(study: Study, audits: Sequence[Confirmation]) -> float:
 
     Negative where the sample shows no loss by pruning.
     """
-    return max(audit.val_accuracy for audit in audits) - (studies.ranked(study)[0].value or 0.0)
+    best = studies.score_of(study, studies.ranked(study)[0].value or 0.0)
+    return max(studies.score_of(study, audit.value) for audit in audits) - best
 
 
-def describe_audit(study: Study, audits: Sequence[Confirmation]) -> str:
+def describe_audit(study: Study, audits: Sequence[Confirmation], objective: str) -> str:
     """Return a line on what pruning has cost."""
-    regret, best = prune_regret(study, audits), max(audits, key=lambda audit: audit.val_accuracy)
-    compared = f"{abs(regret):.4f} {'above' if regret > 0 else 'below'} the best of the search"
+    regret, best = prune_regret(study, audits), max(audits, key=lambda audit: studies.score_of(study, audit.value))
+    compared = f"{abs(regret):.4f} {'better' if regret > 0 else 'worse'} than the best of the search"
     remedy = " (the pruner stopped a better one: try pruner=none)" if regret > 0 else ""
     return (
-        f"{len(audits)} pruned trials, finished: the best is trial {best.trial} with val_accuracy "
-        f"{best.val_accuracy:.4f}, {compared}{remedy}"
+        f"{len(audits)} pruned trials, finished: the best is trial {best.trial} with {objective} "
+        f"{best.value:.4f}, {compared}{remedy}"
     )
 
 
-def retraining_table(study: Study, again: Mapping[Retraining, Confirmation]) -> pd.DataFrame:
-    """Return a row per training: stage, trial, seed, epochs, val_accuracy, that of the search, and run_id."""
+def retraining_table(study: Study, again: Mapping[Retraining, Confirmation], objective: str) -> pd.DataFrame:
+    """Return a row per training: stage, trial, seed, epochs, the objective, that of the search, and run_id."""
     of_search = {trial.number: trial.value for trial in studies.ranked(study)}
     return pd.DataFrame(
         [
-            {**wanted._asdict(), "val_accuracy": done.val_accuracy, "search_val_accuracy": of_search.get(wanted.trial)}
+            {**wanted._asdict(), objective: done.value, f"search_{objective}": of_search.get(wanted.trial)}
             | {"run_id": done.run_id}
             for wanted, done in again.items()
         ],
-        columns=[*Retraining._fields, "val_accuracy", "search_val_accuracy", "run_id"],
+        columns=[*Retraining._fields, objective, f"search_{objective}", "run_id"],
     )

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config import TuneConfig
+from pipeline.config import Objective, TuneConfig
 from pipeline.search.space import HEAD, Space
 from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
 from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
@@ -45,8 +45,9 @@ def next_of_plan(study: Study, config: TuneConfig) -> dict[str, Any]:
     space = space_of(config)
     counted = [trial for trial in study.get_trials(deepcopy=False) if _counts(trial)]
     heads = [trial for trial in counted if is_head(trial)]
+    best_heads = _best_first(heads, config.judged_by)
     head_is_next = len(heads) < config.head_trials
-    variants = _variants(space) if head_is_next else best_variants(heads, _variants(space))
+    variants = _variants(space) if head_is_next else best_variants(best_heads, _variants(space))
     before = heads if head_is_next else [trial for trial in counted if not is_head(trial)]
     variant = variants[len(before) % len(variants)]
     kind = {HEAD: head_is_next, "variant": variant}
@@ -54,26 +55,28 @@ def next_of_plan(study: Study, config: TuneConfig) -> dict[str, Any]:
         point = space.params(config) if len(before) < len(variants) else {}
     elif len(before) < len(UNFREEZE_LR_FACTORS):
         factor = UNFREEZE_LR_FACTORS[len(before)] or config.unfreeze_lr_factor
-        point = space.params(config.model_copy(update={"unfreeze_lr_factor": factor})) | _best_params(heads, variant)
+        point = space.params(config.model_copy(update={"unfreeze_lr_factor": factor})) | _best_params(
+            best_heads, variant
+        )
     else:
         point = {}
     return _within(space, point | kind, head_is_next)
 
 
+def _best_first(heads: Sequence[FrozenTrial], objective: Objective) -> list[FrozenTrial]:
+    complete = [trial for trial in heads if trial.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda trial: -objective.score(trial.value or 0.0))
+
+
 def best_variants(heads: Sequence[FrozenTrial], variants: Sequence[str]) -> list[str]:
-    """Return the variants to fine-tune, those of the best heads first; all where no head is complete."""
-    best: dict[str, float] = {}
-    for trial in heads:
-        if trial.state == TrialState.COMPLETE:
-            variant = trial.params.get("variant", variants[0])
-            best[variant] = max(best.get(variant, 0.0), trial.value or 0.0)
-    return sorted(best, key=lambda variant: -best[variant])[:FINE_TUNED_VARIANTS] or list(variants)
+    """Return the variants to fine-tune, in the order of the complete heads, best first; all where there is none."""
+    best = dict.fromkeys(str(trial.params.get("variant", variants[0])) for trial in heads)
+    return list(best)[:FINE_TUNED_VARIANTS] or list(variants)
 
 
 def _best_params(heads: Sequence[FrozenTrial], variant: str) -> dict[str, Any]:
-    complete = [trial for trial in heads if trial.state == TrialState.COMPLETE]
-    own = [trial for trial in complete if trial.params.get("variant", variant) == variant]
-    return dict(max(own, key=lambda trial: trial.value or 0.0).params) if own else {}
+    own = (trial for trial in heads if trial.params.get("variant", variant) == variant)
+    return dict(next((trial.params for trial in own), {}))
 
 
 def _counts(trial: FrozenTrial) -> bool:

@@ -71,7 +71,9 @@ def search_table(study: Study, config: TuneConfig) -> Table:
     """Return a table of the running trials and of those that ended last."""
     begun = [trial for trial in study.get_trials(deepcopy=False) if CONFIG in trial.user_attrs]
     latest = sorted(begun, key=lambda trial: (trial.state == TrialState.RUNNING, trial.number))[-ROWS:]
-    table = Table("trial", "state", "variant", "augment", "optimizer", "learning rate", "epoch", "val_accuracy", "time")
+    table = Table(
+        "trial", "state", "variant", "augment", "optimizer", "learning rate", "epoch", config.objective, "time"
+    )
     for trial in sorted(latest, key=lambda trial: trial.number):
         wanted, values = trial.user_attrs[CONFIG], trial.intermediate_values
         state = trial.state.name.lower()
@@ -81,7 +83,7 @@ def search_table(study: Study, config: TuneConfig) -> Table:
             *(wanted[name] for name in ("variant", "augment", "optimizer")),
             f"{wanted['learning_rate']:.1e}",
             f"{max(values, default=0)}/{config.epochs}",
-            f"{max(values.values()):.4f}" if values else "",
+            f"{max(values.values(), key=config.judged_by.score):.4f}" if values else "",
             format_duration(_seconds(trial)),
         )
     return table
@@ -130,7 +132,8 @@ def seconds_left(study: Study, config: TuneConfig) -> float | None:
 
 def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
     """Return one line on a trial that has ended and on the state of the search."""
-    best = f"val_accuracy {ended.best.val_accuracy:.4f} at epoch {ended.best.epoch:<3}" if ended.best else ""
+    of = config.objective
+    best = f"{of} {getattr(ended.best, of):.4f} at epoch {ended.best.epoch:<3}" if ended.best else ""
     state = "pruned" if ended.pruned else "complete" if ended.best else "diverged: the loss became NaN or infinite"
     return (
         f"trial {ended.trial:>3}  {describe(ended.config):<50}  {best} {state:<8} in {format_duration(ended.seconds)}; "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.experiment import render_card
 
 _SEARCH = """\
-**Trial {{ trial }} won** with {{ "%.1f" % (100 * accuracy) }} % right on the validation photos
+**Trial {{ trial }} won** with {{ result }} on the validation photos
 {{- " (mean of %d fresh seeds)" % seeds if seeds > 1 else " (one fresh seed)" if seeds }}; {{ states }}.
 
 {{ preview("Trials", "optuna_history.png") }}
@@ -18,11 +18,21 @@ select, *Compare*.
 
 
 def search_card(
-    trial: int, accuracy: float, seeds: int, states: Mapping[str, int], winner_run: str, experiment_id: str, run_id: str
+    trial: int, result: str, seeds: int, states: Mapping[str, int], winner_run: str, experiment_id: str, run_id: str
 ) -> str:
-    """Return what a search came to; ``states`` has the number of trials that are complete, pruned, and so on."""
+    """Return what a search came to.
+
+    Args:
+        trial: the winner.
+        result: its value, such as "82.8 % right".
+        seeds: of which it is the mean.
+        states: the number of trials that are complete, pruned, and so on.
+        winner_run: of the winner.
+        experiment_id: of the runs.
+        run_id: of the search.
+    """
     counts = ", ".join(f"{count} trial{'s' if count > 1 else ''} {state}" for state, count in states.items())
     return render_card(
-        _SEARCH, experiment_id, run_id, trial=trial, accuracy=accuracy, seeds=seeds, states=counts,
+        _SEARCH, experiment_id, run_id, trial=trial, result=result, seeds=seeds, states=counts,
         winner_run=winner_run,
     )  # fmt: skip

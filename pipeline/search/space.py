@@ -87,7 +87,8 @@ HEAD_ALONE: dict[str, Scalar] = {  # its features come from photos as they are: 
     HEAD: True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0, "augment": "none", "vertical_flip": False,
 }  # fmt: skip
 
-FLAGS_ALONE = {"weights", "freeze_backbone", "head_epochs", "epochs", "devices", "seed", "resume"}  # say which search
+# They say which search it is.
+FLAGS_ALONE = {"weights", "freeze_backbone", "head_epochs", "epochs", "devices", "seed", "resume", "objective"}
 SEARCHABLE = [*(name for name in TrainingConfig.model_fields if name not in FLAGS_ALONE), *FACTORS]
 BORDER_SHARE = 0.05  # of a range, from either end
 

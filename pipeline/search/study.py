@@ -11,10 +11,10 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import optuna
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.config import (
@@ -132,11 +132,16 @@ def open_study(config: TuneConfig, data_digest: str, worker: int | None = None) 
             study_name=study_name(config, data_digest),
             storage=storage_of(config.storage, has_tables=worker is not None),
             pruner=pruner_of(config),
-            direction="maximize",
+            direction=direction_of(config),
             load_if_exists=True,
         )
     study.sampler = _sampler(config, f"{config.seed} {worker or 0} {len(study.get_trials(deepcopy=False))}")
     return study
+
+
+def direction_of(config: TuneConfig) -> Literal["minimize", "maximize"]:
+    """Return Optuna's name of the direction in which the objective gets better."""
+    return "minimize" if config.judged_by.is_loss else "maximize"
 
 
 @contextlib.contextmanager
@@ -189,7 +194,7 @@ def open_second_study(config: TuneConfig, study: Study) -> Study:
         storage=storage_of(config.storage, has_tables=True),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
-        direction="maximize",
+        direction=direction_of(config),
         load_if_exists=True,
     )
 
@@ -221,7 +226,7 @@ def _sampler(config: TuneConfig, key: str) -> optuna.samplers.BaseSampler:
 
 
 def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
-    """Return what stops a trial early, by its val_accuracy at an epoch among those of the others."""
+    """Return what stops a trial early, by its objective at an epoch among those of the others."""
     head_epochs = (
         config.head_epochs if mode_of(config) == HEADS_FIRST_MODE else 0
     )  # of a head each trial has seen as many
@@ -245,4 +250,9 @@ def trial_counts(study: Study) -> tuple[int, int, int]:
 def ranked(study: Study) -> list[FrozenTrial]:
     """Return the complete trials, best first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    return sorted(complete, key=lambda trial: (-score_of(study, trial.value or 0.0), trial.number))
+
+
+def score_of(study: Study, value: float) -> float:
+    """Return a value of the study's trials as a number of which more is better."""
+    return -value if study.direction == StudyDirection.MINIMIZE else value

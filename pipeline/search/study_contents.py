@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 
-from pipeline.config import TuneConfig, UserError
+from pipeline.config import TrainConfig, TuneConfig, UserError, values_as_before
 from pipeline.search.space_file import space_of
-from pipeline.search.study import fixed_flags
+from pipeline.search.study import direction_of, fixed_flags
 from pipeline.search.trial_record import CONFIG
 
 CONTENTS = "contents"  # attribute of a study: what its trials are of
@@ -34,17 +34,13 @@ def claim(study: Study, config: TuneConfig, data_digest: str, runs: str, report_
     Raises:
         UserError: the study is of another search.
     """
-    if study.direction != StudyDirection.MAXIMIZE:
-        raise _other(config, "minimises its values, where val_accuracy is to be maximised", "")
     if not config.study_name:
         return
     wanted: dict[str, Any] = {
         "photos": data_digest, "runs": runs, "flags": fixed_flags(config), "space": space_of(config).to_dict(),
     }  # fmt: skip
     if CONTENTS not in study.user_attrs:
-        trials = study.get_trials(deepcopy=False)
-        if trials and not any(CONFIG in trial.user_attrs for trial in trials):
-            raise _other(config, "has trials of another program", "")
+        _check_unclaimed(config, study)
         study.set_user_attr(CONTENTS, wanted)
         return
     known = study.user_attrs[CONTENTS]
@@ -55,6 +51,20 @@ def claim(study: Study, config: TuneConfig, data_digest: str, runs: str, report_
     study.set_user_attr(CONTENTS, wanted)
 
 
+def _check_unclaimed(config: TuneConfig, study: Study) -> None:
+    """Check what can be known of a study that says nothing of itself: another program's, or an earlier version's."""
+    trials = study.get_trials(deepcopy=False)
+    ours = [trial.user_attrs[CONFIG] for trial in trials if CONFIG in trial.user_attrs]
+    if trials and not ours:
+        raise _other(config, "has trials of another program", "")
+    of_earlier = values_as_before(TrainConfig)["objective"]
+    for before in {flags.get("objective", of_earlier) for flags in ours} - {config.objective}:
+        raise _other(config, f"is of trials with objective={before}, now {config.objective}", f"objective={before}")
+    if (direction := study.direction.name.lower()) != direction_of(config):
+        found, wanted = (name.replace("ize", "ise") for name in (direction, direction_of(config)))
+        raise _other(config, f"{found}s its values, where {config.objective} is to be {wanted}d", "")
+
+
 def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if known["photos"] != wanted["photos"]:
         digests = f"digest {known['photos'][:12]}, now {wanted['photos'][:12]}"
@@ -62,8 +72,9 @@ def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, An
     was_a_path = known["runs"].startswith("sqlite:") and "://" not in wanted["runs"]  # of a file that may have moved
     if known["runs"] != wanted["runs"] and not was_a_path:
         raise _other(config, f"has its runs in another MLflow store, {known['runs']}", "MLFLOW_TRACKING_URI as before")
+    of_earlier = values_as_before(TrainConfig)
     for name in sorted(known["flags"].keys() | wanted["flags"].keys()):
-        before, now = (flags["flags"].get(name, "its default") for flags in (known, wanted))
+        before, now = (flags["flags"].get(name, of_earlier.get(name, "its default")) for flags in (known, wanted))
         if before != now:
             raise _other(config, f"is of trials with {name}={before}, now {now}", f"{name}={before}")
     for name in sorted(known["space"].keys() | wanted["space"].keys()):

@@ -10,10 +10,11 @@ import optuna
 import pandas as pd
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import TrialState
 
 from pipeline import plots
+from pipeline.config import Objective
 from pipeline.search.trial_record import CONFIG, REPEAT_OF, RETRY_OF, RUN_ID
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ FIGURE_HEIGHT_PX = 480  # of an interactive figure, whose width is the page's
 
 
 def trial_table(study: Study) -> pd.DataFrame:
-    """Return a row per trial begun: `COLUMNS`, where value is its val_accuracy, and its config."""
-    rows = []
+    """Return a row per trial begun: `COLUMNS`, where value is its objective, and its config."""
+    rows, best_of = [], min if study.direction == StudyDirection.MINIMIZE else max
     for trial in study.get_trials(deepcopy=False):
         if trial.state == TrialState.WAITING:
             continue
         values = list(trial.intermediate_values.values())
-        value = trial.value if trial.state == TrialState.COMPLETE else max(values, default=None)
+        value = trial.value if trial.state == TrialState.COMPLETE else best_of(values, default=None)
         about = {"number": trial.number, "state": trial.state.name.lower(), "value": value, "epochs_run": len(values)}
         about |= {"started": trial.datetime_start, "seconds": trial.duration and trial.duration.total_seconds()}
         about |= {name: trial.user_attrs.get(name) for name in (RETRY_OF, REPEAT_OF, RUN_ID)}
@@ -39,7 +40,7 @@ def trial_table(study: Study) -> pd.DataFrame:
 
 
 def curve_table(study: Study) -> pd.DataFrame:
-    """Return a row per trial and epoch: number, epoch, value (val_accuracy)."""
+    """Return a row per trial and epoch: number, epoch, value (the objective)."""
     rows = [
         (trial.number, epoch, value)
         for trial in study.get_trials(deepcopy=False)
@@ -48,7 +49,7 @@ def curve_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["number", "epoch", "value"])
 
 
-def draw_study(study: Study) -> dict[str, Figure]:
+def draw_study(study: Study, objective: Objective) -> dict[str, Figure]:
     """Return the plots of a search by file name: history, importance, parallel coordinates, slice, timeline.
 
     The importance of parameters needs more than one value, and is left out before.
@@ -58,20 +59,22 @@ def draw_study(study: Study) -> dict[str, Figure]:
     points = table[["number", "state", "value"]].join(params, on="number")
     names = study.study_name
     figures = {
-        "optuna_history": plots.draw_trials(table, f"Search {names}"),
+        "optuna_history": plots.draw_trials(table, f"Search {names}", objective),
         "optuna_parallel_coordinates": plots.draw_parallel_coordinates(
-            points, parameters, f"What was tried in {names}"
+            points, parameters, f"What was tried in {names}", objective
         ),
-        "optuna_slice": plots.draw_slices(points, parameters, f"Every parameter by itself in {names}"),
+        "optuna_slice": plots.draw_slices(points, parameters, f"Every parameter by itself in {names}", objective),
         "optuna_timeline": plots.draw_timeline(table, f"When the trials of {names} ran"),
     }
     if importance := _importance(study):
-        figures["optuna_importance"] = plots.draw_importance(pd.Series(importance), f"What mattered in {names}")
+        figures["optuna_importance"] = plots.draw_importance(
+            pd.Series(importance), f"What mattered in {names}", objective
+        )
     return {f"{name}.png": figure for name, figure in figures.items()}
 
 
 def _parameters(study: Study) -> list[plots.Parameter]:
-    """Return the dimensions that the trials had, the most important ones last, next to the val_accuracy."""
+    """Return the dimensions that the trials had, the most important ones last, next to the objective."""
     found = {}
     for trial in study.get_trials(deepcopy=False):
         for name, of in trial.distributions.items():
@@ -91,7 +94,7 @@ def _importance(study: Study) -> dict[str, float]:
             return {}
 
 
-def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
+def study_figures(study: Study, objective: str) -> dict[str, plotly.graph_objects.Figure]:
     """Return Optuna's interactive plots by title, in the order in which they are to be read.
 
     A plot that needs more trials than there are is left out.
@@ -99,10 +102,10 @@ def study_figures(study: Study) -> dict[str, plotly.graph_objects.Figure]:
     from optuna import visualization as draw
 
     plots: dict[str, Callable[[], plotly.graph_objects.Figure]] = {
-        "Optimization history": lambda: draw.plot_optimization_history(study, target_name="val_accuracy"),
-        "Importance of the hyperparameters": lambda: draw.plot_param_importances(study, target_name="val_accuracy"),
-        "Parallel coordinates": lambda: draw.plot_parallel_coordinate(study, target_name="val_accuracy"),
-        "Slices": lambda: draw.plot_slice(study, target_name="val_accuracy"),
+        "Optimization history": lambda: draw.plot_optimization_history(study, target_name=objective),
+        "Importance of the hyperparameters": lambda: draw.plot_param_importances(study, target_name=objective),
+        "Parallel coordinates": lambda: draw.plot_parallel_coordinate(study, target_name=objective),
+        "Slices": lambda: draw.plot_slice(study, target_name=objective),
         "Learning curves": lambda: draw.plot_intermediate_values(study),
         "Timeline": lambda: draw.plot_timeline(study),
     }

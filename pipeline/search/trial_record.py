@@ -25,7 +25,7 @@ MODEL_URI = "model_uri"
 """The model that it has logged; empty if none."""
 
 RESULT = "result"
-"""``{"value": val_accuracy, "pruned": bool}``, kept before its run is closed and the study is told.
+"""``{"value": objective, "pruned": bool, "val_accuracy": float}``, kept before its run is closed and the study is told.
 
 One that diverged is a pruned one, and has ``"diverged": True``, too.
 """

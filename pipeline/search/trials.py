@@ -92,7 +92,7 @@ def run_trial(config: TuneConfig, parent: str, deadline: float, number: int) -> 
             _refuse_repetition(trial, training)
         name = f"trial-{trial.number:03d} {describe(training)}"
         may_be_pruned = not (mode_of(config) == HEADS_FIRST_MODE and training.freeze_backbone)  # what takes seconds
-        return Training("trial", name, training, lambda best: _is_record(study, best), prunes=may_be_pruned)
+        return Training("trial", name, training, lambda best: _is_record(study, best, config), prunes=may_be_pruned)
 
     while True:
         try:
@@ -172,11 +172,11 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
     tags = {"trial": str(trial.number), tracking.STUDY: trial.study.study_name, **training.tags}
     if RETRY_OF in trial.user_attrs:
         tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), RETRIES: str(trial.user_attrs[RETRIES])}
-    pruned = False
+    pruned, objective = False, wanted.objective
 
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
-        trial.report(epoch.val_accuracy, epoch.epoch)
+        trial.report(getattr(epoch, objective), epoch.epoch)
         may_be_pruned = training.prunes and epoch.epoch < wanted.epochs
         pruned = pruned or (may_be_pruned and bool(trial.should_prune()))  # a bool of NumPy is not JSON
         return pruned
@@ -190,12 +190,15 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
         except Diverged as error:  # it would again; the sampler takes it for a pruned one, and learns from it
             tracking.set_note(str(error))
         else:
-            best, result = trained.best, {"value": trained.best.val_accuracy, "pruned": pruned}
+            best = trained.best
+            result = {"value": getattr(best, objective), "pruned": pruned, "val_accuracy": best.val_accuracy}
             trial.set_user_attr(MODEL_URI, trained.model_uri)
         tracking.set_tags({"trial_state": "pruned" if pruned else "complete" if best else "diverged"})
         trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
     return EndedTrial(trial.number, training.name, wanted, best, pruned, time.perf_counter() - clock)
 
 
-def _is_record(study: Study, best: Epoch) -> bool:
-    return all(best.val_accuracy >= (trial.value or 0.0) for trial in studies.ranked(study))  # the winner of a tie, too
+def _is_record(study: Study, best: Epoch, config: TuneConfig) -> bool:
+    score = config.judged_by.score
+    own = score(getattr(best, config.objective))
+    return all(own >= score(trial.value or 0.0) for trial in studies.ranked(study))  # the winner of a tie, too

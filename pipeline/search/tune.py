@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from optuna.study import Study
 
 from pipeline import tracking
-from pipeline.config import TuneConfig, UserError, weights_by_variant
+from pipeline.config import Objective, TuneConfig, UserError, weights_by_variant
 from pipeline.data.store import Store
 from pipeline.experiment import (
     MISSING_EXTRA,
@@ -26,6 +26,7 @@ from pipeline.experiment import (
     log_report,
     log_store,
     open_store,
+    print_imbalance,
     print_model,
     resolve_start,
     training_key,
@@ -47,8 +48,10 @@ from pipeline.search.space import Space, params_at_border
 from pipeline.search.space_file import flags_not_searched, inline_space_file, mode_of, space_of
 from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
+from pipeline.search.trial_record import RESULT
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
+from pipeline.training import score_of_one_answer
 
 LONG_S = 2 * 3600  # of a search, from which on it is said how it can be made shorter
 
@@ -86,6 +89,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         log_store(store, with_pictures=True)
         config = with_epochs(_as_begun(typed, config, store.digest), store)
         space = space_of(config)
+        print_imbalance(config, store, varied=space.to_dict())
         study = studies.open_study(config, store.digest)
         studies.record_start(study, typed, config.weights, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
@@ -101,12 +105,13 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
                 raise
             tracking.connect()  # marks the runs of processes that died meanwhile
             tracking.end_children(parent)
-            winner = _log_winner(study, retrained, report_line)
-            _report_baseline(winner, store, report_line)
+            winner = _log_winner(study, retrained, config.judged_by, report_line)
+            _report_baseline(winner, store, config.judged_by, report_line)
         version = registry.register(winner.model_uri, config.model_name)
-        figures = _log_search(study, winner)
+        figures = _log_search(study, winner, config.judged_by)
         _report_borders(study.trials[winner.trial].params, space)
-        place = _log_report(study, winner, confirmations.confirmations_of(retrained), store, version, figures)
+        confirmed = confirmations.confirmations_of(retrained)
+        place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures)
     print_model(version, place)
 
 
@@ -209,7 +214,8 @@ def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportL
 
     def on_ended(ended: trials.EndedTrial) -> None:
         lost = "diverged; the next best, if there is one, takes its place"
-        report_line(f"{ended.name}: {f'val_accuracy {ended.best.val_accuracy:.4f}' if ended.best else lost}")
+        of = config.objective
+        report_line(f"{ended.name}: {f'{of} {getattr(ended.best, of):.4f}' if ended.best else lost}")
 
     if not wanted(lost=()):
         return {}
@@ -218,49 +224,56 @@ def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportL
     return ended_and_missing()[0]
 
 
-def _log_winner(study: Study, retrained: dict[Retraining, Confirmation], report_line: ReportLine) -> Winner:
+def _log_winner(
+    study: Study, retrained: dict[Retraining, Confirmation], objective: Objective, report_line: ReportLine
+) -> Winner:
     """Log and print who won, by how much that is to be trusted, and what pruning has cost."""
     confirmed = confirmations.confirmations_of(retrained)
     audited = [done for wanted, done in retrained.items() if wanted.stage == confirmations.AUDIT]
     winner = confirmations.pick_winner(study, confirmed)
+    best, of = studies.ranked(study)[0], objective.name
+    value, result = best.value or 0.0, best.user_attrs.get(RESULT, {})
     metrics = {
-        "best_val_accuracy": studies.ranked(study)[0].value or 0.0,
-        "confirmed_val_accuracy": winner.val_accuracy,
-        "confirmed_val_accuracy_sd": winner.spread,
+        "best_val_accuracy": result.get("val_accuracy", value),  # earlier versions know but the value, which is that
+        f"best_{of}": value,
+        f"confirmed_{of}": winner.value,
+        f"confirmed_{of}_sd": winner.spread,
         "confirmed_seeds": float(winner.seeds),
     }
     if audited:
         metrics["prune_regret"] = confirmations.prune_regret(study, audited)
-        report_line(confirmations.describe_audit(study, audited))
+        report_line(confirmations.describe_audit(study, audited, of))
     tracking.log_metrics(metrics)
-    tracking.log_table(confirmations.retraining_table(study, retrained), "confirmations.csv")
+    tracking.log_table(confirmations.retraining_table(study, retrained, of), "confirmations.csv")
     tracking.set_tags({"best_trial": str(winner.trial), "model_uri": winner.model_uri})
-    report_line(f"winner: trial {winner.trial}, val_accuracy {winner.description}")
+    report_line(f"winner: trial {winner.trial}, {of} {winner.description}")
     return winner
 
 
-def _report_baseline(winner: Winner, store: Store, report_line: ReportLine) -> None:
+def _report_baseline(winner: Winner, store: Store, objective: Objective, report_line: ReportLine) -> None:
     """Say so if the winner is no better than one answer for all validation photos."""
     labels = store.labels("validation")
-    baseline = np.bincount(labels).max() / len(labels)
-    if winner.val_accuracy <= baseline:
+    baseline = score_of_one_answer(objective, labels, len(store.class_names))
+    if objective.score(winner.value) <= objective.score(baseline):
         largest = store.class_names[np.bincount(labels).argmax()]
+        constant = f"always answering {largest}, the largest class"
+        answer = "giving each class its share of the photos" if objective.is_loss else constant
         report_line(
-            f"WARNING: no trial is better than always answering {largest}, the largest class: {baseline:.4f} of the "
-            "validation photos (look at the labels, at augmented.jpg of a run, and at the learning rates)"
+            f"WARNING: no trial is better than {answer}: {objective.name} {baseline:.4f} "
+            "(look at the labels, at augmented.jpg of a run, and at the learning rates)"
         )
 
 
-def _log_search(study: Study, winner: Winner) -> dict[str, Figure]:
+def _log_search(study: Study, winner: Winner, objective: Objective) -> dict[str, Figure]:
     table = trial_table(study)
     tracking.log_table(table, "trials.csv")
-    figures = draw_study(study)
+    figures = draw_study(study, objective)
     for name, figure in figures.items():
         tracking.log_figure(figure, name, with_preview=name == "optuna_history.png")
     copied = tracking.copy_artifacts(winner.run_id, tracking.RUN_PICTURES)
     print(_suspects_line(copied), flush=True)
     states = table["state"].value_counts().to_dict()
-    won = (winner.trial, winner.val_accuracy, winner.seeds, states, winner.run_id)
+    won = (winner.trial, objective.sentence(winner.value), winner.seeds, states, winner.run_id)
     tracking.set_note(search_card(*won, *tracking.open_run()))
     return figures
 
@@ -291,6 +304,7 @@ def _log_report(
     study: Study,
     winner: Winner,
     confirmed: list[Confirmation],
+    objective: Objective,
     store: Store,
     version: Version,
     figures: dict[str, Figure],
@@ -298,12 +312,13 @@ def _log_report(
     """Log the report and return where to open it."""
     photos = store.rows("validation")
     report = SearchReport(
-        title=f"Search for a classifier of {store.source.name}",
+        title=f"Search for a classifier of {store.source.resolve().name}",
         trials=trial_table(study),
         curves=curve_table(study),
         confirmations=pd.DataFrame(confirmed, columns=Confirmation._fields),
         winner=winner.trial,
-        val_accuracy=winner.val_accuracy,
+        value=winner.value,
+        objective=objective,
         seeds=winner.seeds,
         model_uri=f"models:/{version.name}/{version.number}",
         class_names=store.class_names,
@@ -313,5 +328,5 @@ def _log_report(
         figures=figures,
         facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
     )
-    tracking.log_text(interactive_page(report.title, study_figures(study)), "search.html")
+    tracking.log_text(interactive_page(report.title, study_figures(study, objective.name)), "search.html")
     return log_report(search_report(report), study.study_name)

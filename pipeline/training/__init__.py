@@ -1,8 +1,9 @@
 """One config and one prepared store -> one trained network, exactly resumable. Knows no MLflow and no Optuna.
 
 `loop` owns the epochs, the best epoch, and resuming; `trainer` owns one network and its state between two steps; the
-other modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixing`, `features`, `optimizers`,
-`schedules`, `precision`, `checkpoint`. Does not own the networks (`models`), nor logging (`experiment`).
+other modules are the parts: `phases`, `step`, `batches`, `augmentation`, `mixing`, `features`, `class_weights`,
+`optimizers`, `schedules`, `precision`, `scores`, `checkpoint`. Does not own the networks (`models`), nor logging
+(`experiment`).
 """
 
 from pipeline.training.batches import seen_photos
@@ -10,6 +11,10 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.features import FeatureCache
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.precision import cpu_features
+from pipeline.training.scores import score_of_one_answer, step_of_one_photo
 from pipeline.training.trainer import Diverged, Epoch
 
-__all__ = ["Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit", "seen_photos"]
+__all__ = [
+    "Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit", "score_of_one_answer",
+    "seen_photos", "step_of_one_photo",
+]  # fmt: skip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import TrainConfig, UserError
+from pipeline.config import Objective, TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.processes import defer_interrupts
 from pipeline.training.checkpoint import Checkpoints, TrainingState
@@ -47,6 +47,7 @@ class FitResult:
 class _Progress:
     """The progress of a training: the finished epochs, the best of them, and the position in the current one."""
 
+    objective: Objective
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: list[np.ndarray] = field(default_factory=list)
@@ -61,7 +62,7 @@ class _Progress:
     def add(self, epoch: Epoch, weights: list[np.ndarray], probabilities: np.ndarray) -> None:
         self.epochs.append(epoch)
         self.steps_done, self.seconds = 0, 0.0
-        if self.best is None or _score(epoch) > _score(self.best):
+        if self.best is None or self._rank(epoch) > self._rank(self.best):
             self.best, self.best_weights, self.best_probabilities = epoch, weights, probabilities
 
     def result(self, trainer: Trainer) -> FitResult:
@@ -71,9 +72,15 @@ class _Progress:
         return FitResult(pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision, build)
 
     def is_out_of_patience(self, patience: int, first: int) -> bool:
-        """Return whether val_accuracy has not improved for ``patience`` epochs (0: never), from epoch ``first`` on."""
-        accuracies = [epoch.val_accuracy for epoch in self.epochs[first - 1 :]]
-        return bool(patience and accuracies) and len(accuracies) - 1 - accuracies.index(max(accuracies)) >= patience
+        """Return whether the objective is no better for ``patience`` epochs (0: never), from epoch ``first`` on."""
+        scores = [self._score(epoch) for epoch in self.epochs[first - 1 :]]
+        return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
+
+    def _score(self, epoch: Epoch) -> float:
+        return self.objective.score(getattr(epoch, self.objective.name))
+
+    def _rank(self, epoch: Epoch) -> tuple[float, float]:
+        return self._score(epoch), -epoch.val_loss
 
 
 def fit(
@@ -83,7 +90,7 @@ def fit(
     start_from: Path | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> FitResult:
-    """Train by the config and return the epoch with the best val_accuracy (ties: the lowest val_loss).
+    """Train by the config and return the epoch with the best objective (ties: the lowest val_loss).
 
     Args:
         config: the training.
@@ -153,13 +160,13 @@ def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> No
     checkpoints.save(len(progress.epochs), progress.steps_done, TrainingState(arrays, metadata))
 
 
-def _restore_progress(saved: TrainingState) -> _Progress:
+def _restore_progress(saved: TrainingState, objective: Objective) -> _Progress:
     metadata = saved.progress
     epochs = [Epoch(**epoch) for epoch in metadata["epochs"]]
     best = epochs[metadata["best"] - 1] if metadata["best"] else None
     probabilities = _arrays_of(saved, "judged")[0]
     return _Progress(
-        epochs, best, _arrays_of(saved, "best"), probabilities, metadata["steps_done"], metadata["seconds"]
+        objective, epochs, best, _arrays_of(saved, "best"), probabilities, metadata["steps_done"], metadata["seconds"]
     )
 
 
@@ -168,7 +175,8 @@ def _start_or_resume(
 ) -> tuple[Trainer, _Progress]:
     """Return the trainer and the progress at the start of a training, or at its last checkpoint."""
     saved = checkpoints.load() if checkpoints else None
-    progress = _restore_progress(saved) if saved else _Progress()
+    objective = phases[-1].config.judged_by
+    progress = _restore_progress(saved, objective) if saved else _Progress(objective)
     trainer = make_trainer(_phase_at(phases, progress.epoch), store, start_from)
     if saved:
         if (saved_precision := saved.progress["precision"]) != trainer.precision:  # a new measurement chose another
@@ -201,7 +209,3 @@ def _next_trainer(
     if phase.config == trainer.phase.config:  # so the phases share the optimizer's state
         next_trainer.restore(state)
     return next_trainer
-
-
-def _score(epoch: Epoch) -> tuple[float, float]:
-    return epoch.val_accuracy, -epoch.val_loss

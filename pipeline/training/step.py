@@ -29,6 +29,7 @@ def compiled_step(
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
     steps: int = 0,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[Step, tf.Variable]:
     """Return the function that trains on a batch, and the running sums of its loss and accuracy.
 
@@ -38,6 +39,7 @@ def compiled_step(
         config: the training.
         strategy: from `strategy_for`; each of its devices takes an equal part of every batch.
         steps: number of steps of the whole training; 0 if a step is too small for compiling to pay off.
+        class_weights: float32 (classes,) of each class in the loss; None for equal ones.
     """
     import tensorflow as tf
 
@@ -45,7 +47,7 @@ def compiled_step(
         totals = tf.Variable([0.0, 0.0])
         optimizer.build(network.trainable_variables)
     compiled = config.devices == 1 and not on_gpu() and steps >= WORTH_COMPILING_STEPS
-    replica_step = _replica_step(network, optimizer, config, compiled)
+    replica_step = _replica_step(network, optimizer, config, compiled, class_weights)
 
     # XLA halves the speed of convolutions on a CPU; AutoGraph takes a second to look for Python's own loops.
     @tf.function(jit_compile=False, autograph=False)  # type: ignore[untyped-decorator]
@@ -61,14 +63,16 @@ def compiled_step(
 
 
 def _replica_step(
-    network: keras.Model, optimizer: keras.Optimizer, config: TrainConfig, compiled: bool
+    network: keras.Model,
+    optimizer: keras.Optimizer,
+    config: TrainConfig,
+    compiled: bool,
+    class_weights: np.ndarray | None,
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the step on one device's part of the batch: it updates and returns the part's mean loss and accuracy."""
-    import keras
     import tensorflow as tf
 
-    smoothing = config.label_smoothing
-    loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction="none")
+    loss_of = _loss_function(config.label_smoothing, class_weights)
     weights = network.trainable_variables
 
     def update(*gradients: tf.Tensor) -> None:
@@ -87,6 +91,29 @@ def _replica_step(
         return tf.stack([loss, tf.reduce_mean(tf.cast(is_correct, tf.float32))])
 
     return step
+
+
+def _loss_function(
+    label_smoothing: float, class_weights: np.ndarray | None
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return the function of targets and logits (batch, classes) that gives each photo's loss (batch,)."""
+    import keras
+    import tensorflow as tf
+
+    cross_entropy = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=label_smoothing, reduction="none"
+    )
+    if class_weights is None:
+        return cross_entropy
+
+    def weighted(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        # The weights of a mix go to the photo, its shares add up to 1 again: TensorFlow's gradient takes that for
+        # granted, and label smoothing spreads the mass of the photo evenly, whatever its classes weigh.
+        shares = targets * class_weights
+        photo_weights = tf.reduce_sum(shares, axis=1)
+        return photo_weights * cross_entropy(shares / photo_weights[:, None], logits)
+
+    return weighted
 
 
 def _split_over_replicas(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:

@@ -24,11 +24,13 @@ from pipeline.models.backend import load_backend, on_gpu, policy_of, set_up_kera
 from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
 from pipeline.models.predict import predict_logits, probabilities_of
 from pipeline.training.batches import TrainingBatches
+from pipeline.training.class_weights import class_weights
 from pipeline.training.features import FeatureCache
 from pipeline.training.mixing import uses_mixing
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.phases import Phase
 from pipeline.training.precision import choose_precision
+from pipeline.training.scores import validation_scores
 from pipeline.training.step import compiled_step, images_per_second
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The metrics of one epoch (counted from 1); field names are MLflow metric names."""
+    """The metrics of one epoch (counted from 1); field names are MLflow metric names.
+
+    A training that goes on from a checkpoint of an earlier version does not know the last two of its first epochs.
+    """
 
     epoch: int
     train_loss: float
@@ -47,6 +52,8 @@ class Epoch:
     val_accuracy: float
     learning_rate: float
     images_per_second: float
+    val_balanced_accuracy: float = math.nan
+    val_macro_f1: float = math.nan
 
 
 class Diverged(UserError):
@@ -90,7 +97,14 @@ class Trainer(ABC):
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
         steps = self._config.epochs * self.steps if self.compiles_update else 0
-        self.step, self._totals = compiled_step(self._network, self._optimizer, self._config, self._strategy, steps)
+        self.step, self._totals = compiled_step(
+            self._network,
+            self._optimizer,
+            self._config,
+            self._strategy,
+            steps,
+            class_weights(self._config, store.labels("train"), self._classes),
+        )
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
     @abstractmethod
@@ -139,13 +153,17 @@ class Trainer(ABC):
         """
         self.twin.set_weights(self.weights_to_validate())
         probabilities = probabilities_of(predict_logits(self.twin, self._inputs))
-        true_class_probabilities = probabilities[np.arange(len(self._labels)), self._labels]
+        scores = validation_scores(self._labels, probabilities)
+        self._check_finite(scores["val_loss"], epoch, self.steps)  # the last step may have diverged
         train_loss, train_accuracy = (self._totals.numpy() / self.steps).tolist()
-        val_loss = float(-np.log(np.maximum(true_class_probabilities, 1e-12)).mean())
-        self._check_finite(val_loss, epoch, self.steps)  # the last step may have diverged
-        rate = float(self._optimizer.learning_rate.numpy())
-        val_accuracy = float((probabilities.argmax(axis=1) == self._labels).mean())
-        measured = Epoch(epoch, train_loss, train_accuracy, val_loss, val_accuracy, rate, images_per_second)
+        measured = Epoch(
+            epoch,
+            train_loss,
+            train_accuracy,
+            learning_rate=float(self._optimizer.learning_rate.numpy()),
+            images_per_second=images_per_second,
+            **scores,
+        )
         return measured, probabilities
 
     def images(self, steps: int) -> int:

@@ -20,18 +20,25 @@ from pipeline.ablation.effects import (
     effect_sentences,
     paired_differences,
 )
+from pipeline.config import OBJECTIVES, Objective
 from pipeline.plots import draw_ablation
 
 NAN = math.nan
 BASE = (0.80, 0.82, 0.84)
+ACCURACY, LOSS = OBJECTIVES["val_accuracy"], OBJECTIVES["val_loss"]
+STEP = 1 / 1000  # of one photo of 1000
 
 
 def _runs(*settings: tuple[str, str], accuracies: Sequence[float], speed: float = 100) -> list[Measured]:
     return [Measured(settings, seed, accuracy, speed, "") for seed, accuracy in enumerate(accuracies)]
 
 
-def _table(runs: Sequence[Measured], val_photos: int = 1000) -> pd.DataFrame:
-    return difference_table(paired_differences(runs), val_photos).set_index(["factor", "value"])
+def _table(runs: Sequence[Measured], objective: Objective = ACCURACY) -> pd.DataFrame:
+    return difference_table(paired_differences(runs), objective, STEP).set_index(["factor", "value"])
+
+
+def _sentences(runs: Sequence[Measured], objective: Objective = ACCURACY) -> list[str]:
+    return effect_sentences(difference_table(paired_differences(runs), objective, STEP), objective)
 
 
 def test_differences_are_paired_by_seed_and_intervals_are_those_of_the_paired_t_test() -> None:
@@ -42,7 +49,7 @@ def test_differences_are_paired_by_seed_and_intervals_are_those_of_the_paired_t_
     assert row["difference"] == pytest.approx(np.subtract(none, BASE).mean())
     assert (row["low"], row["high"]) == pytest.approx(tuple(interval))
     assert (row["seeds"], row["diverged"], row["verdict"]) == (3, 0, HURTS)
-    assert row["val_accuracy"] == pytest.approx(np.mean(none))
+    assert row["outcome"] == pytest.approx(np.mean(none))
     assert row["speed"] == pytest.approx(1.5)
 
 
@@ -64,10 +71,21 @@ def test_a_verdict_needs_an_interval_without_zero(differences: Sequence[float], 
     base = [0.5] * len(differences)
     changed = [0.5 + difference for difference in differences]
     runs = [*_runs(accuracies=base), *_runs(("mixup", "0.2"), accuracies=changed)]
-    (said,) = effect_sentences(difference_table(paired_differences(runs), 1000))
+    (said,) = _sentences(runs)
     assert _table(runs)["verdict"].tolist() == [verdict]
     assert "mixup=0.2" in said
     assert (verdict in said) or "diverged with every seed" in said
+
+
+def test_of_a_loss_less_helps() -> None:
+    lower, higher = ("ema", "0.99"), ("mixup", "0.2")
+    runs = [*_runs(accuracies=(1.2, 1.3)), *_runs(lower, accuracies=(1.0, 1.1)), *_runs(higher, accuracies=(1.5, 1.6))]
+    assert _table(runs, LOSS)["verdict"].tolist() == [HELPS, HURTS]
+    assert _sentences(runs, LOSS)[0] == ("ema=0.99 helps by 0.200 nats (95 % interval -0.201 to -0.199, 2 seeds).")
+    differences = paired_differences(runs)
+    (axes,) = draw_ablation(difference_table(differences, LOSS, 0.0), differences, "Ablation", LOSS).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ema = 0.99", "mixup = 0.2"]
+    assert "validation loss, nats" in axes.get_xlabel()
 
 
 def test_a_verdict_of_nothing_is_right_nineteen_times_of_twenty() -> None:
@@ -105,7 +123,7 @@ def test_there_is_one_sentence_per_factor() -> None:
         (("augment", "light"), (0.9, 0.91, NAN)),
     ]:
         runs += _runs(setting, accuracies=accuracies)
-    augment, ema = effect_sentences(difference_table(paired_differences(runs), 1000))
+    augment, ema = _sentences(runs)
     assert augment.startswith("augment=none hurts by 9.3 points (95 % interval -10.8 to -7.9, 3 seeds); augment=light ")
     assert "1 more diverged" in augment
     assert ema == "ema=0.99 cannot be told from the base (+0.0 points, 95 % interval -2.5 to +2.5, 3 seeds)."
@@ -118,7 +136,9 @@ def test_the_forest_plot_shows_every_setting_best_first(seeds: int, tmp_path: Pa
         name = ("optimizer", f"sgd (learning_rate=0.1, weight_decay={number})")
         runs += _runs(name, accuracies=[base + shift + 0.003 * seed for seed, base in enumerate(BASE[:seeds])])
     differences = paired_differences(runs)
-    figure = draw_ablation(difference_table(differences, 367), differences, "Ablation: base 82.0 % of 367 photos")
+    figure = draw_ablation(
+        difference_table(differences, ACCURACY, 1 / 367), differences, "Ablation: base 82.0 % of 367 photos"
+    )
     figure.savefig(tmp_path / "forest.png")
     (axes,) = figure.axes
     assert [label.get_text()[-3:] for label in axes.get_yticklabels()] == ["=0)", "=2)", "=1)", "=3)"]

@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from scipy.special import softmax
 
 from pipeline import evaluation, plots
+from pipeline.config import OBJECTIVES
 from pipeline.plots import style
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -184,6 +185,16 @@ def test_history_marks_the_best_epoch(epochs):
     texts = _check(plots.draw_history(_history(epochs, val_accuracy=values), "History"))
     assert f"Best validation accuracy 87.6 %, epoch {epochs // 2 + 1}" in texts
     assert f"Validation loss {1.2 / (epochs // 2 + 1):.3f} at the best epoch" in texts
+
+
+def test_history_marks_the_epoch_of_the_objective_and_of_equal_ones_that_of_the_lowest_loss():
+    history = _history(4, val_accuracy=np.array([0.7, 0.9, 0.8, 0.9]), val_loss=np.array([1.0, 0.5, 0.3, 0.4]))
+    history["val_macro_f1"] = [0.6, 0.5, 0.4, 0.3]
+    assert "Best validation accuracy 90.0 %, epoch 4" in _check(plots.draw_history(history, "History"))
+    texts = _check(plots.draw_history(history, "History", OBJECTIVES["val_loss"]))
+    assert {"Best validation loss 0.300, epoch 3", "Validation accuracy 80.0 % at the best epoch"} <= set(texts)
+    texts = _check(plots.draw_history(history, "History", OBJECTIVES["val_macro_f1"]))
+    assert {"Best validation macro F1 60.0 %, epoch 1", "validation macro F1"} <= set(texts)
 
 
 @pytest.mark.parametrize(

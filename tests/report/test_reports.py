@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.config import OBJECTIVES
 from pipeline.evaluation import classification_metrics, prediction_table
 from pipeline.report import EvaluationReport, SearchReport, evaluation_report, interactive_page, search_report
 from pipeline.report.search_report import NOT_FLAGS, searched_flags
@@ -53,9 +54,10 @@ def search(trials: pd.DataFrame, predictions: pd.DataFrame) -> SearchReport:
         title="Search",
         trials=trials,
         curves=pd.DataFrame({"number": [0, 0, 1, 1, 2], "epoch": [1, 2, 1, 2, 1], "value": [0.5, 0.6, 0.6, 0.7, 0.4]}),
-        confirmations=pd.DataFrame({"trial": [1, 1, 0], "seed": [1, 2, 1], "val_accuracy": [0.7, 0.72, 0.65]}),
+        confirmations=pd.DataFrame({"trial": [1, 1, 0], "seed": [1, 2, 1], "value": [0.7, 0.72, 0.65]}),
         winner=1,
-        val_accuracy=0.71,
+        value=0.71,
+        objective=OBJECTIVES["val_accuracy"],
         seeds=2,
         model_uri="models:/flowers/1",
         class_names=NAMES,
@@ -82,6 +84,17 @@ def test_the_winner_is_the_first_row_and_the_others_follow_by_value(search: Sear
     assert rows == ["trial-0 winner", "trial-1", "trial-2", "trial-3"]
 
 
+def test_a_search_for_a_loss_says_so_and_has_the_lowest_first(search: SearchReport) -> None:
+    for_loss = replace(search, objective=OBJECTIVES["val_loss"], winner=2, value=0.4)
+    page = unescape(search_report(for_loss))
+    rows = [part.split('"')[0] for part in page.split('<tr class="')[1:5]]
+    assert rows == ["trial-2 winner", "trial-0", "trial-1", "trial-3"]
+    assert "a loss of 0.400 on 10 validation photos (mean of 2 fresh seeds)" in page
+    assert "val_loss is the cross-entropy of its probabilities in nats: less is better." in page
+    assert "The registered model is right on 70.0" in page
+    assert "val_accuracy" not in page
+
+
 def test_a_search_that_confirmed_nothing_says_so(search: SearchReport) -> None:
     nothing = replace(search, confirmations=search.confirmations.iloc[:0], seeds=0, predictions=None)
     page = search_report(nothing)
@@ -98,17 +111,17 @@ def test_only_flags_that_differ_are_shown(trials: pd.DataFrame) -> None:
 def test_every_trial_with_a_value_has_a_mark_that_says_what_it_is(trials: pd.DataFrame, search: SearchReport) -> None:
     trials = trials.assign(value=trials["value"].astype(float), config="optimizer <sgd>")
     for drawing in (
-        draw_progress(trials, 1),
-        draw_parameter(trials, "optimizer", 1),
-        draw_parameter(trials, "learning_rate", 1),
-        draw_curves(search.curves, trials, 1),
+        draw_progress(trials, 1, search.objective),
+        draw_parameter(trials, "optimizer", 1, search.objective),
+        draw_parameter(trials, "learning_rate", 1, search.objective),
+        draw_curves(search.curves, trials, 1, search.objective),
     ):
         root = ElementTree.fromstring(drawing)
         marks = {
             group.get("class"): group.findtext(f"{SVG}title") for group in root.iter(f"{SVG}g") if group.get("class")
         }
         assert marks.keys() >= {"trial-0", "trial-1", "trial-2"}
-        assert marks["trial-2"] == "trial 2: 40.0 %, pruned\noptimizer <sgd>"
+        assert marks["trial-2"] == "trial 2: 40.0\N{NO-BREAK SPACE}%, pruned\noptimizer <sgd>"
         assert not [group for group in root.iter(f"{SVG}g") if group.get("id")]
         assert "currentColor" in drawing
         assert root.get("viewBox")

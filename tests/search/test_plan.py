@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pandas as pd
@@ -40,18 +40,19 @@ def _run(study: Study, config: TuneConfig, value: float | None) -> dict[str, Any
     return dict(trial.params)
 
 
-def _study() -> Study:
-    return optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+def _study(direction: Literal["maximize", "minimize"] = "maximize") -> Study:
+    return optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
 
 
-def test_heads_of_every_variant_come_first_then_the_best_two_are_fine_tuned() -> None:
-    study, config = _study(), _config(n_trials=12)
+@pytest.mark.parametrize(("objective", "sign"), [("val_accuracy", 1), ("val_loss", -1)])
+def test_heads_of_every_variant_come_first_then_the_best_two_are_fine_tuned(objective: str, sign: int) -> None:
+    study, config = _study("maximize" if sign > 0 else "minimize"), _config(n_trials=12, objective=objective)
     of_variant = dict(zip(VARIANTS, (0.5, 0.7, 0.6), strict=True))
-    heads = [_run(study, config, of_variant[VARIANTS[number % 3]] + number / 100) for number in range(6)]
+    heads = [_run(study, config, sign * (of_variant[VARIANTS[number % 3]] + number / 100)) for number in range(6)]
     assert all(head["freeze_backbone"] for head in heads)
     assert [head["variant"] for head in heads] == [*VARIANTS, *VARIANTS]
     assert not any({"augment", "unfreeze_from", "unfreeze_lr_factor"} & head.keys() for head in heads)
-    tuned = [_run(study, config, 0.8) for _ in range(6)]
+    tuned = [_run(study, config, sign * 0.8) for _ in range(6)]
     assert not any(trial["freeze_backbone"] for trial in tuned)
     assert [trial["variant"] for trial in tuned] == ["resnet18_vd", "resnet34"] * 3
     best = heads[4]  # of resnet18_vd

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from pipeline.config import TrainConfig, TuneConfig, UserError
+from pipeline.config import OBJECTIVES, TrainConfig, TuneConfig, UserError
 from pipeline.processes import owner_mark
 from pipeline.search import recovery
 from pipeline.search import study as studies
@@ -409,6 +409,31 @@ def test_counts_and_ranks(config: Callable[..., TuneConfig]) -> None:
     study.ask()
     assert studies.trial_counts(study) == (5, 1, 1)
     assert [trial.number for trial in studies.ranked(study)] == [1, 3, 2, 0]
+
+
+def test_a_loss_is_minimised_and_only_a_higher_one_is_stopped(config: Callable[..., TuneConfig]) -> None:
+    wanted = config(objective="val_loss", epochs=6)
+    study = studies.open_study(wanted, "digest")
+    for value in (0.5, 0.4, 0.6, 0.3):
+        trial = study.ask()
+        for epoch in range(1, 7):
+            trial.report(value, epoch)
+        study.tell(trial, value)
+    assert [trial.value for trial in studies.ranked(study)] == [0.3, 0.4, 0.5, 0.6]
+    for value, stops in ((0.2, False), (0.9, True)):
+        trial = study.ask()
+        trial.report(value, 5)
+        assert trial.should_prune() == stops
+    assert studies.open_second_study(wanted, study).direction == study.direction
+
+
+def test_another_objective_is_another_search_and_that_of_before_keeps_its_name(
+    config: Callable[..., TuneConfig],
+) -> None:
+    names = {objective: studies.study_name(config(objective=objective), "digest") for objective in OBJECTIVES}
+    assert len(set(names.values())) == len(OBJECTIVES)
+    assert names["val_accuracy"] == studies.study_name(config(), "digest")
+    assert "objective" not in studies.fixed_flags(config())
 
 
 @pytest.mark.parametrize(

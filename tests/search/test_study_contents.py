@@ -8,9 +8,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from pipeline.config import TuneConfig, UserError
+from pipeline.config import TrainConfig, TuneConfig, UserError
 from pipeline.search import study as studies
 from pipeline.search.study_contents import claim
+from pipeline.search.trial_record import CONFIG
 
 STORE = "mlflow.db of 2026-11-29 10:00:00.000+00:00"
 
@@ -47,6 +48,11 @@ def test_the_same_search_goes_on_with_more_trials_and_in_other_ranges(tmp_path: 
         ({"runs": "http://127.0.0.1:5000"}, f"has its runs in another MLflow store, {STORE}"),
         ({"epochs": 8}, "is of trials with epochs=16, now 8 (take another study_name, or epochs=16)"),
         ({"weights": "imagenet", "variants": "resnet18"}, "is of trials with"),
+        (
+            {"objective": "val_loss"},
+            "with objective=val_accuracy, now val_loss (take another study_name, or objective=",
+        ),
+        ({"class_weights": "balanced"}, "is of trials with class_weights=none, now balanced (take another study_name"),
         ({"variants": "resnet50"}, "searches variant in"),
         ({"space": _space(dropout={"low": 0, "high": 0.5})}, "dropout"),
     ],
@@ -72,12 +78,26 @@ def test_a_study_goes_on_in_a_store_whose_path_was_recorded_and_has_changed(tmp_
 def test_a_study_that_minimises_or_is_of_another_program_is_refused(tmp_path: Path) -> None:
     storage = str(_config(tmp_path).storage)
     optuna.create_study(study_name="mine", storage=storage, direction="minimize")
-    with pytest.raises(UserError, match="which minimises its values"):
+    with pytest.raises(UserError, match="which minimises its values, where val_accuracy is to be maximised"):
         _claim(tmp_path)
+    assert _claim(tmp_path, objective="val_loss") == []
+    optuna.create_study(study_name="other", storage=storage, direction="maximize")
+    with pytest.raises(UserError, match="which maximises its values, where val_loss is to be minimised"):
+        _claim(tmp_path, study_name="other", objective="val_loss")
     foreign = optuna.create_study(study_name="foreign", storage=storage, direction="maximize")
     foreign.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with pytest.raises(UserError, match="has trials of another program"):
         _claim(tmp_path, study_name="foreign")
+
+
+def test_a_study_of_an_earlier_version_says_by_its_trials_what_they_were_for(tmp_path: Path) -> None:
+    """It has no record of what it is of, and its trials know of no objective: that was val_accuracy."""
+    study = studies.open_study(_config(tmp_path), "a" * 64)
+    recorded = TrainConfig(weights="none").model_dump(mode="json", exclude={"objective", "class_weights"})
+    study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={CONFIG: recorded}))
+    with pytest.raises(UserError, match=r"with objective=val_accuracy, now val_macro_f1 .*or objective=val_accuracy"):
+        _claim(tmp_path, objective="val_macro_f1")
+    assert _claim(tmp_path) == []
 
 
 def test_a_name_that_is_made_of_the_search_needs_no_check(tmp_path: Path) -> None:

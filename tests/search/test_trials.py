@@ -6,14 +6,17 @@ import json
 import math
 from itertools import starmap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
+import numpy as np
 import optuna
 import pytest
 from mlflow import MlflowClient
 from optuna.study import Study
 
 from pipeline import tracking
-from pipeline.config import TuneConfig, UserError
+from pipeline.config import OBJECTIVES, TuneConfig, UserError
 from pipeline.data.store.store import prepared_store
 from pipeline.search import study as studies
 from pipeline.search import trials, tune
@@ -21,6 +24,7 @@ from pipeline.search.confirmations import (
     Confirmation,
     Retraining,
     Winner,
+    describe_audit,
     lost_retrainings,
     pick_winner,
     prune_regret,
@@ -32,8 +36,8 @@ from pipeline.search.progress import trial_line
 from pipeline.search.trial_record import has_diverged
 
 
-def _study(*values: float | None) -> Study:
-    study = optuna.create_study(direction="maximize")
+def _study(*values: float | None, direction: Literal["maximize", "minimize"] = "maximize") -> Study:
+    study = optuna.create_study(direction=direction)
     for number, value in enumerate(values):
         state = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
         attributes = {"run_id": f"run{number}", "model_uri": f"model{number}"}
@@ -92,8 +96,8 @@ def test_the_best_mean_over_seeds_wins_and_the_search_breaks_a_tie(
     confirmed: list[tuple[int, int, float]], winner: Winner, words: str
 ) -> None:
     found = pick_winner(_study(0.7, None, 0.6, 0.8), list(starmap(_confirmation, confirmed)))
-    assert found._replace(val_accuracy=0, spread=0) == winner._replace(val_accuracy=0, spread=0)
-    assert found.val_accuracy == pytest.approx(winner.val_accuracy)
+    assert found._replace(value=0, spread=0) == winner._replace(value=0, spread=0)
+    assert found.value == pytest.approx(winner.value)
     assert found.spread == pytest.approx(winner.spread, abs=1e-4, nan_ok=True)
     assert found.description.startswith(words)
 
@@ -116,6 +120,40 @@ def test_the_regret_compares_the_best_audited_trial_with_the_best_of_the_search(
     audits = [Retraining("audit", number, 0, 16) for number in range(len(audited))]
     found = [_confirmation(again.trial, 0, value) for again, value in zip(audits, audited, strict=True)]
     assert prune_regret(_study(0.7, None, 0.8), found) == pytest.approx(regret)
+
+
+def test_of_a_loss_the_lowest_is_confirmed_and_wins_and_is_what_pruning_is_held_against() -> None:
+    study = _study(0.7, None, 0.6, 0.8, direction="minimize")
+    assert [again.trial for again in select_confirmations(_config(confirm_top_k=2), study)] == [2, 0]
+    found = [_confirmation(*each) for each in ((2, 6, 0.5), (2, 7, 0.4), (0, 6, 0.3), (0, 7, 0.7))]
+    winner = pick_winner(study, found)
+    assert (winner.trial, winner.value, winner.run_id) == (2, pytest.approx(0.45), "2-7")
+    assert pick_winner(study, []).trial == 2
+    audits = [_confirmation(1, 0, 0.55), _confirmation(4, 0, 0.9)]
+    assert prune_regret(study, audits) == pytest.approx(0.05)
+    assert "trial 1 with val_loss 0.5500, 0.0500 better than" in describe_audit(study, audits, "val_loss")
+
+
+@pytest.mark.parametrize(
+    ("objective", "baseline", "answer"),
+    [
+        ("val_accuracy", 0.6, "always answering b, the largest class: val_accuracy 0.6000"),
+        ("val_balanced_accuracy", 0.5, "always answering b, the largest class: val_balanced_accuracy 0.5000"),
+        ("val_macro_f1", 0.375, "always answering b, the largest class: val_macro_f1 0.3750"),
+        ("val_loss", 0.673, "giving each class its share of the photos: val_loss 0.6730"),
+    ],
+)
+def test_a_winner_is_held_against_the_best_single_answer_of_its_objective(
+    objective: str, baseline: float, answer: str
+) -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    store: Any = SimpleNamespace(labels=lambda _: labels, class_names=("a", "b"))
+    for better, said in ((-0.01, 1), (0.01, 0)):
+        value = baseline - better if objective == "val_loss" else baseline + better
+        lines: list[str] = []
+        tune._report_baseline(Winner(0, value, math.nan, 0, "", ""), store, OBJECTIVES[objective], lines.append)
+        assert len(lines) == said
+        assert all(answer in line for line in lines)
 
 
 def test_variants_without_imagenet_weights_are_left_out_where_those_are_wanted(
@@ -228,6 +266,37 @@ def test_a_config_that_was_tried_is_not_trained_again_and_a_space_that_is_used_u
     assert studies.trial_counts(study) == (2, 0, 0)
     stages = [run.data.tags["stage"] for run in tracking_store.search_runs(["0"])]
     assert sorted(stages) == ["trial", "trial", "tune"]
+
+
+@pytest.mark.usefixtures("small_net")
+def test_a_search_for_a_loss_tells_keeps_and_confirms_by_it(
+    tracking_store: MlflowClient, photo_folder: Path, tmp_path: Path
+) -> None:
+    """Over class weights: what weighs classes is not what trials are compared by."""
+    space = {"learning_rate": 0.003, "weight_decay": 0.01, "lr_decay": 0.1, "lr_schedule": "cosine"}
+    space |= {"augment": "none", "optimizer": "adamw", "class_weights": ["none", "balanced", "effective"]}
+    config = TuneConfig(
+        weights="none",
+        data=str(photo_folder), image_size=32, epochs=2, batch_size=8, variants="resnet18", confirm_top_k=1,
+        objective="val_loss", storage=f"sqlite:///{tmp_path}/optuna.db", space=json.dumps(space), val_fraction=0.3,
+    )  # fmt: skip
+    study = studies.open_study(config, prepared_store(config.data_config()).digest)
+    with tracking.run("tune", "a search", config) as parent:
+        done = [trials.run_trial(config, parent, math.inf, number) for number in range(4)]
+        again = retrain(config, parent, select_confirmations(config, study)[0])
+    assert {trial.config.class_weights for trial in done if trial} == {"none", "balanced", "effective"}
+    runs = {run.info.run_id: run.data for run in tracking_store.search_runs(["0"])}
+    for trial in study.trials:
+        metrics = runs[trial.user_attrs["run_id"]].metrics
+        assert trial.value == metrics["best_val_loss"] == min(trial.intermediate_values.values())
+        assert trial.user_attrs["result"]["val_accuracy"] == metrics["best_val_accuracy"]
+        lower = [other.value for other in study.trials[: trial.number] if (other.value or 0) < trial.value]
+        assert bool(trial.user_attrs["model_uri"]) == (not lower)  # of what is the best so far
+    best = min(study.trials, key=lambda trial: trial.value or 0)
+    assert studies.ranked(study)[0].number == best.number
+    assert again
+    assert again.config.class_weights == best.params["class_weights"]
+    assert again.config.objective == "val_loss"
 
 
 def test_a_trial_that_is_interrupted_as_it_is_sampled_is_tried_again(

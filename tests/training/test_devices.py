@@ -28,7 +28,7 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.config import TrainConfig
 from pipeline.training.batches import TrainingBatches
 from pipeline.data.store import prepared_store
-from pipeline.training import fit
+from pipeline.training import fit, trainer
 from pipeline.models.variants import VARIANTS
 from tests.small_net import small_variant
 
@@ -66,7 +66,11 @@ everything = {"devices": 2, "optimizer": "adamw", "learning_rate": 1e-3, "epochs
 head = {"freeze_backbone": True, "dropout": 0.0}
 batches = TrainingBatches(store, config)
 ahead, plain = ([x.numpy().tolist() for x, _ in batches.epoch(1, device=where)] for where in ("/cpu:1", ""))
+trainer.class_weights = lambda *_: np.array([0.2, 1, 3], np.float32)
+weighted = [figures(fit(changed(**head, devices=devices), store)) for devices in (1, 2)]
+trainer.class_weights = lambda *_: None
 found = {
+    "weighted": weighted,
     "head on one": figures(fit(changed(**head, devices=1), store)),
     "head on two": figures(fit(changed(**head, devices=2), store)),
     "all on two": figures(fit(changed(**everything), store)),
@@ -89,6 +93,9 @@ def test_two_devices_train_as_one(photo_folder: Path, tmp_path: Path, run_in: Ru
     found = json.loads(done.stdout.splitlines()[-1])
     for one, two in zip(found["head on one"], found["head on two"], strict=True):
         assert two == pytest.approx(one, rel=1e-4)
+    for one, two, plain in zip(*found["weighted"], found["head on one"], strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
+        assert two[1] != pytest.approx(plain[1], rel=0.01)
     losses = [row[1] for row in found["all on two"]]
     assert min(losses) < losses[0] / 1.5
     assert found["all on two, stopped"] == found["all on two"]

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from pipeline.data.store.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
 from pipeline.models.builder import build_classifier
 from pipeline.processes import raise_interrupts
+from pipeline.training import trainer
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import FitResult, fit
@@ -236,6 +238,83 @@ def test_patience_counts_epochs_without_a_better_val_accuracy(base: TrainConfig,
     accuracies = _fit(config, data_root).history["val_accuracy"].tolist()
     assert len(accuracies) < config.epochs
     assert len(accuracies) == accuracies.index(max(accuracies)) + 1 + config.patience
+
+
+SCORES = {  # of six epochs
+    "val_accuracy": [0.5, 0.7, 0.6, 0.7, 0.6, 0.6],
+    "val_balanced_accuracy": [0.6, 0.5, 0.5, 0.5, 0.5, 0.5],
+    "val_macro_f1": [0.1, 0.2, 0.3, 0.2, 0.1, 0.1],
+    "val_loss": [0.9, 0.8, 0.7, 0.75, 0.4, 0.6],
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "best", "epochs_with_patience"),
+    [("val_accuracy", 4, 4), ("val_balanced_accuracy", 1, 3), ("val_macro_f1", 3, 5), ("val_loss", 5, 6)],
+)
+def test_the_objective_says_which_epoch_is_best_and_when_patience_ends(
+    base: TrainConfig,
+    data_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    best: int,
+    epochs_with_patience: int,
+) -> None:
+    """Of two equal epochs, the one with the lower loss is the best, and the first is the one that patience knows."""
+    config = _changed(base, epochs=6, objective=objective, freeze_backbone=True)
+    store = prepared_store(config, data_root)
+    for patience, epochs in ((0, 6), (2, epochs_with_patience)):
+        numbers = iter(range(6))
+
+        def scores(*_: object, numbers: Iterator[int] = numbers) -> dict[str, float]:
+            number = next(numbers)
+            return {name: values[number] for name, values in SCORES.items()}
+
+        monkeypatch.setattr(trainer, "validation_scores", scores)
+        result = fit(_changed(config, patience=patience), store)
+        assert len(result.history) == epochs
+        assert result.best.epoch == best
+        assert result.history[[*SCORES]].to_dict("list") == {name: of[:epochs] for name, of in SCORES.items()}
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(base: TrainConfig, data_root: Path, tmp_path: Path) -> None:
+    """Its epochs know nothing of two metrics, which came later."""
+    config, checkpoints = _changed(base, epochs=3, freeze_backbone=True), Checkpoints(tmp_path, {}, min_interval_s=0)
+    store = prepared_store(config, data_root)
+    with pytest.raises(KeyboardInterrupt), raise_interrupts(signal.SIGTERM):
+        fit(config, store, lambda epoch: signal.raise_signal(signal.SIGTERM) if epoch.epoch == 3 else None,
+            checkpoints=checkpoints)  # fmt: skip
+    saved = checkpoints.load()
+    assert saved
+    later = ("val_balanced_accuracy", "val_macro_f1")
+    for epoch in saved.progress["epochs"]:
+        assert all(epoch.pop(name) is not None for name in later)
+    checkpoints.save(9, 9, saved)
+    result = fit(config, store, checkpoints=checkpoints)
+    assert result.history["epoch"].tolist() == [1, 2, 3]
+    assert result.history[[*later]].isna().to_numpy().tolist() == [[True, True]] * 2 + [[False, False]]
+
+
+@pytest.mark.parametrize("flags", [{"head_epochs": 1, "mixup": 0.2}, {"head_epochs": 1}, {"start_size": 32}], ids=str)
+def test_every_phase_weighs_the_classes_by_the_training_photos_alone(
+    base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch, flags: dict[str, object]
+) -> None:
+    config = _changed(base, epochs=2, image_size=64, class_weights="balanced", **flags)
+    store = prepared_store(config, data_root)
+    photos = np.bincount(store.labels("train"))
+    assert len(set(photos)) > 1
+    assert photos.tolist() != np.bincount(store.labels("validation")).tolist()
+    given: list[np.ndarray] = []
+    step = trainer.compiled_step
+    monkeypatch.setattr(
+        trainer, "compiled_step", lambda *values, **more: given.append(values[5]) or step(*values, **more)
+    )
+    result = fit(config, store)
+    assert len(given) == 2
+    assert all(weights == pytest.approx(photos.sum() / (3 * photos)) for weights in given)
+    labels = store.labels("validation")
+    own = result.val_probabilities[np.arange(len(labels)), labels]
+    assert result.best.val_loss == pytest.approx(-np.log(own).mean())  # of which no photo is weighted
 
 
 def test_the_caller_can_end_the_training(base: TrainConfig, data_root: Path) -> None:

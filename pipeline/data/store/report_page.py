@@ -80,6 +80,7 @@ def report_page(report: Report, counts: pd.DataFrame, table_name: str) -> str:
         classes=classes.to_dict(orient="records"),
         columns=[name for name in classes.columns if name != "label"],
         folded=FOLDED_CLASSES,
+        imbalance=str(store.imbalance or "") if store else "",
         sizes=_size_table(store) if store else [],
         samples=dict(_samples(store)) if store else {},
         groups=list(_groups(store)) if store else [],

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ HELD_OUT = "test"
 UNREAD_FILES = (f"{HELD_OUT}.npy",)  # not read without need, not even for a checksum
 DIGEST_CACHE = "photo-digests.sqlite"
 COPIED = 1024  # photos at a time
+IMBALANCED = 3  # times as many training photos in one class as in another
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,31 @@ class Store:
         """Photos per class (index) and split (columns)."""
         counts = self.manifest.groupby(["label", "split"]).size().unstack(fill_value=0)
         return counts.reindex(index=list(self.class_names), columns=list(SPLITS), fill_value=0)
+
+    @property
+    def imbalance(self) -> Imbalance | None:
+        """The largest and the smallest class where they differ so much that training should mind, or None."""
+        counts = self.class_counts()["train"]
+        counts = counts[counts > 0]
+        if counts.max() < IMBALANCED * counts.min():
+            return None
+        names = [name if name.isprintable() else repr(name) for name in (str(counts.idxmax()), str(counts.idxmin()))]
+        return Imbalance(names[0], names[1], int(counts.max()), int(counts.min()))
+
+
+class Imbalance(NamedTuple):
+    """The largest and the smallest class, by their training photos."""
+
+    largest: str
+    smallest: str
+    most: int
+    fewest: int
+
+    def __str__(self) -> str:
+        return (
+            f"the largest class, {self.largest}, has {self.most / self.fewest:.0f} times the training photos of the "
+            f"smallest, {self.smallest} ({self.most:,} and {self.fewest:,})"
+        )
 
 
 def _not_held_out(split: str) -> str:
