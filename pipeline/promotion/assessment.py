@@ -76,6 +76,7 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     for name in evaluation.metrics_of(len(names)):
         metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
     metrics |= {f"{name}_uncalibrated": evaluation.metric_value(name, labels, before) for name in ("ece", "log_loss")}
+    metrics["ece_by_chance"] = evaluation.calibration_error_by_chance(probabilities)
     if classifier.about.config.get("horizontal_flip", True):
         averaged = mean_with_mirrored(classifier, photos.images, probabilities)
         metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)
