@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 CALIBRATION_BINS = 15
 """Guo et al. 2017, section 5."""
@@ -62,6 +62,11 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
     result = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(result.x))
+
+
+def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return uncalibrated probabilities (n, classes) as they are with the logits divided by a temperature."""
+    return np.asarray(softmax(_logits(probabilities) / temperature, axis=1))
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Values in, values out: the caller logs them, and reads the test split.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST_NAMED = 5  # classes, in a sentence
 
 @dataclass(frozen=True)
 class Assessment:
-    """The results of a model on its test photos: metrics, and tables and pictures by file name."""
+    """The results of a model on its test photos: metrics, tables and pictures by file name, and further sentences."""
 
     probabilities: np.ndarray
     metrics: dict[str, float]
@@ -34,6 +34,7 @@ class Assessment:
     figures: dict[str, Figure]
     cost: dict[str, float]
     baseline: evaluation.Baseline
+    findings: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:

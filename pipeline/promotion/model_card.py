@@ -49,6 +49,9 @@ calibration error is {{ "%.3f" % ece }}, {{ "and was" if ece <= ece_before else 
 {{ "%.3f" % ece_before }} without it. They are {{ "" if ece <= ece_by_chance else "not " }}calibrated as far as these
 photos tell: calibrated ones would have at most {{ "%.3f" % ece_by_chance }} by chance.
 Refusing the least sure photos, {{ "%.0f" % (100 * coverage) }} % of them can be answered with 95 % right.
+{% for finding in findings -%}
+{{ finding }}
+{% endfor -%}
 {% if worst -%}
 Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * accuracy) }} % right on average)
 {{- ", " if not loop.last else "." }}{% endfor %}
@@ -96,6 +99,7 @@ def evaluation_card(
         ece_by_chance=assessment.metrics["ece_by_chance"],
         ece_before=assessment.metrics["ece_uncalibrated"],
         coverage=assessment.metrics["coverage_at_95"],
+        findings=assessment.findings,
         worst=_worst(assessment.tables.get("corruptions.csv")),
         promotion=decision.description,
         notes=[sentence(note) for note in decision.notes],
