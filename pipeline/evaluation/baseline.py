@@ -49,7 +49,7 @@ class Baseline:
             answer = "the classes' frequencies" if self.metric == "log_loss" else self.largest_class
             return (
                 f"{self.metric.replace('_', ' ')} {self.value:.3f} against {self.baseline_value:.3f} of always "
-                f"answering {answer} (exact permutation test, p = {self.p_value:.2g})"
+                f"answering {answer} (permutation test, p = {self.p_value:.2g})"
             )
         return (
             f"{100 * self.accuracy:.1f} % right against {100 * self.baseline_accuracy:.1f} % of always answering "

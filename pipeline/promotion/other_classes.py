@@ -42,7 +42,7 @@ class OtherClasses(NamedTuple):
         return (
             f"Asked to keep the labels of {100 * KEEP:.0f} % (keep={KEEP}), it calls {100 * found.rejected:.0f} % of "
             f"{self.photos} photos of classes that it does not know ({names}{more}) {NONE_OF_THESE!r}, and "
-            f"{100 * (1 - found.kept):.0f} % of the test photos; of one of each, the known one is surer in "
+            f"{100 * (1 - found.kept):.0f} % of the test photos. It is surer of a test photo than of such a photo in "
             f"{100 * found.auroc:.0f} % of pairs (AUROC)."
         )
 
