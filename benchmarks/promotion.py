@@ -5,14 +5,16 @@ Models are drawn, not trained: photos are right or wrong with probabilities that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from benchmarks.measure import COLUMNS
-from pipeline.evaluation import Comparison, compare, interval_table, rejection_reason
+from pipeline.evaluation import Comparison, compare, error_of, interval_table, metric_value, rejection_reason
+from pipeline.evaluation.paired_test import LOWER_IS_BETTER, TERMS, paired_p_value
 
 CLASSES, PHOTOS = (2, 5, 20, 102, 1000), (3, 10, 30, 100)
 MOST_PHOTOS = 20_000  # of a simulated test split
@@ -21,6 +23,17 @@ CHALLENGERS, TEST_PHOTOS = 50, 734
 DISCORDANT = 0.12  # of photos only one of two models has right
 TOLERANCE = 0.05
 FALL, FALLING_PHOTOS = 0.2, 50
+
+UNEVEN = (400, 180, 90, 40, 24)  # photos of the classes where metrics differ
+SIGNAL, SHARPNESS, OWN_NOISE = 3.0, 1.5, 0.7  # of a model whose logits are drawn: 88 % right
+MORE_SIGNAL = 3.5  # of a better one: 5 points more
+KINDS = {
+    "leans to the largest class": (1.5, SHARPNESS),
+    "leans from the largest class": (-1.0, SHARPNESS),
+    "surer": (0.0, 4.0),
+    "less sure": (0.0, 0.7),
+}
+"""Another kind of model -> its bias to the largest class, and what its logits are multiplied by."""
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
@@ -48,6 +61,13 @@ def run(data: str, quick: bool) -> pd.DataFrame:
         share = _share_promoted(draw, 5, lives, place)
         rows.append(_row("promotions of 5 points more", f"comparison {place} on {TEST_PHOTOS} photos", share))
     rows.append(_row("lives with a false promotion", f"{CHALLENGERS} equal challengers", _lives(rng, lives)))
+    equal = partial(_pair, rng, np.arange(TEST_PHOTOS) % 5, np.zeros(5))
+    share = _share_promoted(equal, 5, 10 * lives, rule="better")
+    rows.append(_row("promotions of promotion=better", f"equal, {TEST_PHOTOS} photos", share))
+    for metric in TERMS:
+        for kind, found, promoted in _by_metric(metric, 5 * lives):
+            rows.append(_row(f"found better by {metric}, comparison 1", kind, found))
+            rows.append(_row(f"promoted by {metric}, comparison 1", kind, promoted))
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(table[["case", "contender", "median"]].to_string(index=False), flush=True)
     return table
@@ -100,10 +120,11 @@ def _answers(predicted: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _share_promoted(
-    draw: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]], classes: int, repeats: int, place: int = 1
-) -> float:
+    draw: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]], classes: int, repeats: int, place: int = 1,
+    rule: str = "significant",
+) -> float:  # fmt: skip
     found = [_compare(draw(), classes, place) for _ in range(repeats)]
-    return float(np.mean([not rejection_reason(one, "significant", TOLERANCE) for one in found]))
+    return float(np.mean([not rejection_reason(one, rule, TOLERANCE) for one in found]))
 
 
 def _found(rng: np.random.Generator, classes: int, repeats: int) -> float:
@@ -124,3 +145,49 @@ def _lives(rng: np.random.Generator, lives: int) -> float:
             for place, challenger in enumerate(challengers, start=1)
         )
     return fooled / lives
+
+
+def _by_metric(metric: str, repeats: int) -> Iterator[tuple[str, float, float]]:
+    """Yield how often challengers are found better by a metric, and promoted: equal ones of each kind, and a better.
+
+    Those of other kinds get as much signal as makes the metric equal.
+    """
+    labels = np.repeat(np.arange(len(UNEVEN)), UNEVEN)
+    groups, names = np.arange(labels.size), [str(label) for label in range(len(UNEVEN))]
+    kinds = {"equal": (SIGNAL, 0.0, SHARPNESS)}
+    kinds |= {f"equal, {kind}": (_equal_signal(metric, *how), *how) for kind, how in KINDS.items()}
+    kinds["better"] = (MORE_SIGNAL, 0.0, SHARPNESS)
+    for kind, challenger in kinds.items():
+        rng, found, promoted = np.random.default_rng(0), 0, 0
+        for _ in range(repeats):
+            shared = rng.normal(size=(labels.size, len(UNEVEN)))
+            ours, theirs = (_probabilities(rng, labels, shared, *how) for how in (challenger, kinds["equal"]))
+            if paired_p_value(TERMS[metric](labels, ours, theirs), groups) < error_of(1):
+                found += 1
+                comparison = compare(labels, ours, theirs, groups, names, metric=metric)
+                promoted += not rejection_reason(comparison, "significant", TOLERANCE)
+        yield kind, found / repeats, promoted / repeats
+
+
+def _probabilities(
+    rng: np.random.Generator, labels: np.ndarray, shared: np.ndarray, signal: float, bias: float, sharpness: float
+) -> np.ndarray:
+    """Return a model's probabilities (n, classes); what is hard in a photo is ``shared``, the rest its own."""
+    logits = signal * np.eye(len(UNEVEN))[labels] + shared + OWN_NOISE * rng.normal(size=shared.shape)
+    return np.asarray(softmax(sharpness * (logits + bias * np.eye(len(UNEVEN))[0]), axis=1))
+
+
+def _equal_signal(metric: str, bias: float, sharpness: float, times: int = 600) -> float:
+    """Return the signal with which a model of another kind has the same value of the metric, by bisection."""
+    labels = np.repeat(np.arange(len(UNEVEN)), np.array(UNEVEN) * times)
+    shared = np.random.default_rng(1).normal(size=(labels.size, len(UNEVEN)))
+
+    def value(*how: float) -> float:
+        found = metric_value(metric, labels, _probabilities(np.random.default_rng(2), labels, shared, *how))
+        return -found if metric in LOWER_IS_BETTER else found
+
+    wanted, low, high = value(SIGNAL, 0.0, SHARPNESS), SIGNAL / 2, 2 * SIGNAL
+    for _ in range(14):
+        middle = (low + high) / 2
+        low, high = (middle, high) if value(middle, bias, sharpness) < wanted else (low, middle)
+    return (low + high) / 2

@@ -22,8 +22,13 @@ class PromotionConfig(Config):
 
     promotion: Literal["significant", "better", "always", "never"] = Field(
         "significant",
-        description="Promote what is better than the champion beyond chance, or better at all (a coin toss between "
-        "equals), always, or never.",
+        description="Promote what is better than the champion beyond chance, or better at all (a coin toss: of models "
+        "that are as good as it, 48 % come out better), always, or never.",
+    )
+    promotion_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"] = Field(
+        "accuracy",
+        description="By what a model is better: right photos, every class alike (balanced_accuracy, macro_f1), or "
+        "its probabilities (log_loss).",
     )
     recall_tolerance: float = Field(
         0.05, ge=0, le=1, description="How far a class's recall may fall, beyond chance, in a promotion."

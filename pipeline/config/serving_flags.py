@@ -65,6 +65,13 @@ class PredictionConfig(Config):
     )
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
     top_k: int = Field(0, ge=0, description="Columns of this many likeliest classes; 0: a column for every class.")
+    keep: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="Share of photos of known classes that keep their label, such as 0.95; a less sure photo is "
+        "labelled 'none of these'. 1: all keep it.",
+    )
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 
 

@@ -16,7 +16,7 @@ from pipeline.config import DemoConfig, UserError
 from pipeline.demo.similar import SimilarPhotos
 from pipeline.evaluation import metric_name
 from pipeline.experiment import open_model_photos
-from pipeline.serving import Classifier
+from pipeline.serving import NONE_OF_THESE, Classifier
 from pipeline.serving.server import check_address_is_free
 from pipeline.tracking import registry
 
@@ -50,7 +50,7 @@ def serve_page(config: DemoConfig) -> None:
 
 
 class Answer(NamedTuple):
-    """The likeliest class, its probability, and those of all classes, likeliest first."""
+    """The likeliest class or `NONE_OF_THESE`, the probability of the former, and those of all, likeliest first."""
 
     label: str
     probability: float
@@ -99,11 +99,19 @@ class Demo:
         """Return the network's input for a decoded photo, uint8 RGB (height, width, 3)."""
         return self.classifier.prepared(image)
 
-    def answer(self, prepared: np.ndarray) -> Answer:
-        """Classify a prepared photo."""
+    @property
+    def can_doubt(self) -> bool:
+        """Whether the model knows how sure it is of photos of its classes."""
+        return bool(self.classifier.about.sureness)
+
+    def answer(self, prepared: np.ndarray, keep: float = 1.0) -> Answer:
+        """Classify a prepared photo; see `Classifier.predict` for ``keep``."""
         probabilities = self.classifier.probabilities(prepared[None])[0]
         ranked = [(self.class_names[index], float(probabilities[index])) for index in np.argsort(-probabilities)]
-        return Answer(*ranked[0], ranked)
+        label, probability = ranked[0]
+        if probability < self.classifier.least_probability(keep):
+            label = NONE_OF_THESE
+        return Answer(label, probability, ranked)
 
     def overlay(self, prepared: np.ndarray) -> np.ndarray:
         """Return a prepared photo under the heat map of its likeliest class."""

@@ -17,6 +17,7 @@ from pipeline.demo import Demo
 
 NEIGHBOURS = 6
 MOST_CLASSES, WEAKEST = 20, 5  # classes that are all named; of more, so many
+KEEP = 0.95  # of photos of known classes keep their label where that is asked for
 LIKELIEST = 10  # classes whose probabilities are shown
 
 
@@ -42,17 +43,31 @@ def show_classes(demo: Demo) -> None:
         st.dataframe(table | {"recognised": [demo.recalls[name] for name in weakest]} if weakest else table)
 
 
-def show_answer(demo: Demo, image: np.ndarray) -> None:
+def chosen_keep(demo: Demo) -> float:
+    """Return the share of photos of known classes that keep their label, which the visitor chooses; 1 for all."""
+    if not demo.can_doubt:
+        return 1.0
+    doubts = st.toggle(
+        "Say “none of these” of a photo that it is less sure of than of 95 % of photos of its classes",
+        key="doubts",
+    )
+    return KEEP if doubts else 1.0
+
+
+def show_answer(demo: Demo, image: np.ndarray, keep: float) -> None:
     """Show label, probabilities, and heat map of a decoded photo."""
     prepared = demo.prepared(image)
-    answer = demo.answer(prepared)
+    answer = demo.answer(prepared, keep)
+    likeliest = answer.probabilities[0][0]
     left, right = st.columns(2)
     with left:
         st.image(image, caption="The photo", width="stretch")
     with right:
-        st.image(demo.overlay(prepared), caption=f"What speaks for {answer.label} (Grad-CAM)", width="stretch")
+        st.image(demo.overlay(prepared), caption=f"What speaks for {likeliest} (Grad-CAM)", width="stretch")
     digits = 0 if answer.probability >= 0.1 else 1
-    st.header(f"{answer.label}, {100 * answer.probability:.{digits}f} %", anchor=False)
+    known = answer.label == likeliest
+    title = f"{answer.label}, {100 * answer.probability:.{digits}f} %" if known else answer.label.capitalize()
+    st.header(title, anchor=False)
     for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
 
@@ -80,6 +95,7 @@ def main(model_uri: str, data: str) -> None:
         st.error(str(error))
         return
     show_classes(demo)
+    keep = chosen_keep(demo)
     uploaded = st.file_uploader("Drop a photo here", accept_multiple_files=False)
     if uploaded is None:
         return
@@ -88,7 +104,7 @@ def main(model_uri: str, data: str) -> None:
     except BadImage as error:
         st.error(f"This photo cannot be used: {error}.")
         return
-    show_answer(demo, image)
+    show_answer(demo, image, keep)
     show_neighbours(demo, image)
 
 

@@ -9,8 +9,14 @@ A class without photos in ``labels`` has no recall and no ROC curve: macro avera
 macro F1, ROC AUC) run over the classes that are present, and its own recall is NaN.
 """
 
+from pipeline.evaluation.baseline import ALPHA as BASELINE_ALPHA
 from pipeline.evaluation.baseline import Baseline, compare_with_baseline
-from pipeline.evaluation.calibration import fit_temperature, reliability_table
+from pipeline.evaluation.calibration import (
+    calibration_error_by_chance,
+    fit_temperature,
+    reliability_table,
+    with_temperature,
+)
 from pipeline.evaluation.comparison import Comparison, compare, confusion_difference, rejection_reason
 from pipeline.evaluation.contents import PICTURES, TABLES
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt_images, corruption_table, mean_corrupted_accuracy
@@ -34,12 +40,14 @@ from pipeline.evaluation.tables import (
     confusion_table,
     prediction_table,
 )
+from pipeline.evaluation.unknown import Rejection, rejection_at
 
 __all__ = [
-    "CORRUPTIONS", "METRICS", "MOST_SQUARE", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Baseline", "Comparison",
-    "bootstrap_interval", "classification_metrics", "compact_counts", "compare", "compare_with_baseline",
-    "confused_pairs", "confusion_difference", "confusion_rates", "confusion_table", "corrupt_images",
-    "corruption_table", "coverage_at", "coverage_table", "error_left", "error_of", "fit_temperature",
-    "interval_of_shares", "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value", "metrics_of",
-    "per_class_table", "prediction_table", "rejection_reason", "reliability_table",
+    "BASELINE_ALPHA", "CORRUPTIONS", "METRICS", "MOST_SQUARE", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Baseline",
+    "Comparison", "Rejection", "bootstrap_interval", "calibration_error_by_chance", "classification_metrics",
+    "compact_counts", "compare", "compare_with_baseline", "confused_pairs", "confusion_difference", "confusion_rates",
+    "confusion_table", "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "error_left", "error_of",
+    "fit_temperature", "interval_of_shares", "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value",
+    "metrics_of", "per_class_table", "prediction_table", "rejection_at", "rejection_reason", "reliability_table",
+    "with_temperature",
 ]  # fmt: skip

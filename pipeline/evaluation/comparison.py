@@ -1,14 +1,16 @@
 """Compares two models on the same photos: their difference, its significance, and who may become champion.
 
-The test is the exact sign test on groups of near-duplicate photos, which are right or wrong together: how many groups
-only, or mostly, the challenger has right, and how many the champion. For single photos it is McNemar's exact test
-(McNemar 1947). A class counts as worse where its recall falls by more than a tolerance, and beyond chance: by the same
-test on its photos, with mid-p values (Fagerland, Lydersen and Laake 2013), times the number of classes (Bonferroni).
+By accuracy the test is the exact sign test on groups of near-duplicate photos, which are right or wrong together: how
+many groups only, or mostly, the challenger has right, and how many the champion. For single photos it is McNemar's
+exact test (McNemar 1947). By another metric it is `paired_test`'s. A class counts as worse where its recall falls by
+more than a tolerance, and beyond chance: by the sign test on its photos, with mid-p values (Fagerland, Lydersen and
+Laake 2013), times the number of classes (Bonferroni).
 `python -m benchmarks promotion` simulates what comes of these rules.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,9 +19,11 @@ import pandas as pd
 from scipy.special import bdtrc
 
 from pipeline.evaluation.error_spending import ALPHA, error_left, error_of
-from pipeline.evaluation.intervals import bootstrap_interval
-from pipeline.evaluation.metrics import per_class_table
+from pipeline.evaluation.intervals import bootstrap_interval, difference_interval
+from pipeline.evaluation.metrics import metric_value, per_class_table
+from pipeline.evaluation.paired_test import LOWER_IS_BETTER, TERMS, improvement, paired_p_value
 
+ROUNDING = 1e-12  # less is no difference of two sums
 CLASS_ALPHA = 0.2  # chance that any of equal classes counts as worse: an error here only keeps the champion that is
 
 
@@ -27,7 +31,7 @@ CLASS_ALPHA = 0.2  # chance that any of equal classes counts as worse: an error 
 class Comparison:
     """The challenger against the champion on ``photos`` test photos.
 
-    ``difference`` is the difference of accuracies, challenger minus champion, with its 95 % interval; ``p_value`` is
+    ``difference`` is what the challenger is better by in the ``metric``, with its 95 % interval; ``p_value`` is
     that of the exact, one-sided test that the challenger is not better; ``recall_changes`` is challenger minus
     champion by class, and ``class_p_values`` of falls, times the number of classes. ``place`` counts the comparisons on
     these test photos, from 1; the photos are in ``groups`` of near duplicates.
@@ -46,6 +50,9 @@ class Comparison:
     class_p_values: Mapping[str, float]
     place: int = 1
     groups: int = 0
+    metric: str = "accuracy"
+    challenger_value: float = math.nan
+    champion_value: float = math.nan
 
     @property
     def allowed_error(self) -> float:
@@ -60,6 +67,14 @@ class Comparison:
     @property
     def description(self) -> str:
         """The comparison as a sentence."""
+        if self.metric != "accuracy":
+            return (
+                f"{self.metric.replace('_', ' ')} {self.challenger_value:.3f} against the champion's "
+                f"{self.champion_value:.3f} on the same {self.photos} photos (better by {self.difference:+.3f}, 95 % "
+                f"interval {self.difference_low:+.3f} to {self.difference_high:+.3f}; permutation test, one-sided "
+                f"p = {self.p_value:.2g}, comparison {self.place} on this test split; "
+                f"{100 * self.challenger_accuracy:.1f} % right against {100 * self.champion_accuracy:.1f} %)"
+            )
         return (
             f"{100 * self.challenger_accuracy:.1f} % right against the champion's {100 * self.champion_accuracy:.1f} % "
             f"on the same {self.photos} photos (difference {100 * self.difference:+.1f} points, 95 % interval "
@@ -96,29 +111,44 @@ def compare(
     groups: np.ndarray,
     class_names: Sequence[str],
     place: int = 1,
+    metric: str = "accuracy",
 ) -> Comparison:
-    """Compare two models' probabilities (n, classes) of the same photos, the ``place``-th time on these."""
+    """Compare two models' probabilities (n, classes) of the same photos, the ``place``-th time on these.
+
+    ``metric`` is a name in `paired_test.TERMS`.
+    """
     challenger_correct, champion_correct = (model.argmax(axis=1) == labels for model in (challenger, champion))
     only_challenger = int((challenger_correct & ~champion_correct).sum())
     only_champion = int((champion_correct & ~challenger_correct).sum())
     differences = challenger_correct.astype(np.float64) - champion_correct
-    low, high = bootstrap_interval(differences, groups)
+    accuracies = [float(model.mean()) for model in (challenger_correct, champion_correct)]
+    values = [metric_value(metric, labels, model) for model in (challenger, champion)]
+    if metric == "accuracy":
+        p_value = float(_sign_test(*_groups_won(np.zeros_like(labels), differences, groups, 1))[0])
+        low, high = bootstrap_interval(differences, groups)
+    else:
+        p_value = paired_p_value(TERMS[metric](labels, challenger, champion), groups)
+        better, other = (champion, challenger) if metric in LOWER_IS_BETTER else (challenger, champion)
+        low, high = difference_interval(metric, labels, better, other, groups)
     recalls = [per_class_table(labels, model, class_names)["recall"] for model in (challenger, champion)]
     changes = (recalls[0] - recalls[1]).dropna()
     return Comparison(
         photos=len(labels),
-        challenger_accuracy=float(challenger_correct.mean()),
-        champion_accuracy=float(champion_correct.mean()),
+        challenger_accuracy=accuracies[0],
+        champion_accuracy=accuracies[1],
         only_challenger_right=only_challenger,
         only_champion_right=only_champion,
-        p_value=float(_sign_test(*_groups_won(np.zeros_like(labels), differences, groups, 1))[0]),
-        difference=float(differences.mean()),
+        p_value=p_value,
+        difference=improvement(metric, *values),
         difference_low=low,
         difference_high=high,
         recall_changes={str(name): float(change) for name, change in changes.items()},
         class_p_values=_class_p_values(labels, differences, groups, class_names),
         place=place,
         groups=len(np.unique(groups)),
+        metric=metric,
+        challenger_value=values[0],
+        champion_value=values[1],
     )
 
 
@@ -151,7 +181,7 @@ def _sign_test(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
 
 
 def _not_better(comparison: Comparison) -> str:
-    return "" if comparison.difference > 0 else "it is not better"
+    return "" if comparison.difference > ROUNDING else "it is not better"
 
 
 def _not_significant(comparison: Comparison) -> str:

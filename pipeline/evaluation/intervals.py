@@ -11,14 +11,14 @@ numbers of photos, one share at a time. `python -m benchmarks promotion` counts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 from tqdm import trange
 
-from pipeline.evaluation.metrics import SCORES, Metric, Predictions, metrics_of, once
+from pipeline.evaluation.metrics import METRICS, SCORES, Metric, Predictions, metrics_of, once
 
 SAMPLES, LEVEL = 1000, 0.95
 MIN_SAMPLES, MAX_RESAMPLED_NUMBERS = 200, 2_000_000_000  # fewer samples for many photos of many classes
@@ -149,20 +149,40 @@ def _resampled_intervals(
     predictions: Predictions, metrics: Mapping[str, Metric], groups: np.ndarray, seed: int
 ) -> dict[str, tuple[float, float]]:
     """Return low and high of metrics by resampling groups, within classes, so that no sample lacks one."""
-    labels = predictions.labels
-    _, first, group_of_photo = np.unique(groups, return_index=True, return_inverse=True)
-    class_of_group = labels[first]
     samples = int(np.clip(MAX_RESAMPLED_NUMBERS // predictions.probabilities.size, MIN_SAMPLES, SAMPLES))
-    rng, step = np.random.default_rng(seed), max(1, MOST_WEIGHTS // len(labels))
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
-    for start in trange(0, samples, step, desc="intervals", unit_scale=step, disable=None, leave=False):
-        draws = _resample(class_of_group, min(step, samples - start), rng)
-        weights = draws[group_of_photo].astype(np.float32)
+    for weights in _samples(predictions.labels, groups, samples, seed):
         for name, of in metrics.items():
             drawn[name].append(of(predictions, weights))
-    tails = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    limits = {name: np.nanquantile(np.concatenate(values), tails) for name, values in drawn.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
+    return {name: _limits(np.concatenate(values)) for name, values in drawn.items()}
+
+
+def difference_interval(
+    metric: str, labels: np.ndarray, first: np.ndarray, second: np.ndarray, groups: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a metric of one model minus that of another on the same photos.
+
+    ``first`` and ``second`` are their probabilities (n, classes). Groups are resampled within classes.
+    """
+    of, models = METRICS[metric], [Predictions(labels, model) for model in (first, second)]
+    samples = int(np.clip(MAX_RESAMPLED_NUMBERS // (2 * first.size), MIN_SAMPLES, SAMPLES))
+    drawn = [of(models[0], weights) - of(models[1], weights) for weights in _samples(labels, groups, samples, seed)]
+    return _limits(np.concatenate(drawn))
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
+def _samples(labels: np.ndarray, groups: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each photo is in so many samples of groups, float32 (n, some of them), drawn within classes."""
+    _, first, group_of_photo = np.unique(groups, return_index=True, return_inverse=True)
+    class_of_group = labels[first]
+    rng, step = np.random.default_rng(seed), max(1, MOST_WEIGHTS // len(labels))
+    for start in trange(0, samples, step, desc="intervals", unit_scale=step, disable=None, leave=False):
+        draws = _resample(class_of_group, min(step, samples - start), rng)
+        yield draws[group_of_photo].astype(np.float32)
 
 
 def _resample(class_of_group: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -15,6 +15,7 @@ from pipeline.evaluation.calibration import CALIBRATION_BINS, bin_of
 from pipeline.evaluation.checks import validate_predictions
 
 SCORES = ("precision", "recall", "f1")  # of a class
+LEAST_PROBABILITY = float(np.finfo(np.float64).eps)  # of a class, in a log loss, which so stays below 36.1
 
 _MAX_NAME_LENGTH = 200
 """MLflow rejects metric names over 250 characters; the rest is for prefixes such as ``test_recall_``."""
@@ -133,7 +134,7 @@ def _mean_over_present(score: int, predictions: Predictions, weights: np.ndarray
 
 
 def _log_loss(predictions: Predictions, weights: np.ndarray) -> np.ndarray:
-    return _mean(-np.log(np.maximum(predictions.true_class_probability, np.finfo(np.float64).eps)), weights)
+    return _mean(-np.log(np.maximum(predictions.true_class_probability, LEAST_PROBABILITY)), weights)
 
 
 def _brier(predictions: Predictions, weights: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ from pipeline.evaluation import (
     fit_temperature,
     metric_name,
     prediction_table,
+    with_temperature,
 )
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
@@ -46,7 +47,7 @@ from pipeline.experiment.starts import (
     unusual_structure,
 )
 from pipeline.files import sha256_of_file
-from pipeline.serving import About, save_classifier
+from pipeline.serving import About, save_classifier, sureness_of
 from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
 
@@ -205,6 +206,8 @@ def _log_result(result: FitResult, store: Store, objective: Objective, with_pred
 
 
 def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[str, Any]) -> About:
+    labels, uncalibrated = store.labels("validation"), result.val_probabilities
+    temperature = fit_temperature(labels, uncalibrated)
     return About(
         class_names=store.class_names,
         image_size=config.image_size,
@@ -213,9 +216,10 @@ def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[
         data_digest=store.digest,
         data_source=str(store.source.resolve()),
         config=config.model_dump(mode="json"),
-        temperature=fit_temperature(store.labels("validation"), result.val_probabilities),
+        temperature=temperature,
         rules=store.rule_versions.changed,
         start=start,
+        sureness=sureness_of(with_temperature(uncalibrated, temperature)),
     )
 
 

@@ -5,7 +5,7 @@ Values in, values out: the caller logs them, and reads the test split.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST_NAMED = 5  # classes, in a sentence
 
 @dataclass(frozen=True)
 class Assessment:
-    """The results of a model on its test photos: metrics, and tables and pictures by file name."""
+    """The results of a model on its test photos: metrics, tables and pictures by file name, and further sentences."""
 
     probabilities: np.ndarray
     metrics: dict[str, float]
@@ -34,6 +34,7 @@ class Assessment:
     figures: dict[str, Figure]
     cost: dict[str, float]
     baseline: evaluation.Baseline
+    findings: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -76,6 +77,7 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     for name in evaluation.metrics_of(len(names)):
         metrics |= {f"{name}_ci_{end}": float(intervals.loc[name, end]) for end in ("low", "high")}
     metrics |= {f"{name}_uncalibrated": evaluation.metric_value(name, labels, before) for name in ("ece", "log_loss")}
+    metrics["ece_by_chance"] = evaluation.calibration_error_by_chance(probabilities)
     if classifier.about.config.get("horizontal_flip", True):
         averaged = mean_with_mirrored(classifier, photos.images, probabilities)
         metrics["accuracy_tta"] = evaluation.metric_value("accuracy", labels, averaged)

@@ -61,10 +61,11 @@ class Contest:
         """The classes that the champion alone knows."""
         return tuple(name for name in self.champion_classes if name not in self.class_names)
 
-    def compare(self, kept: np.ndarray, place: int = 1) -> evaluation.Comparison:
+    def compare(self, kept: np.ndarray, place: int = 1, metric: str = "accuracy") -> evaluation.Comparison:
         """Compare on the photos that are ``kept``, bool (n,), the ``place``-th time on this test split."""
+        models = self.challenger[kept], self.champion[kept]
         labels, groups = self.photos.labels[kept], self.photos.groups[kept]
-        return evaluation.compare(labels, self.challenger[kept], self.champion[kept], groups, self.class_names, place)
+        return evaluation.compare(labels, *models, groups, self.class_names, place, metric)
 
     def confusion_difference(self, kept: np.ndarray) -> pd.DataFrame:
         """Return the challenger's confusion table minus the champion's, of the photos that are ``kept``."""

@@ -79,7 +79,7 @@ def decide(
         reason = f"it started from {judged.unknown}, and nobody can tell which photos that has learned from"
         return Decision(rule.promotion == "always", reason, champion)
     if champion is None:
-        return _first_champion(rule, judged.photos, probabilities, about)
+        return _first_champion(rule, version, judged.photos, probabilities, about)
     try:
         contest = open_contest(champion, about, judged.photos, probabilities, data)
     except UserError as error:
@@ -96,7 +96,8 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
     if not shared.any():
         reason = f"it and the champion, version {champion.number}, know no common class of the test photos"
         return Decision(rule.promotion == "always", reason, champion, notes=notes)
-    comparison = contest.compare(compared, _place(version, about, champion, contest, compared))
+    metric = rule.promotion_metric
+    comparison = contest.compare(compared, _place(version, about, champion, contest, compared, metric), metric)
     found = Decision(False, comparison.description, champion, comparison, contest, compared, notes)
     if rule.promotion in ("always", "never"):
         return replace(found, promoted=rule.promotion == "always")
@@ -111,21 +112,30 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
 
 
-def _place(version: Version, about: About, champion: Version, contest: Contest, compared: np.ndarray) -> int:
+def _place(
+    version: Version, about: About, champion: Version, contest: Contest, compared: np.ndarray, metric: str
+) -> int:
     """Count this comparison in the life of the test splits of both models, and return which one it is of the older.
 
-    One on other photos than the challenger was trained beside, or on those of other classes, counts anew.
+    One on other photos than the challenger was trained beside, on those of other classes, or by another metric counts
+    anew.
     """
-    store, marks = contest.photos.store, []
-    if store.digest != about.data_digest:
-        names = sorted(contest.photos.rows["sha256"])
-        marks.append(hashlib.sha256("".join(names).encode()).hexdigest()[:8])
-    if compared.sum() > contest.is_shared.sum():
-        marks.append("all")
-    seeds = {0} if store.has_given_splits else {about.config.get("split_seed", 0), contest.champion_seed}
-    return max(
-        registry.count_comparison(version, champion, f"split_seed_{seed}", "".join(marks)) for seed in sorted(seeds)
-    )
+    marks = "all" if compared.sum() > contest.is_shared.sum() else ""
+    seeds = {about.config.get("split_seed", 0), contest.champion_seed}
+    return _count(version, champion.number, contest.photos, about, seeds, marks, metric)
+
+
+def _count(
+    version: Version, other: str, photos: HeldOutPhotos, about: About, seeds: set[int], marks: str, metric: str
+) -> int:
+    """Count a comparison in the life of the splits of ``seeds``, and return which one it is of the older."""
+    if photos.store.digest != about.data_digest:
+        names = sorted(photos.rows["sha256"])
+        marks = hashlib.sha256("".join(names).encode()).hexdigest()[:8] + marks
+    if metric != "accuracy":
+        marks += metric
+    counted = {0} if photos.store.has_given_splits else seeds
+    return max(registry.count_comparison(version, other, f"split_seed_{seed}", marks) for seed in sorted(counted))
 
 
 def _worse_where_shared(contest: Contest, tolerance: float) -> str:
@@ -166,12 +176,22 @@ def _named(names: tuple[str, ...]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
-def _first_champion(rule: PromotionConfig, photos: HeldOutPhotos, probabilities: np.ndarray, about: About) -> Decision:
-    """Say whether a version may be the first champion: it must know more than which class is the largest."""
+def _first_champion(
+    rule: PromotionConfig, version: Version, photos: HeldOutPhotos, probabilities: np.ndarray, about: About
+) -> Decision:
+    """Say whether a version may be the first champion: it must know more than one answer for all photos.
+
+    By another metric than accuracy that is one of the comparisons of the test split, so that trying all gains nothing.
+    """
     if rule.promotion in ("always", "never"):
         return Decision(rule.promotion == "always", "there was none before")
-    baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names)
-    if baseline.is_beaten or (rule.promotion == "better" and baseline.accuracy > baseline.baseline_accuracy):
+    metric = rule.promotion_metric
+    baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names, metric, photos.groups)
+    allowed = evaluation.BASELINE_ALPHA
+    if metric != "accuracy":
+        seeds = {about.config.get("split_seed", 0)}
+        allowed = evaluation.error_of(_count(version, registry.NO_VERSION, photos, about, seeds, "", metric))
+    if baseline.p_value < allowed or (rule.promotion == "better" and baseline.improvement > 0):
         return Decision(True, f"there was none before, and it has {baseline.description}")
     return Decision(False, f"it is not better than one answer for all photos, beyond chance: {baseline.description}")
 

@@ -10,6 +10,7 @@ from pipeline.experiment import data_config_of, log_report, log_store, open_phot
 from pipeline.promotion.assessment import Assessment, assess
 from pipeline.promotion.decision import Decision, carry_out, decide
 from pipeline.promotion.model_card import evaluation_card, sentence
+from pipeline.promotion.other_classes import ask_about_other_classes
 from pipeline.promotion.unseen import JudgedPhotos, judged_photos
 from pipeline.report import EvaluationReport, evaluation_report
 from pipeline.serving import About, Classifier
@@ -29,16 +30,23 @@ def run_evaluation(config: EvaluateConfig) -> None:
         _check_flags(config, classifier.about)
         places = {name: getattr(config, name) for name in PLACES}
         store = open_photos_of_today(classifier.about, places, thorough=True)
-        judged = judged_photos(classifier.about, model.folder, store.held_out_photos())
+        held_out = store.held_out_photos()
+        judged = judged_photos(classifier.about, model.folder, held_out)
         log_store(store, context="testing")
         if model.version:
             _name_run(model.version)
         for note in judged.notes:
             print(note, flush=True)
         assessment = assess(classifier, model.folder, judged.photos, config.corruption_photos)
+        others = ask_about_other_classes(classifier, held_out, assessment.probabilities)
+        if others:
+            assessment.metrics.update(others.metrics)
+            assessment.findings.append(others.description)
         _log(assessment, classifier.about)
         print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}", flush=True)
         _print_classes(assessment.tables["per_class.json"])
+        for finding in assessment.findings:
+            print(finding, flush=True)
         for warning in assessment.warnings:
             print(f"WARNING: {warning}", flush=True)
         data = config.data or data_config_of(classifier.about).data
@@ -168,6 +176,7 @@ def _publish(
             *assessment.warnings,
             f"This version {decision.description}.",
             *map(sentence, (*decision.notes, *judged.notes)),
+            *assessment.findings,
         ],
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",

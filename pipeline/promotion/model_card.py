@@ -46,8 +46,12 @@ The {{ classes | length }} weakest of {{ all_classes }} classes, by recall:
 {% endfor %}
 Probabilities are scaled by the temperature {{ "%.2f" % about.temperature }}, fitted on validation photos: the expected
 calibration error is {{ "%.3f" % ece }}, {{ "and was" if ece <= ece_before else "more than the" }}
-{{ "%.3f" % ece_before }} without it.
+{{ "%.3f" % ece_before }} without it. They are {{ "" if ece <= ece_by_chance else "not " }}calibrated as far as these
+photos tell: calibrated ones would have at most {{ "%.3f" % ece_by_chance }} by chance.
 Refusing the least sure photos, {{ "%.0f" % (100 * coverage) }} % of them can be answered with 95 % right.
+{% for finding in findings -%}
+{{ finding }}
+{% endfor -%}
 {% if worst -%}
 Weakest under {% for name, accuracy in worst %}{{ name }} ({{ "%.0f" % (100 * accuracy) }} % right on average)
 {{- ", " if not loop.last else "." }}{% endfor %}
@@ -92,8 +96,10 @@ def evaluation_card(
         all_classes=len(every_class),
         classes=list(classes.astype({"support": object}).iterrows()),
         ece=assessment.metrics["ece"],
+        ece_by_chance=assessment.metrics["ece_by_chance"],
         ece_before=assessment.metrics["ece_uncalibrated"],
         coverage=assessment.metrics["coverage_at_95"],
+        findings=assessment.findings,
         worst=_worst(assessment.tables.get("corruptions.csv")),
         promotion=decision.description,
         notes=[sentence(note) for note in decision.notes],

@@ -78,6 +78,12 @@ def _answer(report: EvaluationReport) -> list[str]:
 def _describe_calibration(report: EvaluationReport) -> list[str]:
     mean_probability, accuracy = report.predictions["probability"].mean(), report.predictions["correct"].mean()
     if abs(mean_probability - accuracy) < 0.02:
+        error, by_chance = report.metrics.get("ece", 0.0), report.metrics.get("ece_by_chance", 1.0)
+        if error > by_chance:
+            return [
+                f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and "
+                f"others too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
+            ]
         return [f"Its probabilities can be taken at their word: on average it says {100 * mean_probability:.0f} %."]
     bias = "too sure of itself" if mean_probability > accuracy else "more often right than it says"
     return [f"It is {bias}: on average it says {100 * mean_probability:.0f} %."]

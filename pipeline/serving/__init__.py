@@ -9,14 +9,16 @@ Registered models of version 0.1 import their names from this package where it i
 from pipeline.serving.classifier import (
     ABOUT_FILE,
     MODEL_FILE,
+    NONE_OF_THESE,
     About,
     Classifier,
     keep_top,
     save_classifier,
+    sureness_of,
 )
 from pipeline.serving.inputs import MAX_PHOTOS, at_most, is_served, photos_of
 
 __all__ = [
-    "ABOUT_FILE", "MAX_PHOTOS", "MODEL_FILE", "About", "Classifier", "at_most", "is_served", "keep_top", "photos_of",
-    "save_classifier",
+    "ABOUT_FILE", "MAX_PHOTOS", "MODEL_FILE", "NONE_OF_THESE", "About", "Classifier", "at_most", "is_served",
+    "keep_top", "photos_of", "save_classifier", "sureness_of",
 ]  # fmt: skip

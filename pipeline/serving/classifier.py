@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK = 64  # photos decoded before the network sees them: bounds memory for any number of photos
 MODEL_FILE, ABOUT_FILE = "model.keras", "classifier.json"
+NONE_OF_THESE = "none of these"  # the label of a photo that is less sure than those of known classes are
+PERCENTS = np.linspace(0, 1, 101)  # of `About.sureness`
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,17 @@ class About:
     start: Mapping[str, Any] = field(
         default_factory=dict
     )  # source, sha256 and scaling of its first weights, if not random
+    sureness: tuple[float, ...] = ()  # see `sureness_of`, of validation photos; empty in a model of an earlier version
 
     @property
     def rule_versions(self) -> RuleVersions:
         """The versions of the rules by which its photos became pixels, groups and splits."""
         return RuleVersions.from_record(self.rules)
+
+
+def sureness_of(probabilities: np.ndarray) -> tuple[float, ...]:
+    """Return the 101 percentiles, from 0 to 100, of the likeliest class's probability in photos' (n, classes)."""
+    return tuple(np.quantile(probabilities.max(axis=1), PERCENTS).tolist())
 
 
 def save_classifier(folder: Path, model: keras.Model, about: About) -> None:
@@ -81,6 +89,7 @@ class Classifier:
         try:
             stored = json.loads((folder / ABOUT_FILE).read_text())
             stored |= {name: tuple(stored[name]) for name in ("class_names", "image_ops")}
+            stored["sureness"] = tuple(stored.get("sureness", ()))
             self.about = About(**stored)
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             raise DamagedModel(
@@ -119,13 +128,43 @@ class Classifier:
 
         return probabilities_of(self.logits(images), self.about.temperature)
 
-    def predict(self, photos: Iterable[object]) -> pd.DataFrame:
+    def least_probability(self, keep: float) -> float:
+        """Return the probability below which a photo's likeliest class is not its label.
+
+        Args:
+            keep: the share of photos of known classes, in 0..1, that keep their label, by the validation photos.
+
+        Raises:
+            ValueError: ``keep`` is no such share, or the model is of a version that did not count.
+        """
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep must be a share above 0, at most 1, got {keep} (try 0.95; 1 keeps all labels)")
+        if keep == 1:
+            return 0.0
+        if not self.about.sureness:
+            raise ValueError(
+                f"keep must be 1 for a model that does not know how sure it is of validation photos, got {keep} (it is "
+                "of an earlier version: train it again)"
+            )
+        return float(np.interp(1 - keep, PERCENTS, self.about.sureness))
+
+    def predict(self, photos: Iterable[object], keep: float = 1.0) -> pd.DataFrame:
         """Classify photos, each in any form that `inputs.read_photo` takes.
+
+        Args:
+            photos: the photos.
+            keep: see `least_probability`; a less sure photo has the label `NONE_OF_THESE`. 1 keeps all labels.
 
         Returns:
             One row per photo: label, probability, a column per class (see `class_columns`), and error, which is None
             unless the photo could not be used; then the row's other values are missing.
         """
+        least = self.least_probability(keep)
+        table = self._predict(photos)
+        table.loc[table["probability"] < least, "label"] = NONE_OF_THESE
+        return table
+
+    def _predict(self, photos: Iterable[object]) -> pd.DataFrame:
         waiting = iter(photos)
         tables = []
         while chunk := list(islice(waiting, CHUNK)):

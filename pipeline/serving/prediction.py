@@ -15,7 +15,7 @@ from pipeline import tracking
 from pipeline.config import PredictConfig, UserError
 from pipeline.data.intake import candidate_files, printable
 from pipeline.files import write_csv
-from pipeline.serving.classifier import Classifier, keep_top
+from pipeline.serving.classifier import NONE_OF_THESE, Classifier, keep_top
 from pipeline.tracking import registry
 
 
@@ -25,21 +25,27 @@ def run_prediction(config: PredictConfig) -> None:
     tracking.connect()
     model = registry.fetch_model(config.model_uri)
     classifier = Classifier(model.folder)
+    try:
+        classifier.least_probability(config.keep)
+    except ValueError as error:
+        raise UserError(f"{error} in {model.name}") from None
     output = Path(config.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    unusable = 0
+    unusable = none_of_these = 0
     with tqdm(total=len(paths), unit="photo", disable=None) as bar:
         for start in range(0, len(paths), config.predict_batch_size):
             chunk = paths[start : start + config.predict_batch_size]
-            table = classifier.predict(chunk)
+            table = classifier.predict(chunk, config.keep)
             if config.top_k:
                 table = top_columns(table, classifier.about.class_names, config.top_k)
             table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
             table["model_uri" if "model" in table else "model"] = model.uri  # a class may be called model
             write_csv(table, output, append=start > 0)
             unusable += int(table["error"].notna().sum())
+            none_of_these += int((table["label"] == NONE_OF_THESE).sum())
             bar.update(len(chunk))
-    print(f"{len(paths)} photos by {model.name}, {unusable} of them unusable (column error): {output}")
+    doubted = f"{none_of_these} of them {NONE_OF_THESE}, " if config.keep < 1 else ""
+    print(f"{len(paths)} photos by {model.name}, {doubted}{unusable} of them unusable (column error): {output}")
 
 
 def top_columns(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:

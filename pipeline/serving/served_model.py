@@ -31,19 +31,19 @@ class PhotoClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Classify; see `Classifier.predict`. With ``params["top_k"]``, see `keep_top`."""
-        top_k = int((params or {}).get("top_k", 0))
+        """Classify with ``params["keep"]``; see `Classifier.predict`. With ``params["top_k"]``, see `keep_top`."""
+        top_k, keep = int((params or {}).get("top_k", 0)), float((params or {}).get("keep", 1.0))
         if is_served():
-            return self._serve(model_input, top_k)
-        table = self.classifier.predict(photos_of(model_input))
+            return self._serve(model_input, top_k, keep)
+        table = self.classifier.predict(photos_of(model_input), keep)
         return self._kept(table, top_k) if top_k > 0 else table
 
-    def _serve(self, model_input: pd.DataFrame, top_k: int) -> pd.DataFrame:
+    def _serve(self, model_input: pd.DataFrame, top_k: int, keep: float) -> pd.DataFrame:
         """Classify what came over HTTP; what is wrong with all of it is the caller's error, not the server's."""
         try:
             if top_k < 0:
                 raise ValueError(f"top_k must be at least 0, got {top_k}")
-            table = self.classifier.predict(at_most(photos_of(model_input), MAX_PHOTOS))
+            table = self.classifier.predict(at_most(photos_of(model_input), MAX_PHOTOS), keep)
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         table = self._kept(table, top_k) if top_k else table

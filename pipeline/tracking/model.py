@@ -36,6 +36,7 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
     columns: list[ColSpec | TensorSpec] = [ColSpec("string", "label"), ColSpec("double", "probability")]
     columns += [ColSpec("double", name) for name in class_columns(class_names)]
     columns += [ColSpec("string", "error", required=False)]
+    params = [ParamSpec("top_k", "long", default=0), ParamSpec("keep", "double", default=1.0)]
     with _open(run_id), tempfile.TemporaryDirectory() as scratch, _on_module_path(scratch):
         code = copy_served_code(Path(scratch))
         info = mlflow.pyfunc.log_model(
@@ -43,9 +44,7 @@ def log_model(run_id: str, folder: Path, class_names: Sequence[str], example: by
             python_model=str(code.entry),
             artifacts={"classifier": str(folder)},
             code_paths=[str(code.package)],
-            signature=ModelSignature(
-                outputs=Schema(columns), params=ParamSchema([ParamSpec("top_k", "long", default=0)])
-            ),
+            signature=ModelSignature(outputs=Schema(columns), params=ParamSchema(params)),
             input_example=pd.DataFrame({"image": [example]}),
             pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
         )

@@ -34,6 +34,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
 DIGESTS, TEST_READS = "sha256", "test_reads"  # tags of a version; the latter of the registered model, too
 COMPARISONS = "comparisons"  # begins tags of the registered model: pairs of versions compared on a test split
+NO_VERSION = "none"  # in such a pair: one answer for all photos
 TAGS_OF_THE_RUN = ("data_digest", "git_commit", "stage")
 MOST_CHARACTERS = 5000  # of a description, in MLflow's database
 MOST_VERSIONS = 10_000  # that are searched
@@ -262,15 +263,16 @@ def count_test_read(version: Version) -> int:
     return of_model
 
 
-def count_comparison(version: Version, champion: Version, test_split: str, photos: str = "") -> int:
+def count_comparison(version: Version, other: str, test_split: str, manner: str = "") -> int:
     """Return which comparison on a test split this one is, counted from 1 over all versions of the model.
 
-    The same two versions are compared once on the same ``photos``, however often that is asked for.
+    The same version is compared once with the ``other``, a number or `NO_VERSION`, in the same ``manner``: on which
+    photos, and by what. It does not count again, however often that is asked for.
     """
     client, tag = MlflowClient(), f"{COMPARISONS}.{test_split}"
     with _lock(version.name):
         done = client.get_registered_model(version.name).tags.get(tag, "").split()
-        pair = f"{version.number}:{champion.number}" + (f":{photos}" if photos else "")
+        pair = f"{version.number}:{other}" + (f":{manner}" if manner else "")
         if pair not in done:
             done.append(pair)
             client.set_registered_model_tag(version.name, tag, " ".join(done))

@@ -53,3 +53,26 @@ def test_where_no_figures_are_known_no_class_is_called_weak() -> None:
     page = _shown(100, with_recalls=False)
     assert len(page.markdown) == 1
     assert page.dataframe[0].value["class"].tolist()[0] == "class 0"
+
+
+def _doubts(can_doubt: bool) -> None:
+    from types import SimpleNamespace
+
+    import streamlit as st
+
+    from pipeline.demo.page import chosen_keep
+
+    st.write(f"keep {chosen_keep(SimpleNamespace(can_doubt=can_doubt))}")  # type: ignore[arg-type]
+
+
+def test_a_switch_asks_for_none_of_these() -> None:
+    page = AppTest.from_function(_doubts, args=(True,)).run(timeout=60)
+    assert page.markdown[0].value == "keep 1.0"
+    page.toggle[0].set_value(True).run(timeout=60)
+    assert page.markdown[0].value == "keep 0.95"
+
+
+def test_a_model_that_cannot_doubt_has_no_switch() -> None:
+    page = AppTest.from_function(_doubts, args=(False,)).run(timeout=60)
+    assert page.markdown[0].value == "keep 1.0"
+    assert not page.toggle

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import softmax
+from scipy.stats import binom
 
-from pipeline.evaluation import fit_temperature, metric_value
+from pipeline.evaluation import calibration_error_by_chance, fit_temperature, metric_value
 from pipeline.evaluation.calibration import TEMPERATURES
 
 
@@ -38,3 +39,16 @@ def test_certainty_that_is_right_or_wrong_leaves_a_finite_temperature() -> None:
     certain = np.eye(3)
     for labels in (np.array([0, 1, 2]), np.array([1, 2, 0])):
         assert TEMPERATURES[0] <= fit_temperature(labels, certain) <= TEMPERATURES[1]
+
+
+def test_calibrated_answers_stay_below_what_chance_explains_in_19_of_20_cases() -> None:
+    beyond, tries = 0, 200
+    for seed in range(tries):
+        labels, logits = _honest(300, seed)
+        probabilities = softmax(logits, axis=1)
+        beyond += metric_value("ece", labels, probabilities) > calibration_error_by_chance(probabilities, 200)
+    assert 1 <= beyond <= binom.ppf(0.999, tries, 0.05)
+    labels, logits = _honest(300)
+    overconfident = softmax(3 * logits, axis=1)
+    assert metric_value("ece", labels, overconfident) > 2 * calibration_error_by_chance(overconfident)
+    assert calibration_error_by_chance(np.eye(4)) == 0  # who is certain leaves nothing to chance

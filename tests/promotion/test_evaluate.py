@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from pipeline import evaluation, tracking
 from pipeline.config import PreprocessConfig
 from pipeline.promotion import evaluate
 from pipeline.promotion.assessment import Assessment
+from pipeline.promotion.decision import Decision
+from pipeline.promotion.model_card import evaluation_card
+from pipeline.promotion.unseen import JudgedPhotos
 from pipeline.serving import About
 
 CLASSES = tuple(f"class {number:03d}" for number in range(evaluation.MOST_SQUARE + 1))
@@ -63,3 +67,20 @@ def test_a_model_that_knows_nothing_is_called_so(assessment: Assessment) -> None
     assert nothing.startswith("It knows nothing beyond chance: ")
     assert missed.startswith("It recognises no test photo of class ")
     assert missed.endswith(" more.")
+
+
+@pytest.mark.parametrize(("ece", "said"), [(0.02, "They are calibrated as far"), (0.09, "They are not calibrated as")])
+def test_the_card_says_calibrated_only_of_what_is(assessment: Assessment, ece: float, said: str) -> None:
+    config = {"variant": "resnet18", "weights": "none", "data": "photos", "split_seed": 0}
+    about = About(CLASSES, 32, "crop", (), "0" * 64, "photos", config)
+    assessment.metrics.update({"ece": ece, "ece_uncalibrated": 0.05, "ece_by_chance": 0.03, "coverage_at_95": 0.5})
+    cost = dict.fromkeys(("parameters", "size_mb", "gflops", "latency_ms"), 1.0)
+    names = ["accuracy", *(f"recall {name}" for name in CLASSES)]
+    whole = replace(assessment, cost=cost, intervals=pd.DataFrame(0.5, names, ["value", "low", "high"]))
+    card = evaluation_card(
+        "models:/m/1", about, whole, JudgedPhotos(None), Decision(False, "it is no better"), "0", "1"
+    )
+    card = " ".join(card.split())
+    assert said in card
+    assert ("and was 0.050 without it" in card) is (ece < 0.05)
+    assert ("more than the 0.050 without it" in card) is (ece > 0.05)

@@ -151,6 +151,30 @@ def test_comparisons_are_counted_in_the_life_of_a_test_split(
 
 
 @pytest.mark.usefixtures("no_fresh_load")
+def test_metrics_share_the_error_of_a_test_split(
+    tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos
+) -> None:
+    """Who compares the same two by one metric after the other spends as much as with other models."""
+    constant, poor, worse, good = plant(1000.0), plant(POOR), plant(POOR + 1), plant(GOOD)
+    refused = _decide(constant, photos, promotion_metric="macro_f1")
+    assert "macro f1" in refused.reason
+    assert not refused.promoted
+    assert "the classes' frequencies" in _decide(poor, photos, promotion_metric="log_loss").reason  # sure and wrong
+    assert _decide(poor, photos).promoted
+    metrics = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "macro_f1")
+    found = [_decide(worse, photos, promotion_metric=metric).comparison for metric in metrics]
+    assert [comparison and comparison.place for comparison in found] == [3, 4, 5, 6, 5]
+    assert [comparison and comparison.metric for comparison in found] == list(metrics)
+    decision = _decide(good, photos, promotion_metric="balanced_accuracy")
+    assert decision.promoted
+    assert decision.comparison
+    assert decision.comparison.place == 7
+    assert "balanced accuracy" in decision.reason
+    counted = tracking_store.get_registered_model(NAME).tags["comparisons.split_seed_0"].split()
+    assert counted[:4] == ["1:none:macro_f1", "2:none:log_loss", "3:2", "3:2:balanced_accuracy"]
+
+
+@pytest.mark.usefixtures("no_fresh_load")
 def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     good, poor = plant(GOOD), plant(POOR)
     assert not _decide(good, photos, promotion="never").promoted

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,9 +27,19 @@ from pipeline.data.pixels.shards import examine_photo, photo_dtype
 from pipeline.data.rule_versions import NEWEST
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.models.backend import load_backend
+from pipeline.models.saved import write_model_sums
 from pipeline.promotion.assessment import mean_with_mirrored
 from pipeline.serving import classifier as classifier_module
-from pipeline.serving.classifier import CHUNK, About, Classifier, keep_top, save_classifier
+from pipeline.serving.classifier import (
+    ABOUT_FILE,
+    CHUNK,
+    NONE_OF_THESE,
+    About,
+    Classifier,
+    keep_top,
+    save_classifier,
+    sureness_of,
+)
 from pipeline.serving.inputs import SERVED, photos_of
 from tests.conftest import images_of, rows_of
 from tests.data.pixels.encoded import drawn, encode, heic, with_scans
@@ -70,6 +81,42 @@ def test_a_photo_and_its_mirror_image_have_the_same_mean(classifier: Classifier,
     other = mean_with_mirrored(classifier, mirrored, classifier.probabilities(mirrored))
     np.testing.assert_allclose(mean, other, atol=1e-6)
     assert not np.allclose(mean, classifier.probabilities(images))
+
+
+def test_less_sure_photos_are_none_of_these_if_that_is_asked_for(classifier: Classifier, store: Store) -> None:
+    photos = [*np.asarray(store.images("train")), b"no photo"]
+    answers = classifier.predict(photos)
+    sureness = sureness_of(_probabilities(answers)[:-1])
+    asked = Classifier(classifier._folder)
+    asked.about = replace(classifier.about, sureness=sureness)
+    pd.testing.assert_frame_equal(asked.predict(photos), answers)
+    for keep in (0.9, 0.5):
+        table = asked.predict(photos, keep)
+        doubted = table["label"] == NONE_OF_THESE
+        count = len(photos) - 1
+        assert abs(doubted.sum() - (1 - keep) * count) <= 1
+        assert table.loc[doubted, "probability"].max() < table.loc[~doubted, "probability"].min()
+        pd.testing.assert_frame_equal(table[~doubted], answers[~doubted])  # the bad photo, too
+        pd.testing.assert_frame_equal(table.drop(columns="label"), answers.drop(columns="label"))
+    assert asked.predict([], 0.5).empty
+
+
+@pytest.mark.parametrize("keep", [0, -1, 1.5, np.nan])
+def test_what_is_no_share_to_keep_is_refused(classifier: Classifier, keep: float) -> None:
+    with pytest.raises(ValueError, match="keep must be a share above 0, at most 1"):
+        classifier.predict([], keep)
+
+
+def test_a_model_of_before_has_no_none_of_these(classifier: Classifier, photo: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(classifier._folder, tmp_path / "before"))
+    stored = json.loads((folder / ABOUT_FILE).read_text())
+    del stored["sureness"]  # as it was written then
+    (folder / ABOUT_FILE).write_text(json.dumps(stored))
+    write_model_sums(folder)
+    before = Classifier(folder)
+    pd.testing.assert_frame_equal(before.predict([photo]), classifier.predict([photo]))
+    with pytest.raises(ValueError, match="of an earlier version: train it again"):
+        before.predict([photo], 0.95)
 
 
 def test_classes_may_be_called_like_what_is_said_of_a_photo(classifier: Classifier, photo: Path) -> None:

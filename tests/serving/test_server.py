@@ -60,7 +60,9 @@ def _register_small_model(folder: Path, empty_store: Path) -> str:
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(3, dtype="float32")]
     model = keras.Sequential([keras.Input((32, 32, 3), dtype="uint8"), *layers])
-    save_classifier(folder / "classifier", model, About(CLASSES, 32, "crop", (), "digest", "photos", {}))
+    sureness = tuple(np.linspace(0.99, 1, 101).tolist())
+    about = About(CLASSES, 32, "crop", (), "digest", "photos", {}, sureness=sureness)
+    save_classifier(folder / "classifier", model, about)
     shutil.copy(empty_store, folder / "mlflow.db")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
@@ -134,6 +136,23 @@ def test_a_number_of_classes_that_is_none_is_refused(server: Server, top_k: obje
     answer = server.ask({"inputs": [_text(_photo())], "params": {"top_k": top_k}})
     assert answer.status_code == 400
     assert "top_k" in answer.json()["message"]
+
+
+def test_an_unsure_photo_is_none_of_these_if_that_is_asked_for(server: Server) -> None:
+    photos = [_text(_photo(seed)) for seed in range(40)]
+    plain = server.ask({"inputs": photos}).json()["predictions"]
+    asked = server.ask({"inputs": photos, "params": {"keep": 0.5}}).json()["predictions"]
+    expected = [row["label"] if row["probability"] >= 0.995 else "none of these" for row in plain]
+    assert [row["label"] for row in asked] == expected
+    assert 0 < expected.count("none of these") < 40
+    assert [row["probability"] for row in asked] == [row["probability"] for row in plain]
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5, "many"])
+def test_a_share_to_keep_that_is_none_is_refused(server: Server, keep: object) -> None:
+    answer = server.ask({"inputs": [_text(_photo())], "params": {"keep": keep}})
+    assert answer.status_code == 400
+    assert "keep" in answer.json()["message"]
 
 
 def test_a_body_that_says_it_is_large_is_refused_before_it_is_read(server: Server) -> None:
