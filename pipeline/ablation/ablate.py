@@ -28,7 +28,7 @@ from pipeline.experiment import (
     with_epochs,
 )
 from pipeline.processes import preload, run_tasks
-from pipeline.training import Diverged, Epoch, step_of_one_photo
+from pipeline.training import Epoch, Untrainable, step_of_one_photo
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
 ROUNDS = 3  # how often a training whose process is killed is given to another
@@ -158,5 +158,5 @@ def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
             epochs: list[Epoch] = []
             best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
             return Measured(*cell.place, getattr(best, config.objective), epochs[-1].images_per_second, run_id)
-    except Diverged:  # which says something of the setting; its run says it, too
+    except Untrainable:  # which says something of the setting; its run says it, too
         return Measured(*cell.place, math.nan, math.nan, run_id)

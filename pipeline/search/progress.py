@@ -134,10 +134,9 @@ def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
     """Return one line on a trial that has ended and on the state of the search."""
     of = config.objective
     best = f"{of} {getattr(ended.best, of):.4f} at epoch {ended.best.epoch:<3}" if ended.best else ""
-    state = "pruned" if ended.pruned else "complete" if ended.best else "diverged: the loss became NaN or infinite"
     return (
-        f"trial {ended.trial:>3}  {describe(ended.config):<50}  {best} {state:<8} in {format_duration(ended.seconds)}; "
-        f"{summary_line(study, config)}"
+        f"trial {ended.trial:>3}  {describe(ended.config):<50}  {best} {ended.state:<8} in "
+        f"{format_duration(ended.seconds)}; {summary_line(study, config)}"
     )
 
 

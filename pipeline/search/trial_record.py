@@ -40,7 +40,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Return whether the trial's loss became NaN or infinite, as it would again."""
+    """Return whether the trial cannot be trained to its end: its loss is no number, or memory is short."""
     return bool(trial.user_attrs.get(RESULT, {}).get("diverged"))
 
 

@@ -38,17 +38,17 @@ from pipeline.search.trial_record import (
     RUN_ID,
     TRAINING,
 )
-from pipeline.training import Diverged, Epoch
+from pipeline.training import Epoch, Untrainable
 
 
 class EndedTrial(NamedTuple):
-    """A trial that has come to its end; it has no best epoch if it diverged."""
+    """A trial that has come to its end, and its state; it has no best epoch if it diverged, or memory was short."""
 
     trial: int
     name: str
     config: TrainConfig
     best: Epoch | None
-    pruned: bool
+    state: str
     seconds: float
 
 
@@ -184,18 +184,21 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
     with tracking.run(training.stage, training.name, wanted, tags, parent, training_key(wanted)) as run_id:
         trial.set_user_attr(RUN_ID, run_id)
         log_store(store)
-        best, result = None, {"value": 0.0, "pruned": True, "diverged": True}
+        best, state = None, ""
+        result: dict[str, object] = {"value": 0.0, "pruned": True, "diverged": True}
         try:
             trained = tracked_fit(wanted, store, report, lambda best: not pruned and training.wants_model(best))
-        except Diverged as error:  # it would again; the sampler takes it for a pruned one, and learns from it
+        except Untrainable as error:  # it would fail again; the sampler takes it for a pruned one, and learns from it
             tracking.set_note(str(error))
+            state = error.state
         else:
             best = trained.best
             result = {"value": getattr(best, objective), "pruned": pruned, "val_accuracy": best.val_accuracy}
             trial.set_user_attr(MODEL_URI, trained.model_uri)
-        tracking.set_tags({"trial_state": "pruned" if pruned else "complete" if best else "diverged"})
+            state = "pruned" if pruned else "complete"
+        tracking.set_tags({"trial_state": state})
         trial.set_user_attr(RESULT, result)  # from here on nothing is trained again
-    return EndedTrial(trial.number, training.name, wanted, best, pruned, time.perf_counter() - clock)
+    return EndedTrial(trial.number, training.name, wanted, best, state, time.perf_counter() - clock)
 
 
 def _is_record(study: Study, best: Epoch, config: TuneConfig) -> bool:

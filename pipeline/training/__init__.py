@@ -12,9 +12,9 @@ from pipeline.training.features import FeatureCache
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.precision import cpu_features
 from pipeline.training.scores import score_of_one_answer, step_of_one_photo
-from pipeline.training.trainer import Diverged, Epoch
+from pipeline.training.trainer import Diverged, Epoch, Untrainable
 
 __all__ = [
-    "Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "cpu_features", "fit", "score_of_one_answer",
-    "seen_photos", "step_of_one_photo",
+    "Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "Untrainable", "cpu_features", "fit",
+    "score_of_one_answer", "seen_photos", "step_of_one_photo",
 ]  # fmt: skip

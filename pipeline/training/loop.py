@@ -21,7 +21,7 @@ from pipeline.data.store import Store
 from pipeline.processes import defer_interrupts
 from pipeline.training.checkpoint import Checkpoints, TrainingState
 from pipeline.training.phases import Phase, phases_of
-from pipeline.training.trainer import Epoch, Trainer, make_trainer
+from pipeline.training.trainer import Epoch, Trainer, make_trainer, memory_errors_named
 
 if TYPE_CHECKING:
     import keras
@@ -103,9 +103,21 @@ def fit(
 
     Raises:
         Diverged: the loss became NaN or infinite.
+        OutOfMemory: the network and a batch do not fit.
         UserError: the initial weights do not fit, or a checkpoint belongs to other code or photos.
         KeyboardInterrupt: the training was interrupted, and saved if there are ``checkpoints``.
     """
+    with memory_errors_named(config):
+        return _fit(config, store, on_epoch, start_from, checkpoints)
+
+
+def _fit(
+    config: TrainConfig,
+    store: Store,
+    on_epoch: Callable[[Epoch], bool | None],
+    start_from: Path | None,
+    checkpoints: Checkpoints | None,
+) -> FitResult:
     phases = phases_of(config)
     trainer, progress = _start_or_resume(phases, store, start_from, checkpoints)
     stop_requests = [on_epoch(epoch) for epoch in progress.epochs]

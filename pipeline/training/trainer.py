@@ -7,10 +7,11 @@ epochs, patience or checkpoints; `fit` does.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.config import UserError
+from pipeline.config import TrainConfig, UserError
 from pipeline.data.store import Store
 from pipeline.models.backend import load_backend, on_gpu, policy_of, set_up_keras, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
@@ -56,8 +57,39 @@ class Epoch:
     val_macro_f1: float = math.nan
 
 
-class Diverged(UserError):
+class Untrainable(UserError):
+    """A training that cannot go on, and would fail again."""
+
+    state: ClassVar[str]  # of a trial that ends so
+
+
+class Diverged(Untrainable):
     """The training loss is no longer a finite number."""
+
+    state = "diverged"
+
+
+class OutOfMemory(Untrainable):
+    """The network and a batch do not fit into memory."""
+
+    state = "out of memory"
+
+
+@contextlib.contextmanager
+def memory_errors_named(config: TrainConfig) -> Iterator[None]:
+    """Raise OutOfMemory where TensorFlow or NumPy find no memory in the block, instead of pages of operations."""
+    load_backend()
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        half = max(1, config.batch_size // 2)
+        smaller = f"batch_size={half}" if half < config.batch_size else "a smaller image_size"
+        raise OutOfMemory(
+            f"a training step must fit into memory, got batch_size={config.batch_size} of {config.image_size} px for "
+            f"{config.variant}, which does not (try {smaller})"
+        ) from error
 
 
 class TrainerParts(NamedTuple):

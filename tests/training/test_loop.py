@@ -14,6 +14,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from pipeline.config import OptimizerName, TrainConfig
 from pipeline.data.pixels.decode import decode, prepare
@@ -26,7 +27,7 @@ from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.optimizers import make_optimizer
-from pipeline.training.trainer import Diverged, Epoch, NetworkTrainer
+from pipeline.training.trainer import Diverged, Epoch, NetworkTrainer, OutOfMemory
 
 FIT_IN_A_PROCESS = """
 import json, sys
@@ -359,3 +360,17 @@ def test_two_processes_get_the_same_numbers(
     history, probabilities = json.loads(printed.splitlines()[-1])
     assert history == result.history.drop(columns="images_per_second").to_numpy().tolist()
     assert probabilities == result.val_probabilities.tolist()
+
+
+def test_memory_that_is_short_is_named_with_a_batch_that_may_fit(
+    base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        tf.tile(tf.ones([2**20]), [2**24])  # 64 terabytes
+
+    monkeypatch.setattr(NetworkTrainer, "prepare", exhausted)
+    with pytest.raises(
+        OutOfMemory, match=r"must fit into memory, got batch_size=4 of 32 px.*try batch_size=2"
+    ) as caught:
+        _fit(_changed(base, batch_size=4), data_root)
+    assert caught.value.state == "out of memory"
