@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.config import Objective
-from pipeline.evaluation import interval_of_shares
+from pipeline.evaluation import compare_with_baseline, interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.page import Page, Picture, Section, Table, render
@@ -80,22 +80,35 @@ def searched_flags(trials: pd.DataFrame) -> list[str]:
 
 
 def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
+    """Return how good the best is, compared with what, and where not; what is to be done; and what the best is."""
     config = trials.set_index("number")["config"].get(search.winner, "")
     basis = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
-    photos = len(search.images)
-    winner_text = f"Trial {search.winner} won{f' ({config})' if config else ''}: "
     if search.objective.name == "val_accuracy":
-        result, own = f"right on {search.objective.format(search.value)} of", "has"
+        result, own = f"is right on {search.objective.format(search.value)} of", "has"
     else:
-        result, own = f"{search.objective.sentence(search.value)} on", "is right on"
-    answer = [f"{winner_text}{result} {photos} validation photos ({basis})."]
+        result, own = f"has {search.objective.sentence(search.value)} on", "is right on"
+    answer = [f"The best config {result} {len(search.images)} validation photos ({basis})."]
     if search.predictions is not None:
         correct = search.predictions["correct"].to_numpy(bool)
         low, high = interval_of_shares(correct, search.groups)
         interval = f"95\N{NO-BREAK SPACE}% interval {_format_percent(low)} to {_format_percent(high)}"
         answer += [f"The registered model {own} {_format_percent(correct.mean())} ({interval})."]
+        answer += [_compare_with_one_answer(search.predictions, search.class_names)]
         answer += [describe_weakest_class(search.predictions, search.class_names)]
-    return answer
+    answer += [
+        "It was chosen by these photos. What it is worth on others says evaluate, which it needs before it is used."
+    ]
+    return [*answer, f"Trial {search.winner} won{f' ({config})' if config else ''}."]
+
+
+def _compare_with_one_answer(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:
+    places = {name: place for place, name in enumerate(class_names)}
+    labels, predicted = (predictions[column].map(places).to_numpy(int) for column in ("label", "predicted"))
+    found = compare_with_baseline(labels, np.eye(len(class_names))[predicted], class_names)
+    what = f"always answering {found.largest_class}, the largest class ({_format_percent(found.baseline_accuracy)})"
+    if found.is_beaten:
+        return f"That is better than {what}."
+    return f"That may be no better than {what}: so few photos cannot tell, or it has learned nothing."
 
 
 def _facts(search: SearchReport, trials: pd.DataFrame) -> dict[str, str]:

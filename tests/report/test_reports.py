@@ -74,6 +74,8 @@ def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
     assert "right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)" in page
     assert "The registered model has 70.0 % (95 % interval " in page
     assert "weakest on rose: 25 % of 4 photos recognised, most often taken for tulip (2)" in page
+    assert "That may be no better than always answering daisy, the largest class (40.0 %)" in page
+    assert page.index("The best config is right") < page.index("Trial 1 won")
     assert "2 complete, 1 pruned, 1 fail" in page
     assert "models:/flowers/1" in page
 
