@@ -127,7 +127,7 @@ def tracked_fit(
 
 @contextlib.contextmanager
 def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> Iterator[Checkpoints]:
-    """Yield the training's checkpoints; they are removed when it ends, except after an interruption or a crash.
+    """Yield the training's checkpoints; they are removed when its run has ended, but for an interruption or a crash.
 
     Raises:
         UserError: another process is at the same training.
@@ -153,8 +153,12 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         except Diverged:  # it would again
             checkpoints.remove()
             raise
+
+    def remove() -> None:
         if not tracking.count_unsent_runs():  # else a command that cannot register would start over
             checkpoints.remove()
+
+    tracking.when_finished(remove)
 
 
 def describe(config: TrainConfig) -> str:
@@ -189,9 +193,9 @@ def _log_result(result: FitResult, store: Store, objective: Objective, with_pred
         "baseline_accuracy": float(np.bincount(labels).max() / len(labels)),  # of always answering the largest class
     }
     recalls = {f"val_recall_{metric_name(name)}": metrics[f"recall_{metric_name(name)}"] for name in names}
-    tracking.log_metrics(summary | recalls)
+    tracking.log_metrics(summary | recalls, once=True)
     # Runs show the value of the last step, and this name has always been that of the best epoch.
-    tracking.log_metrics({"val_macro_f1": metrics["macro_f1"]}, step=int(result.history["epoch"].iloc[-1]))
+    tracking.log_metrics({"val_macro_f1": metrics["macro_f1"]}, step=int(result.history["epoch"].iloc[-1]), once=True)
     tracking.set_tags({"precision": result.precision})
     table = confusion_table(labels, probabilities.argmax(axis=1), names)
     tracking.log_table(compact_counts(table), "confusion_matrix.json")

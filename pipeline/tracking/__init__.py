@@ -44,6 +44,7 @@ from pipeline.tracking.runs import (
     run,
     tags_of_stopped_run,
     training_states,
+    when_finished,
 )
 from pipeline.tracking.store import (
     StoreGone,
@@ -59,5 +60,5 @@ __all__ = [
     "log_classifier", "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics",
     "log_table", "log_text", "mark_dead_runs", "open_elsewhere", "open_run", "read_val_predictions", "rename", "run",
     "run_facts", "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tags_of_stopped_run",
-    "training_states", "ui_command",
+    "training_states", "ui_command", "when_finished",
 ]  # fmt: skip

@@ -44,9 +44,12 @@ PREVIEW, PREVIEW_WIDTH_PX = "preview.png", 600  # beside which MLflow's column o
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 
-def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Log metrics of the open run; NaN is left out."""
+def log_metrics(metrics: Mapping[str, float], step: int | None = None, once: bool = False) -> None:
+    """Log metrics of the open run; NaN is left out, and with ``once`` what it has already, as after a stop."""
     known = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+    if once and not outbox.store_is_away():
+        logged = mlflow.get_run(_open_run()).data.metrics
+        known = {name: value for name, value in known.items() if logged.get(name) != value}
     outbox.deliver(_open_run(), "metrics", {"metrics": known, "step": step or 0, "time_ms": int(time.time() * 1000)})
 
 

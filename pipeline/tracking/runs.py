@@ -10,7 +10,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,8 +149,18 @@ def run(
         raise
 
 
+_when_finished: dict[str, list[Callable[[], object]]] = {}  # by run id
+
+
+def when_finished(callback: Callable[[], object]) -> None:
+    """Call the function once the open run is closed as FINISHED, and not if anything stops it before."""
+    active = mlflow.active_run()
+    assert active is not None
+    _when_finished.setdefault(active.info.run_id, []).append(callback)
+
+
 def _finish(run_id: str) -> None:
-    """Close the run as FINISHED, or queue that if the store is away."""
+    """Close the run as FINISHED, or queue that if the store is away; then call what waits for that."""
     waits = not outbox.send(run_id)
     end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
@@ -163,6 +173,8 @@ def _finish(run_id: str) -> None:
     if waits:
         outbox.put(run_id, "tags", {STOPPED: "false"})  # another process may have taken the run for a dead one's
         outbox.put(run_id, "end", end)
+    for callback in _when_finished.pop(run_id, ()):
+        callback()
 
 
 def _end_after_error(error: BaseException, run_id: str, is_own: bool) -> None:

@@ -32,7 +32,7 @@ from tests.conftest import ROOT
 
 CONFIG = TrainConfig(
     data="photos", classes=("daisy", "roses"), learning_rate=3e-4, freeze_backbone=True, image_size=64, epochs=16,
-    head_epochs=0,
+    head_epochs=0, unfreeze_lr_factor=0.1,
 )  # fmt: skip
 
 
