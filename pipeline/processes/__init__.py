@@ -4,7 +4,7 @@ Does not own the tasks, nor the recovery of tasks whose process died (`search.re
 """
 
 from pipeline.processes.interrupts import SIGNALS, defer_interrupts, is_interrupt, raise_interrupts
-from pipeline.processes.owners import is_gone, is_here, is_owner_mark, owner_mark
+from pipeline.processes.owners import is_gone, is_here, is_of_this_host, is_owner_mark, owner_mark
 from pipeline.processes.pool import Outcome, preload, run_tasks
 from pipeline.processes.streams import secure_streams
 
@@ -15,6 +15,7 @@ __all__ = [
     "is_gone",
     "is_here",
     "is_interrupt",
+    "is_of_this_host",
     "is_owner_mark",
     "owner_mark",
     "preload",

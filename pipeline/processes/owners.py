@@ -59,7 +59,13 @@ def is_here(mark: str) -> bool:
     found = _parse(mark)
     if not found:
         return False
-    return found.host == socket.gethostname() if found.folder == NONE else found.folder == _folder_id()
+    return is_of_this_host(mark) if found.folder == NONE else found.folder == _folder_id()
+
+
+def is_of_this_host(mark: str) -> bool:
+    """Return whether an owner mark has this host's name, which containers may share."""
+    found = _parse(mark)
+    return found is not None and found.host == socket.gethostname()
 
 
 def is_gone(mark: str) -> bool:
@@ -115,7 +121,9 @@ def _take_lock() -> tuple[str, str, int]:
     OWNERS.mkdir(parents=True, exist_ok=True)
     if not _folder_id():
         draft = OWNERS / f".{uuid.uuid4().hex}"
-        draft.write_text(uuid.uuid4().hex[:16])
+        draft.touch()
+        draft.write_text(f"{uuid.uuid4().hex[:16]} {draft.stat().st_ino}")
+        (OWNERS / FOLDER_ID).unlink(missing_ok=True)
         with contextlib.suppress(FileExistsError):  # another process was first
             os.link(draft, OWNERS / FOLDER_ID)
         draft.unlink()
@@ -151,9 +159,12 @@ def _is_free(lock: Path) -> bool:
 
 
 def _folder_id() -> str:
+    """Return the id of the working folder; empty if it has none, or is a copy that has still that of the other."""
+    file = OWNERS / FOLDER_ID
     try:
-        return (OWNERS / FOLDER_ID).read_text()
-    except OSError:
+        name, inode = file.read_text().split()
+        return name if int(inode) == file.stat().st_ino else ""
+    except (OSError, ValueError):
         return ""
 
 

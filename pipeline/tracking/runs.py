@@ -20,7 +20,7 @@ from mlflow.entities import Run
 
 from pipeline.config import Config, UserError, first_line, open_flags, without_passwords
 from pipeline.config.text import config_text
-from pipeline.processes import is_gone, is_here, is_interrupt, is_owner_mark, owner_mark
+from pipeline.processes import is_gone, is_here, is_interrupt, is_of_this_host, is_owner_mark, owner_mark
 from pipeline.tracking import outbox
 from pipeline.tracking.moved_folder import follow_moved_folder
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
@@ -255,11 +255,11 @@ def tags_of_stopped_run(stage: str, tag: str, value: str) -> Mapping[str, str] |
 
 
 def _stopped_runs(stage: str, tag: str, value: str) -> list[Run]:
-    """Return the runs of a stage with a tag that were stopped in this folder, where checkpoints are, latest first."""
+    """Return the runs of a stage with a tag that were stopped in this folder or on this host, latest first."""
     mark_dead_runs()  # a worker may have been killed since
     wanted = f"tags.stage = '{stage}' and tags.{tag} = '{value}' and tags.{STOPPED} = 'true'"
     found = MlflowClient().search_runs(experiment_ids(), wanted, order_by=["attributes.start_time DESC"])
-    return [run for run in found if is_here(owner_of(run))]
+    return [run for run in found if is_here(owner_of(run)) or is_of_this_host(owner_of(run))]
 
 
 def _started(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -131,6 +132,20 @@ def test_of_two_containers_with_one_name_and_folders_of_their_own_neither_declar
         assert _asked_elsewhere(other, mark, *container) == ("False", "False")
         assert _asked_elsewhere(folder, others, *container) == ("False", "False")
         assert _asked_elsewhere(folder, mark, *container) == ("True", "False")
+
+
+def test_a_copied_folder_is_another_folder(
+    folder: Path, container: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    with _owner(folder, *container) as (mark, _):
+        shutil.copytree(folder, copy)
+        assert _asked_elsewhere(copy, mark, *container) == ("False", "False")
+        with _owner(copy, *container) as (others, _):
+            assert _asked_elsewhere(folder, others, *container) == ("False", "False")
+            assert _asked_elsewhere(copy, others, *container) == ("True", "False")
+        moved = folder.rename(copy.with_name("moved"))
+        assert _asked_elsewhere(moved, mark, *container) == ("True", "False")
 
 
 def test_in_another_folder_the_kernel_still_tells(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
