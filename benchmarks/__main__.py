@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="folder for JSON and pictures")
     arguments = parser.parse_args()
     print(machine(), flush=True)
-    table = importlib.import_module(f"benchmarks.{arguments.name}").run(arguments.data, arguments.quick)
-    save(table, arguments.name, arguments.output)
+    benchmark = importlib.import_module(f"benchmarks.{arguments.name}")
+    table = benchmark.run(arguments.data, arguments.quick)
+    save(table, arguments.name, arguments.output, getattr(benchmark, "draw", None))
 
 
 if __name__ == "__main__":

@@ -82,14 +82,18 @@ def _cpuinfo() -> list[str]:
         return []
 
 
-def save(table: pd.DataFrame, name: str, folder: Path) -> None:
-    """Write ``NAME.json`` and ``NAME.png``: a bar per contender, a panel per case, whiskers from least to greatest."""
+def save(table: pd.DataFrame, name: str, folder: Path, draw: Callable[[pd.DataFrame], Figure] | None = None) -> None:
+    """Write ``NAME.json`` and ``NAME.png``, the picture that ``draw`` makes of the table.
+
+    Without it that is a bar per contender, a panel per case, and whiskers from least to greatest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     known = table.astype(object).where(table.notna() & ~table.isin([math.inf]), None)
     rows = known.to_dict(orient="records")
     content = {"machine": machine(), "rows": rows}
     Path(folder, f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    _draw(table, name).savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+    figure = draw(table) if draw else _draw(table, name)
+    figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
     print(f"written: {folder / name}.json and .png", flush=True)
 
 

@@ -10,11 +10,13 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.special import softmax
 
 from benchmarks.measure import COLUMNS
 from pipeline.evaluation import Comparison, compare, error_of, interval_table, metric_value, rejection_reason
 from pipeline.evaluation.paired_test import LOWER_IS_BETTER, TERMS, paired_p_value
+from pipeline.plots import style
 
 CLASSES, PHOTOS = (2, 5, 20, 102, 1000), (3, 10, 30, 100)
 MOST_PHOTOS = 20_000  # of a simulated test split
@@ -22,6 +24,7 @@ LIVES, LIVES_IF_QUICK = 200, 10
 CHALLENGERS, TEST_PHOTOS = 50, 734
 DISCORDANT = 0.12  # of photos only one of two models has right
 TOLERANCE = 0.05
+FALLS = "falls by 20 points that are found"
 FALL, FALLING_PHOTOS = 0.2, 50
 
 UNEVEN = (400, 180, 90, 40, 24)  # photos of the classes where metrics differ
@@ -55,7 +58,7 @@ def run(data: str, quick: bool) -> pd.DataFrame:
             draw = partial(_pair, rng, np.repeat(np.arange(classes), photos), np.full(classes, gain))
             rows.append(_row("promotions", f"{case}, {name}", _share_promoted(draw, classes, repeats)))
         if photos == PHOTOS[0]:
-            rows.append(_row("falls by 20 points that are found", f"{classes} classes", _found(rng, classes, repeats)))
+            rows.append(_row(FALLS, f"{classes} classes", _found(rng, classes, repeats)))
     for place in (1, 2, 5, 10, 20, 50):
         draw = partial(_pair, rng, np.arange(TEST_PHOTOS) % 5, np.full(5, 0.05))
         share = _share_promoted(draw, 5, lives, place)
@@ -71,6 +74,36 @@ def run(data: str, quick: bool) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(table[["case", "contender", "median"]].to_string(index=False), flush=True)
     return table
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw how often a better model is promoted, and a fall found, by classes, photos and comparisons so far."""
+    shares = table.set_index(["case", "contender"])["median"]
+    figure = style.new_figure(11, 3.6, "How often the rules of promotion see what is there")
+    by_photos, by_classes, by_place = figure.subplots(1, 3, sharey=True)
+    promoted, classes = shares["promotions"], [count for count in CLASSES if f"{count} classes" in shares[FALLS]]
+    for shade, count in zip(np.linspace(0.25, 1, len(classes)), classes, strict=True):
+        for name, dashes in (("10 points better", "-"), ("equal", ":")):
+            found = {photos: f"{count} classes of {photos} photos, {name}" for photos in PHOTOS}
+            found = {photos: promoted[case] for photos, case in found.items() if case in promoted}
+            label = f"{count:,} classes" if dashes == "-" else None
+            by_photos.plot(
+                list(found), list(found.values()), dashes, marker=".", color=(0, 0.2, 0.6, shade), label=label
+            )
+    by_photos.set(xscale="log", xticks=PHOTOS, xticklabels=PHOTOS, xlabel="Test photos of each class", ylabel="%")
+    by_photos.set_title("10 points better: promoted (dotted: equal)", fontsize=style.NORMAL)
+    by_photos.legend(fontsize=style.SMALL)
+    by_classes.plot(classes, [shares[FALLS][f"{count} classes"] for count in classes], marker=".", color=style.BLUE)
+    by_classes.set(xscale="log", xticks=classes, xticklabels=classes, xlabel="Classes")
+    by_classes.set_title(f"A class of {FALLING_PHOTOS} that falls by 20 points: found", fontsize=style.NORMAL)
+    places = [1, 2, 5, 10, 20, 50]
+    gained = [shares["promotions of 5 points more"][f"comparison {place} on {TEST_PHOTOS} photos"] for place in places]
+    by_place.plot(places, gained, marker=".", color=style.BLUE)
+    by_place.set(xscale="log", xticks=places, xticklabels=places, xlabel="Comparisons on the test split so far", ylim=0)
+    by_place.set_title(f"5 points better on {TEST_PHOTOS} photos: promoted", fontsize=style.NORMAL)
+    for axes in (by_photos, by_classes, by_place):
+        axes.minorticks_off()
+    return figure
 
 
 def _row(case: str, contender: str, share: float) -> tuple[object, ...]:
