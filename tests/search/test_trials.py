@@ -185,7 +185,7 @@ def test_a_trial_that_lags_behind_is_pruned(
     with tracking.run("tune", "a search", config) as parent:
         done = trials.run_trial(config, parent, math.inf, 0)
     assert done is not None
-    assert done.pruned
+    assert done.state == "pruned"
     assert study.trials[-1].state.name == "PRUNED"
     assert 0 < len(study.trials[-1].intermediate_values) < epochs
     (run,) = tracking_store.search_runs(["0"], "tags.stage = 'trial'")
