@@ -78,7 +78,7 @@ class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig,
             raise ValueError(
                 f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
                 f"ray_address={self.ray_address}: SQLite is a file of one machine "
-                "(storage=postgresql://USER@HOST/DATABASE and pip install '.[postgres]')"
+                "(storage=postgresql://USER@HOST/DATABASE and pip install -c constraints.txt -e '.[postgres]')"
             )
         return self
 

@@ -15,7 +15,9 @@ import pandas as pd
 
 COLUMNS = ("path", "label", "suggested", "label_probability", "suggested_probability")
 REGULARISATION = 0.01  # inverse strength: few photos have more features than the classes have photos
-MISSING_EXTRA = "label suspects are not looked for: cleanlab is not installed (pip install 'photo-pipeline[suspects]')"
+MISSING_EXTRA = (
+    "label suspects are not looked for: cleanlab is not installed (pip install -c constraints.txt -e '.[suspects]')"
+)
 
 
 def can_find_suspects() -> bool:

@@ -78,7 +78,9 @@ def _import_ray(address: str) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError(f"ray_address needs the extra ray, got {address!r} (pip install '.[ray]')") from None
+        raise UserError(
+            f"ray_address needs the extra ray, got {address!r} (pip install -c constraints.txt -e '.[ray]')"
+        ) from None
     return ray
 
 

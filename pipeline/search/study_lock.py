@@ -56,7 +56,8 @@ class _ServerLock:
             from sqlalchemy_dlock.factory import create_sadlock
         except ImportError:
             raise UserError(
-                "a storage on a database server needs the extra postgres, got none (pip install '.[postgres]')"
+                "a storage on a database server needs the extra postgres, got none "
+                "(pip install -c constraints.txt -e '.[postgres]')"
             ) from None
         self._create, self._key = create_sadlock, f"photo-pipeline {study_name}"
         self._engine = create_engine(storage_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
