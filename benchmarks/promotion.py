@@ -92,7 +92,7 @@ def draw(table: pd.DataFrame) -> Figure:
             )
     by_photos.set(xscale="log", xticks=PHOTOS, xticklabels=PHOTOS, xlabel="Test photos of each class", ylabel="%")
     by_photos.set_title("10 points better: promoted (dotted: equal)", fontsize=style.NORMAL)
-    by_photos.legend(fontsize=style.SMALL)
+    figure.legend(loc="outside lower left", ncols=len(classes), fontsize=style.SMALL)
     by_classes.plot(classes, [shares[FALLS][f"{count} classes"] for count in classes], marker=".", color=style.BLUE)
     by_classes.set(xscale="log", xticks=classes, xticklabels=classes, xlabel="Classes")
     by_classes.set_title(f"A class of {FALLING_PHOTOS} that falls by 20 points: found", fontsize=style.NORMAL)

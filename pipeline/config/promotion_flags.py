@@ -23,7 +23,7 @@ class PromotionConfig(Config):
     promotion: Literal["significant", "better", "always", "never"] = Field(
         "significant",
         description="Promote what is better than the champion beyond chance, or better at all (a coin toss: of models "
-        "that are as good as it, 48 % come out better), always, or never.",
+        "that are as good as it, 44 % come out better), always, or never.",
     )
     promotion_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"] = Field(
         "accuracy",
