@@ -24,9 +24,7 @@ from pipeline.config import RUNS_FOLDER
 if sys.platform != "win32":
     import fcntl
 
-OWNERS = (
-    RUNS_FOLDER / "owners"
-)  # beside the checkpoints: the folder's id, and a lock for each process that owns work in it
+OWNERS = RUNS_FOLDER / "owners"  # beside the checkpoints: the folder's id, and the lock of each process at work in it
 FOLDER_ID = "folder"
 BOOT_ID, NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 UNKNOWN = "?"
@@ -128,7 +126,7 @@ def _take_lock() -> tuple[str, str, int]:
             os.link(draft, OWNERS / FOLDER_ID)
         draft.unlink()
     for other in OWNERS.glob("[0-9a-f]*"):
-        if other.name != FOLDER_ID and _is_free(other):
+        if other.name not in {FOLDER_ID, *_locks_of_this_process()} and _is_free(other):
             other.unlink(missing_ok=True)
     name = uuid.uuid4().hex[:16]
     draft = OWNERS / f".{name}"

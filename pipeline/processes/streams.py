@@ -24,9 +24,7 @@ class _Output(io.FileIO):
 
 def secure_streams() -> None:
     """Make standard output and error safe to print to, also where they are closed, or will be."""
-    for number in range(
-        3
-    ):  # else the next file that is opened would get the number, and what is meant for the terminal
+    for number in range(3):  # else the next file that is opened would get the number, and with it all messages
         try:
             os.fstat(number)
         except OSError:

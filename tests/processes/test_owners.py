@@ -148,6 +148,15 @@ def test_a_copied_folder_is_another_folder(
         assert _asked_elsewhere(moved, mark, *container) == ("True", "False")
 
 
+def test_a_folder_that_is_renamed_under_its_process_keeps_it_alive(
+    folder: Path, container: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = owner_mark()
+    monkeypatch.chdir(folder.rename(folder.with_name("renamed")))
+    for mark in (before, owner_mark()):
+        assert _asked_elsewhere(Path(), mark, *container) == ("True", "False")
+
+
 def test_in_another_folder_the_kernel_still_tells(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     with _owner(other) as (mark, process):
