@@ -79,8 +79,7 @@ def owner_of(run: Run) -> str:
 def open_elsewhere() -> list[str]:
     """Return the names of the running runs of other folders, which may go on or have died."""
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
-    owners = {str(run.info.run_name): owner_of(run) for run in running}
-    return [name for name, owner in owners.items() if owner and not is_here(owner)]
+    return [str(run.info.run_name) for run in running if (owner := owner_of(run)) and not is_here(owner)]
 
 
 def end_children(parent: str) -> None:
