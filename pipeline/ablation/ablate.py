@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -11,13 +13,14 @@ import pandas as pd
 
 from pipeline import plots, tracking
 from pipeline.ablation import effects
-from pipeline.ablation.effects import Measured
+from pipeline.ablation.effects import Measured, Place
 from pipeline.ablation.plan import Cell, plan_trainings, settings_that_change_nothing, trainings_from_auto
 from pipeline.config import AblateConfig, Objective, TrainConfig, UserError
 from pipeline.data.store import Store, prepared_store
 from pipeline.experiment import (
     begun_tags,
     check_start,
+    expected_seconds,
     log_store,
     open_store,
     print_imbalance,
@@ -31,12 +34,14 @@ from pipeline.processes import preload, run_tasks
 from pipeline.training import Epoch, Untrainable, step_of_one_photo
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
+AFTER_S, AFTER_SHARE = 30.0, 0.1  # of the time, for the comparison after the last training
 ROUNDS = 3  # how often a training whose process is killed is given to another
 SHOWN_FACTORS = 4  # in the run's name
 
 
 def run_ablation(config: AblateConfig) -> None:
     """Train the base and every setting with every seed; log the table, the plot, and a sentence per factor."""
+    began = time.time()
     from_auto = trainings_from_auto(config)  # reads the factors, before anything is asked or fetched
     if not config.ray_address:
         preload("pipeline.experiment.preload")
@@ -48,14 +53,15 @@ def run_ablation(config: AblateConfig) -> None:
     with tracking.run("ablate", _name(cells), as_typed, tags, training=key) as parent:
         store = _open_stores(cells)
         check_start(config, store)
-        if (chosen := with_epochs(config, store)) != config:
+        end = began + config.timeout_s - min(AFTER_S, AFTER_SHARE * config.timeout_s) if config.timeout_s else math.inf
+        if (chosen := with_epochs(config, store, partial(_fits, store, end))) != config:
             config, cells = chosen, plan_trainings(chosen)
         for setting in settings_that_change_nothing(config):
             print(f"{setting} is the base itself, and is left out", flush=True)
         print_imbalance(config, store, varied={name for cell in cells for each in cell.settings for name in each.flags})
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
-        measured = _train(config, cells, known, parent)
+        measured = _train(config, cells, known, parent, end)
         _log_comparison(measured, config.judged_by, store.labels("validation"))
 
 
@@ -79,12 +85,23 @@ def _open_stores(cells: Sequence[Cell]) -> Store:
     return base
 
 
-def _train(config: AblateConfig, cells: Sequence[Cell], known: Sequence[Measured], parent: str) -> list[Measured]:
-    """Return what came of every cell; one whose process dies is given to another."""
+def _fits(store: Store, end: float, config: AblateConfig) -> bool:
+    """Return whether all trainings are expected to end in time."""
+    photos = len(store.labels("train")), len(store.labels("validation"))
+    seconds = [expected_seconds(cell.training, *photos) or 0.0 for cell in plan_trainings(config)]
+    return time.time() + sum(seconds) / config.workers <= end
+
+
+def _train(
+    config: AblateConfig, cells: Sequence[Cell], known: Sequence[Measured], parent: str, end: float
+) -> list[Measured]:
+    """Return what came of every cell, or of those that ended in time; one whose process dies is given to another."""
     measured = {run.place: run for run in known}
     for _ in range(ROUNDS):
         jobs = [(config, parent, cell) for cell in cells if cell.place not in measured]
-        for outcome in run_tasks(train_cell, jobs, config.workers, config.ray_address, config.devices):
+        for outcome in run_tasks(
+            train_cell, jobs, config.workers, config.ray_address, config.devices, deadline=lambda: end
+        ):
             if outcome.kind == tracking.StoreGone.__name__:
                 raise tracking.StoreGone(outcome.error)
             if outcome.kind == "ProcessExpired":
@@ -96,7 +113,22 @@ def _train(config: AblateConfig, cells: Sequence[Cell], known: Sequence[Measured
                 print(f"[{len(measured)}/{len(cells)}] {outcome.value.line(config.judged_by)}", flush=True)
         if len(measured) == len(cells):
             return [measured[cell.place] for cell in cells]
+        if time.time() >= end:
+            return _ended_in_time(config, cells, measured)
     raise UserError(f"every training must end, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
+
+
+def _ended_in_time(config: AblateConfig, cells: Sequence[Cell], measured: Mapping[Place, Measured]) -> list[Measured]:
+    tracking.mark_dead_runs()  # a process that did not end in time could not close its run
+    tracking.set_tags({tracking.STOPPED: "true"})
+    counts = f"{len(measured)} of {len(cells)} trainings"
+    if not any(run.settings for run in measured.values()):
+        raise UserError(
+            f"timeout_s must be enough for the base and a setting, got {config.timeout_s:g}: {counts} ended (the same "
+            "command goes on)"
+        )
+    print(f"time is up: {counts} ended, and are compared (the same command goes on)", flush=True)
+    return [measured[cell.place] for cell in cells if cell.place in measured]
 
 
 def _log_comparison(measured: Sequence[Measured], objective: Objective, val_labels: np.ndarray) -> None:

@@ -87,7 +87,7 @@ def _setting(factor: str, text: str, part: str) -> Setting:
     value, *others = text.split("&")
     further = [other.partition("=") for other in others]
     pairs = [(factor.strip(), value.strip()), *((name.strip(), value.strip()) for name, _, value in further)]
-    known = (TrainConfig.model_fields.keys() - {"seed", "recipe", "model_name", "resume"}) | PARTS.keys()
+    known = (TrainConfig.model_fields.keys() - {"seed", "recipe", "model_name", "resume", "timeout_s"}) | PARTS.keys()
     if wrong := [name for name, _ in pairs if name not in known]:
         raise UserError(
             "factors must read factor=value,value;factor=value with flags of train, depth or block as factors, "

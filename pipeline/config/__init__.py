@@ -24,7 +24,14 @@ from pipeline.config.base import (
     with_variables,
     without_passwords,
 )
-from pipeline.config.chosen_flags import FROM_SCRATCH, PRETRAINED_SIZE_PX, chosen_by_photos, open_flags
+from pipeline.config.chosen_flags import (
+    FROM_SCRATCH,
+    PRETRAINED_SIZE_PX,
+    chosen_by_photos,
+    least_epochs,
+    most_epochs,
+    open_flags,
+)
 from pipeline.config.command_configs import (
     AblateConfig,
     DemoConfig,
@@ -56,6 +63,6 @@ __all__ = [
     "ModelDataConfig", "Objective", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
     "RollbackConfig", "Schedule", "ServeConfig", "StructureConfig", "SuspectsConfig", "TrainConfig", "TrainingConfig",
     "TuneConfig", "UserError", "Variant", "WeightsConfig", "chosen_by_photos", "first_line", "identifying_flags",
-    "open_flags", "restore_config", "values_as_before", "variables_of", "weights_by_variant", "weights_table",
-    "with_variables", "without_passwords",
+    "least_epochs", "most_epochs", "open_flags", "restore_config", "values_as_before", "variables_of",
+    "weights_by_variant", "weights_table", "with_variables", "without_passwords",
 ]  # fmt: skip

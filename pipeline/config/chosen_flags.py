@@ -30,6 +30,9 @@ STEPS, LEAST_EPOCHS, MOST_EPOCHS = 350, 3, 30
 UNFREEZE_LR_FACTOR = 0.3
 HEAD_SHARE = 0.25  # of the epochs, on features that are computed once: they cost next to nothing
 HEAD_TRIALS_SHARE = 0.5  # of a search's trials
+USUAL_TRIALS = 12  # of a search without a number or a time of its own
+# Of a training alone that has the time: from random weights 100 were better than 64 (docs/results.md).
+MOST_EPOCHS_FROM_SCRATCH = 100
 
 
 def open_flags(values: Mapping[str, Any]) -> set[str]:
@@ -45,12 +48,26 @@ def _is(given: object, value: float) -> bool:
 
 
 def chosen_from_scratch(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the open flags among ``values`` choose where the weights are random."""
-    return {name: FROM_SCRATCH[name] for name in open_flags(values)}
+    """Return what the open flags among ``values`` choose where the weights are random.
+
+    With a ``timeout_s``, ``epochs`` stays open until the photos are known.
+    """
+    waits = set() if _is(values.get("timeout_s", 0), 0) else {"epochs"}
+    return {name: FROM_SCRATCH[name] for name in open_flags(values) - waits}
+
+
+def least_epochs(values: Mapping[str, Any]) -> int:
+    """Return the least number of epochs that may be chosen beside these flags."""
+    return max(LEAST_EPOCHS, values["head_epochs"] + 1, math.floor(values["warmup_epochs"]) + 1)
+
+
+def most_epochs(values: Mapping[str, Any]) -> int:
+    """Return the largest number of epochs that may be chosen for a training alone that has the time."""
+    return MOST_EPOCHS_FROM_SCRATCH if values["weights"] == "none" else MOST_EPOCHS
 
 
 def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, Any]:
-    """Return what the open flags of a training or a search choose with pre-trained weights.
+    """Return what the open flags of a training or a search choose by the number of photos.
 
     Args:
         values: of its flags; ``image_size`` has been chosen.
@@ -59,15 +76,16 @@ def chosen_by_photos(values: Mapping[str, Any], train_photos: int) -> dict[str, 
     is_open, chosen = open_flags(values), dict[str, Any]()
     epochs, head_epochs = values["epochs"], values["head_epochs"]
     if "epochs" in is_open:
-        epochs = math.ceil(STEPS / math.ceil(train_photos / values["batch_size"]))
-        least = max(LEAST_EPOCHS, head_epochs + 1, math.floor(values["warmup_epochs"]) + 1)
-        epochs = max(min(epochs, MOST_EPOCHS), least)
-        chosen["epochs"] = epochs
+        from_scratch, steps = values["weights"] == "none", math.ceil(train_photos / values["batch_size"])
+        epochs = FROM_SCRATCH["epochs"] if from_scratch else min(math.ceil(STEPS / steps), MOST_EPOCHS)
+        chosen["epochs"] = epochs = max(epochs, least_epochs(values))
     if "head_epochs" in is_open:
         chosen["head_epochs"] = 0 if values["freeze_backbone"] else min(max(1, round(HEAD_SHARE * epochs)), epochs - 1)
     if "unfreeze_lr_factor" in is_open:
         chosen["unfreeze_lr_factor"] = UNFREEZE_LR_FACTOR
     if "head_trials" in is_open:
         two_phases = bool(chosen.get("head_epochs", head_epochs))
-        chosen["head_trials"] = math.floor(HEAD_TRIALS_SHARE * values["n_trials"]) if two_phases else 0
+        chosen["head_trials"] = (
+            math.floor(HEAD_TRIALS_SHARE * (values["n_trials"] or USUAL_TRIALS)) if two_phases else 0
+        )
     return chosen

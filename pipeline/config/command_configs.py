@@ -25,7 +25,7 @@ from pipeline.config.serving_flags import (
     RegistryConfig,
     SuspectConfig,
 )
-from pipeline.config.training_flags import StructureConfig, TrainingConfig, weights_by_variant
+from pipeline.config.training_flags import StructureConfig, TimeLimitConfig, TrainingConfig, weights_by_variant
 
 
 class PhotoTrainingConfig(DataConfig, IntakeConfig, TrainingConfig, StructureConfig):
@@ -58,7 +58,7 @@ class PreprocessConfig(RecipeConfig, DataConfig, IntakeConfig):
     """Check, split and decode the photos once."""
 
 
-class TrainConfig(RecipeConfig, PhotoTrainingConfig, RegistryConfig):
+class TrainConfig(RecipeConfig, PhotoTrainingConfig, TimeLimitConfig, RegistryConfig):
     """Train one model with one config and register its best epoch."""
 
     @model_validator(mode="before")
@@ -91,7 +91,7 @@ class MainConfig(TuneConfig, PromotionConfig):
     """preprocess, then tune, then evaluate."""
 
 
-class AblateConfig(RecipeConfig, PhotoTrainingConfig, AblationConfig, WorkersConfig, RegistryConfig):
+class AblateConfig(RecipeConfig, PhotoTrainingConfig, TimeLimitConfig, AblationConfig, WorkersConfig, RegistryConfig):
     """Change one factor at a time and compare with the base."""
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -143,5 +143,6 @@ class DoctorConfig(PruneConfig):
 
 
 def train_config_of(config: Config, changes: dict[str, Any]) -> TrainConfig:
-    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated."""
-    return TrainConfig(**{name: getattr(config, name) for name in TrainConfig.model_fields} | changes)
+    """Return the fields that ``config`` shares with `TrainConfig`, updated and validated; its time is not shared."""
+    shared = {name: getattr(config, name) for name in TrainConfig.model_fields}
+    return TrainConfig(**shared | {"timeout_s": 0.0} | changes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.config.base import Config, Variant, split_commas
+from pipeline.config.chosen_flags import USUAL_TRIALS
 from pipeline.config.identity import AsBefore, FormerDefault
 from pipeline.config.places import RUNS_FOLDER
 
@@ -16,17 +18,23 @@ IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 class SearchConfig(Config):
     """The search: how many trials, over what, and how the winner is confirmed."""
 
-    n_trials: int = Field(12, ge=1, description="Finished trials the study shall hold, earlier runs included.")
+    n_trials: Annotated[int, FormerDefault(USUAL_TRIALS)] = Field(
+        0,
+        ge=0,
+        description="Finished trials the study shall hold, earlier runs included; 0 chooses: as many as fit into "
+        f"timeout_s, else {USUAL_TRIALS}.",
+    )
     head_trials: Annotated[int, AsBefore(0), FormerDefault(0)] = Field(
         -1,
         ge=-1,
         description="First trials, which compare variants and heads on features of pre-trained weights, computed once; "
-        "the others fine-tune the best two variants. 0 for none, -1 chooses: half of n_trials.",
+        "the others fine-tune the best two variants. 0 for none, -1 chooses: half of n_trials, 6 if that is open.",
     )
     timeout_s: float = Field(
         0.0,
         ge=0,
-        description="Stop searching after so many seconds, in mid-trial; confirmations follow. 0 for no limit.",
+        description="Seconds for all of the search, from photos to registration; trials end in time for confirmations. "
+        "0 for no limit.",
     )
     study_name: str = Field("", description="Name of the Optuna study; empty derives it from data and flags.")
     storage: str = Field(
@@ -57,6 +65,11 @@ class SearchConfig(Config):
     prune_audit: int = Field(
         0, ge=0, description="Pruned trials that are trained to their end after all, to see what pruning has cost."
     )
+
+    @property
+    def most_trials(self) -> float:
+        """Finished trials with which the search ends; infinite where only its time ends it."""
+        return self.n_trials or (math.inf if self.timeout_s else USUAL_TRIALS)
 
     @field_validator("storage")
     @classmethod

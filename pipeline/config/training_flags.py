@@ -156,6 +156,14 @@ class TrainingConfig(Config):
         return self
 
 
+class TimeLimitConfig(Config):
+    """The time of a command that trains."""
+
+    timeout_s: Annotated[float, AsBefore(0.0)] = Field(
+        0.0, ge=0, description="Seconds for the whole command; open epochs become as many as fit. 0 for no limit."
+    )
+
+
 class StructureConfig(Config):
     """Changes to the variant's architecture, for ablations above all."""
 

@@ -1,7 +1,11 @@
-"""What flags that choose for themselves come to, by the photos and by the weights that are here: printed and logged."""
+"""What flags that choose for themselves come to, by the photos, the weights that are here, and the time there is.
+
+It is printed and logged.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline import tracking
@@ -12,6 +16,8 @@ from pipeline.config import (
     PreprocessConfig,
     TuneConfig,
     chosen_by_photos,
+    least_epochs,
+    most_epochs,
     open_flags,
 )
 from pipeline.config.text import make_config
@@ -21,22 +27,55 @@ from pipeline.models.weights.library import state_of
 C = TypeVar("C", bound=Config)
 
 DEFAULT_VARIANTS = TuneConfig.model_fields["variants"].default
+EPOCHS_BY_TIME = "epochs_by_time"  # tag of a run: what the time that there was has come to
 
 
-def with_epochs(config: C, store: Store) -> C:
-    """Return the config of the open run with the flags that choose by the number of photos, printed in a line."""
+def with_epochs(
+    config: C,
+    store: Store,
+    fits: Callable[[C], bool] = lambda _: True,
+    may_be_longer: bool = False,
+    begun_with: int = 0,
+) -> C:
+    """Return the config of the open run with the flags that choose by photos and time, printed in a line.
+
+    Args:
+        config: of a command.
+        store: its photos.
+        fits: whether the command with so many epochs is expected to end in its time.
+        may_be_longer: whether time is worth more epochs than those by the number of photos.
+        begun_with: the epochs of an earlier call that is gone on with; 0 if there was none.
+    """
     flags = config.model_dump()
     if not open_flags(flags):
         return config
-    flags |= chosen_by_photos(flags, len(store.labels("train")))
+    chosen, reason = _with_epochs(config, store, flags["epochs"]), ""
+    if "epochs" in open_flags(flags) and flags["timeout_s"]:
+        begun_with = begun_with or int(tracking.tag_of_open_run(EPOCHS_BY_TIME) or 0)
+        usual: int = chosen.model_dump()["epochs"]
+        most = max(most_epochs(flags), usual) if may_be_longer else usual
+        candidates = [begun_with] if begun_with else range(most, least_epochs(flags) - 1, -1)
+        tried = (_with_epochs(config, store, epochs) for epochs in candidates)
+        chosen = next((each for each in tried if begun_with or fits(each)), _with_epochs(config, store, candidates[-1]))
+        tracking.set_tags({EPOCHS_BY_TIME: str(chosen.model_dump()["epochs"])})
+        reason = f" (with timeout_s={flags['timeout_s']:g}{', as it was begun' if begun_with else ''})"
+    _print_epochs(chosen, reason)
+    tracking.log_config(chosen)
+    return chosen
+
+
+def _with_epochs(config: C, store: Store, epochs: int) -> C:
+    flags = config.model_dump() | {"epochs": epochs}
+    return make_config(type(config), flags | chosen_by_photos(flags, len(store.labels("train"))))
+
+
+def _print_epochs(config: Config, reason: str) -> None:
+    flags = config.model_dump()
     head = (
         f", of which the first {flags['head_epochs']} train the head alone, and the others all at "
         f"{flags['unfreeze_lr_factor']:g} of its rate"
     )
-    print(f"epochs: {flags['epochs']}{head if flags['head_epochs'] else ''}", flush=True)
-    chosen = make_config(type(config), flags)
-    tracking.log_config(chosen)
-    return chosen
+    print(f"epochs: {flags['epochs']}{head if flags['head_epochs'] else ''}{reason}", flush=True)
 
 
 def expected_size(config: PreprocessConfig) -> PreprocessConfig:

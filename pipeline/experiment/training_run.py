@@ -7,10 +7,11 @@ project leaves the same things under the same names. The caller opens the run.
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pipeline.evaluation import (
 )
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
+from pipeline.experiment.expected_time import seconds_at
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
@@ -49,9 +51,10 @@ from pipeline.experiment.starts import (
 from pipeline.files import sha256_of_file
 from pipeline.serving import About, save_classifier, sureness_of
 from pipeline.tracking import registry
-from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
+from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, measure_speed, seen_photos
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
+AFTER_S, AFTER_SHARE = 30.0, 0.1  # for plots and registration, and what of a short time they may take
 SHOWN_CLASSES, SHOWN_EPOCHS = 6, 6  # of the picture of augmented photos
 
 
@@ -66,6 +69,7 @@ class Trained:
 
 def run_training(config: TrainConfig) -> None:
     """Train, log, and register the best epoch's model as challenger."""
+    began = time.time()
     tracking.connect()
     typed = config
     config = resolve_start(typed, "train", [typed.variant], unusual_structure(typed))
@@ -75,12 +79,44 @@ def run_training(config: TrainConfig) -> None:
         store = open_store(config)
         check_start(config, store)
         log_store(store, with_pictures=True)
-        config = with_epochs(config, store)
+        end = began + config.timeout_s - min(AFTER_S, AFTER_SHARE * config.timeout_s) if config.timeout_s else math.inf
+        config = with_epochs(config, store, _fits_until(end, store), may_be_longer=True)
         print_imbalance(config, store)
-        trained = tracked_fit(config, store, partial(print_epoch, objective=config.objective))
+        trained = tracked_fit(config.model_copy(update={"timeout_s": 0.0}), store, _print_epochs_until(end, config))
         version = registry.register(trained.model_uri, config.model_name)
     print(f"best epoch {trained.best.epoch}: {_values(trained.best, config.objective, ', ')}\n{trained.suspects}")
     print_model(version)
+
+
+def _fits_until(end: float, store: Store) -> Callable[[TrainConfig], bool]:
+    """Return what tells of a training whether it will end in time, by the measured speed of its steps."""
+    photos = len(store.labels("train")), len(store.labels("validation"))
+    speeds: list[float] = []
+
+    def fits(config: TrainConfig) -> bool:
+        if config.freeze_backbone:
+            return True  # an epoch takes next to nothing
+        speeds[:] = speeds or [measure_speed(config, len(store.class_names))]
+        return time.time() + seconds_at(speeds[0], config, *photos) <= end
+
+    return fits
+
+
+def _print_epochs_until(end: float, config: TrainConfig) -> Callable[[Epoch], bool]:
+    """Return a callback that prints epochs, and stops the training before one that would end too late."""
+    last = time.time()
+
+    def on_epoch(epoch: Epoch) -> bool:
+        nonlocal last
+        print_epoch(epoch, config.objective)
+        seconds, last = time.time() - last, time.time()
+        is_over = epoch.epoch < config.epochs and last + seconds > end
+        if is_over:
+            done = f"after {epoch.epoch} of {config.epochs} epochs the next would end after timeout_s"
+            print(f"time is up: {done}={config.timeout_s:g} (epochs=0 takes as many as fit)", flush=True)
+        return is_over
+
+    return on_epoch
 
 
 def tracked_fit(

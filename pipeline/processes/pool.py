@@ -65,7 +65,7 @@ def run_tasks(
     ray_address: str = "",
     gpus: int = 0,
     variables: Sequence[str] = (),
-    deadline: float = math.inf,
+    deadline: Callable[[], float] = lambda: math.inf,
 ) -> Iterator[Outcome]:
     """Run ``task(*job)`` for every job, ``workers`` at a time, and yield each outcome as it is ready.
 
@@ -74,13 +74,13 @@ def run_tasks(
 
     Args:
         task: a module-level function with picklable arguments and result.
-        jobs: the arguments of each call.
+        jobs: the arguments of each call; taken when a process is free for it.
         workers: number of processes; the processor's threads are divided among them.
         ray_address: empty for processes of this machine, ``local`` to start Ray here, else a cluster's address.
         gpus: GPUs of each task on a Ray cluster that has any.
         variables: names of environment variables that tasks on other machines need, beyond
             `ray_pool.CARRIED_PREFIXES`.
-        deadline: Unix time in seconds at which the iterator closes itself.
+        deadline: returns the Unix time in seconds at which the iterator closes itself; it may change.
 
     Raises:
         UserError: Ray is requested but not installed, or does not answer.
@@ -90,7 +90,7 @@ def run_tasks(
     with contextlib.suppress(_DeadlineReached), backend as submit:
         running = {submit(job) for job in islice(queue, workers)}
         while running:
-            timeout = None if deadline == math.inf else max(0.0, deadline - time.time())
+            timeout = None if (end := deadline()) == math.inf else max(0.0, end - time.time())
             done, running = wait(running, timeout, FIRST_COMPLETED)
             if not done:
                 raise _DeadlineReached

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from optuna.study import Study
@@ -20,12 +20,12 @@ WAIT_FOR_OTHERS_S = 5
 
 def run_missing(
     task: Callable[..., Any],
-    missing: Callable[[], list[tuple[object, ...]] | None],
+    missing: Callable[[], Iterable[tuple[object, ...]] | None],
     on_value: Callable[[Any], None],
     study: Study,
     config: TuneConfig,
     report_line: Callable[[str], None],
-    deadline: float = math.inf,
+    deadline: Callable[[], float] = lambda: math.inf,
 ) -> bool:
     """Run ``task`` for every missing job until none is missing; return False if the deadline came first.
 
@@ -36,7 +36,7 @@ def run_missing(
         study: whose trials the tasks are.
         config: the search.
         report_line: shows a line to the user.
-        deadline: seconds since the epoch; then the tasks that run are interrupted, to go on another time.
+        deadline: returns a Unix time in seconds; then the tasks that run are interrupted, to go on another time.
 
     Raises:
         UserError: several tasks in a row failed.
@@ -55,7 +55,7 @@ def run_missing(
             failures.count(outcome)
         with start_lock(study, config.storage):
             settle_trials(study, tracking.close_run)
-        if time.time() >= deadline:
+        if time.time() >= deadline():
             return missing() is None
         if not something_came:
             time.sleep(WAIT_FOR_OTHERS_S)  # another process runs what is missing, and may yet fail

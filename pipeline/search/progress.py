@@ -6,27 +6,29 @@ It reads only the study, and so it shows the workers of all machines without tal
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.config import TuneConfig
 from pipeline.experiment import describe
 from pipeline.search import study as studies
-from pipeline.search.plan import is_head
-from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of
+from pipeline.search.time_plan import TimePlan, confirmation_seconds, seconds_left, seconds_of
 from pipeline.search.trial_record import CONFIG, FINISHED
 from pipeline.search.trials import EndedTrial
 
+RECENT = 5  # trials, by which it is seen whether the search still gets anywhere
+BAR_WIDTH = 12
 ROWS = 12  # of the table: what runs, and what has ended last
 REFRESH_PER_SECOND = 0.5
 MINUTE_S, HOUR_S = 60, 3600
@@ -36,13 +38,15 @@ ReportLine = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def show_progress(study: Study, config: TuneConfig, console: Console | None = None) -> Iterator[ReportLine]:
+def show_progress(
+    study: Study, config: TuneConfig, plan: TimePlan | None = None, console: Console | None = None
+) -> Iterator[ReportLine]:
     """Show the search while the block runs, and yield a function that shows a line meanwhile."""
     console = console or Console()
     if not console.is_terminal:
         yield lambda line: print(line, flush=True)
         return
-    view = _LiveView(study, config)
+    view = _LiveView(study, config, plan)
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"  # the workers' bars would overwrite the table
     try:
@@ -57,13 +61,14 @@ def show_progress(study: Study, config: TuneConfig, console: Console | None = No
 class _LiveView:
     """The live table; it keeps its last state while the study cannot be read."""
 
-    def __init__(self, study: Study, config: TuneConfig) -> None:
-        self._study, self._config, self._last = study, config, Group()
+    def __init__(self, study: Study, config: TuneConfig, plan: TimePlan | None) -> None:
+        self._study, self._config, self._plan, self._last = study, config, plan, Group()
         self._lock = threading.Lock()  # rich asks from its own thread, and from the one that prints
 
     def render(self) -> Group:
         with self._lock, contextlib.suppress(Exception):  # a storage that is away for a moment must not end the search
-            self._last = Group(search_table(self._study, self._config), Text(summary_line(self._study, self._config)))
+            state = summary_line(self._study, self._config, self._plan)
+            self._last = Group(search_table(self._study, self._config), Text(state))
         return self._last
 
 
@@ -72,71 +77,82 @@ def search_table(study: Study, config: TuneConfig) -> Table:
     begun = [trial for trial in study.get_trials(deepcopy=False) if CONFIG in trial.user_attrs]
     latest = sorted(begun, key=lambda trial: (trial.state == TrialState.RUNNING, trial.number))[-ROWS:]
     table = Table(
-        "trial", "state", "variant", "augment", "optimizer", "learning rate", "epoch", config.objective, "time"
+        "trial",
+        "state",
+        "variant",
+        "augment",
+        "optimizer",
+        "learning rate",
+        "epoch",
+        "",
+        config.objective,
+        "time",
+        "left",
     )
+    usual = [seconds_of(trial) for trial in begun if trial.state == TrialState.COMPLETE]
     for trial in sorted(latest, key=lambda trial: trial.number):
         wanted, values = trial.user_attrs[CONFIG], trial.intermediate_values
-        state = trial.state.name.lower()
+        state, runs = trial.state.name.lower(), trial.state == TrialState.RUNNING
+        done = _share_done(trial, config.epochs, usual)
         table.add_row(
             str(trial.number),
             Text(state, style=COLOURS.get(state, "")),
             *(wanted[name] for name in ("variant", "augment", "optimizer")),
             f"{wanted['learning_rate']:.1e}",
             f"{max(values, default=0)}/{config.epochs}",
+            ProgressBar(total=1.0, completed=done, width=BAR_WIDTH) if runs else "",
             f"{max(values.values(), key=config.judged_by.score):.4f}" if values else "",
-            format_duration(_seconds(trial)),
+            format_duration(seconds_of(trial)),
+            format_duration(seconds_of(trial) * (1 - done) / done) if runs and done else "",
         )
     return table
 
 
-def summary_line(study: Study, config: TuneConfig) -> str:
+def _share_done(trial: FrozenTrial, epochs: int, usual: Sequence[float]) -> float:
+    """Return what of a running trial is done: its epochs, and by the ``usual`` seconds what of the next one."""
+    finished = max(trial.intermediate_values, default=0)
+    by_time = epochs * seconds_of(trial) / median(usual) if usual else 0.0
+    return min(max(finished, min(by_time, finished + 1)) / epochs, 1.0)
+
+
+def summary_line(study: Study, config: TuneConfig, plan: TimePlan | None = None) -> str:
     """Return the state of the search in one line."""
     finished, running, failed = studies.trial_counts(study)
     best = next(iter(studies.ranked(study)), None)
     pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-    left = seconds_left(study, config)
+    left, goal, again = (
+        seconds_left(study, config, plan), studies.trial_goal(config), confirmation_seconds(study, config)
+    )  # fmt: skip
     parts = [
-        f"{finished}/{studies.trial_goal(config)} trials",
-        f"best {best.value:.4f} (trial {best.number})" if best else "none complete yet",
+        f"{finished}/{goal:.0f} trials" if math.isfinite(goal) else f"{finished} trials",
+        f"best {best.value:.4f} (trial {best.number}{_improvement(study)})" if best else "none complete yet",
         f"{pruned} pruned",
         f"{failed} failed",
         f"{running} running",
         f"about {format_duration(left)} left" if left else "",
+        f"{format_duration(min(left, again))} of them for confirmations" if left and again else "",
     ]
     return ", ".join(part for part in parts if part)
 
 
-def seconds_left(study: Study, config: TuneConfig) -> float | None:
-    """Estimate the seconds left for missing trials and confirmations; None before a trial of each missing kind ends.
-
-    From the median time of the finished trials of a kind, which are heads or the others; a confirmation takes as much
-    longer as it has more epochs.
-    """
-    trials = study.get_trials(deepcopy=False)
-    goal = studies.trial_goal(config)
-    heads = min(config.head_trials, goal) if mode_of(config) == HEADS_FIRST_MODE else 0
-    left = 0.0
-    for of_heads, wanted in ((True, heads), (False, goal - heads)):
-        own = [trial for trial in trials if is_head(trial) == of_heads]
-        times = [_seconds(trial) for trial in own if trial.state in FINISHED]
-        if not times and wanted:
-            return None
-        if wanted:
-            usual = median(times)
-            under_way = sum(min(_seconds(trial), usual) for trial in own if trial.state == TrialState.RUNNING)
-            left += max(0, wanted - len(times)) * usual - under_way
-    full = median([_seconds(trial) for trial in own if trial.state == TrialState.COMPLETE] or times or [0.0])
-    again = config.confirm_top_k * config.confirm_seeds * config.confirm_epochs_factor * full
-    return max(0.0, (left + again) / config.workers)
+def _improvement(study: Study) -> str:
+    """Return by how much the last trials have improved the best value; nothing where no trial came before them."""
+    ended = study.get_trials(deepcopy=False, states=FINISHED)
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    before = [studies.score_of(study, trial.value or 0.0) for trial in complete if trial in ended[:-RECENT]]
+    if not before:
+        return ""
+    gain = max(studies.score_of(study, trial.value or 0.0) for trial in complete) - max(before)
+    return f", {gain:+.4f} by the last {RECENT}"
 
 
-def trial_line(ended: EndedTrial, study: Study, config: TuneConfig) -> str:
+def trial_line(ended: EndedTrial, study: Study, config: TuneConfig, plan: TimePlan | None = None) -> str:
     """Return one line on a trial that has ended and on the state of the search."""
     of = config.objective
     best = f"{of} {getattr(ended.best, of):.4f} at epoch {ended.best.epoch:<3}" if ended.best else ""
     return (
         f"trial {ended.trial:>3}  {describe(ended.config):<50}  {best} {ended.state:<8} in "
-        f"{format_duration(ended.seconds)}; {summary_line(study, config)}"
+        f"{format_duration(ended.seconds)}; {summary_line(study, config, plan)}"
     )
 
 
@@ -145,9 +161,3 @@ def format_duration(seconds: float) -> str:
     if seconds < 2 * MINUTE_S:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE_S:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / HOUR_S:.1f} h"
-
-
-def _seconds(trial: FrozenTrial) -> float:
-    if trial.datetime_start is None:
-        return 0.0
-    return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()

@@ -11,7 +11,7 @@ import json
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import optuna
 from optuna.study import Study, StudyDirection
@@ -34,7 +34,8 @@ from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
 MOST_DRAWS = 1000  # of a point that nobody has tried
-BEGUN_BY, BEGUN_WITH = "begun_by", "begun_with"  # attributes: its name with weights=auto, and what that came to
+# Attributes of a study: its name by the flags as they were typed, and what weights=auto and open epochs came to.
+BEGUN_BY, BEGUN_WITH, BEGUN_EPOCHS = "begun_by", "begun_with", "begun_epochs"
 UNIMPORTANT_FLAGS = {"data", "recipe", "model_name", "resume"}  # the photos are known by their digest
 
 
@@ -54,9 +55,12 @@ def _suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
     return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
 
 
-def trial_goal(config: TuneConfig) -> int:
-    """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials."""
-    return int(min(config.n_trials, space_of(config).size))
+def trial_goal(config: TuneConfig) -> float:
+    """Return how many finished trials a search ends with: all the points there are, if that is fewer than n_trials.
+
+    It is infinite where the search ends by its time.
+    """
+    return min(config.most_trials, space_of(config).size)
 
 
 def draw_untried_point(
@@ -158,33 +162,48 @@ def _opening(config: TuneConfig) -> Iterator[None]:
         ) from error
 
 
-def record_start(study: Study, typed: TuneConfig, start: str, data_digest: str) -> None:
-    """Record in a new study what ``weights=auto``, if that was typed, came to."""
-    if typed.weights == "auto" and BEGUN_WITH not in study.user_attrs:
-        study.set_user_attr(BEGUN_BY, study_name(typed, data_digest))
-        study.set_user_attr(BEGUN_WITH, start)
+class Begun(NamedTuple):
+    """What a study was begun with where that was left open: weights, and epochs by time; empty and 0 where not."""
+
+    weights: str = ""
+    epochs: int = 0
 
 
-def recorded_start(typed: TuneConfig, data_digest: str) -> str:
-    """Return the weights that the study of a search with ``weights=auto`` was begun with; empty for a new one.
+def record_start(study: Study, typed: TuneConfig, resolved: TuneConfig, data_digest: str) -> None:
+    """Record in a new study what ``weights=auto``, and epochs chosen by time, have come to, where they were typed."""
+    by_time = typed.timeout_s and not typed.epochs
+    if BEGUN_BY in study.user_attrs or not (typed.weights == "auto" or by_time):
+        return
+    study.set_user_attr(BEGUN_BY, study_name(typed, data_digest))
+    study.set_user_attr(BEGUN_WITH, resolved.weights)
+    if by_time:
+        study.set_user_attr(BEGUN_EPOCHS, resolved.epochs)
+
+
+def recorded_start(typed: TuneConfig, data_digest: str) -> Begun:
+    """Return what the study of a search was begun with, where weights or epochs are left open.
 
     A study that knows of no ``auto`` is of an earlier default, ``none``: it is gone on with if it has not ended.
 
     Raises:
         UserError: the storage cannot be opened.
     """
+    by_time = typed.timeout_s and not typed.epochs
+    if typed.weights != "auto" and not by_time:
+        return Begun()
     name, random = study_name(typed, data_digest), TuneConfig(**typed.model_dump() | {"weights": "none"})
     with _opening(typed):
         storage = storage_of(typed.storage)
         studies = {study.study_name: study.user_attrs for study in storage.get_all_studies()}
     for attributes in studies.values():
-        if attributes.get(BEGUN_BY) == name:
-            return str(attributes[BEGUN_WITH])
+        if attributes.get(BEGUN_BY) == name and (BEGUN_EPOCHS in attributes) == bool(by_time):
+            weights = str(attributes[BEGUN_WITH]) if typed.weights == "auto" else ""
+            return Begun(weights, int(attributes.get(BEGUN_EPOCHS, 0)))
     earlier = study_name(random, data_digest)
-    if earlier not in studies or BEGUN_BY in studies[earlier]:
-        return ""
+    if typed.weights != "auto" or earlier not in studies or BEGUN_BY in studies[earlier]:
+        return Begun()
     finished, _, _ = trial_counts(optuna.load_study(study_name=earlier, storage=storage))
-    return "none" if finished < trial_goal(random) else ""
+    return Begun("none" if finished < trial_goal(random) else "")
 
 
 def open_second_study(config: TuneConfig, study: Study) -> Study:

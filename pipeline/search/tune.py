@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import count, takewhile
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,6 @@ from pipeline.search import confirmations, trials
 from pipeline.search import study as studies
 from pipeline.search.confirmations import Confirmation, Retraining, Winner
 from pipeline.search.dispatch import run_missing
-from pipeline.search.expected_time import describe_plan, expected_seconds
 from pipeline.search.progress import ReportLine, format_duration, show_progress, summary_line, trial_line
 from pipeline.search.recovery import settle_trials, start_lock
 from pipeline.search.search_card import search_card
@@ -48,6 +48,7 @@ from pipeline.search.space import Space, params_at_border
 from pipeline.search.space_file import flags_not_searched, inline_space_file, mode_of, space_of
 from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
+from pipeline.search.time_plan import TimePlan, after_s, describe_plan, expected_parts, fits_in_time
 from pipeline.search.trial_record import RESULT
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
@@ -75,33 +76,38 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         config: the search.
         resolved: what `resolve_search` has made of it, if it was asked before.
     """
+    began = time.time()
     typed = inline_space_file(config)
     space_of(typed)  # reads it, before anything is asked or fetched
     preload_trials(typed)
     tracking.connect(many_machines=typed.many_machines)
     config = resolved or resolve_search(typed)
-    name = f"tune {config.data}, {config.n_trials} trials"
+    trials_or_time = f"{config.most_trials:g} trials" if math.isfinite(config.most_trials) else _time(config)
+    name = f"tune {config.data}, {trials_or_time}"
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
     with tracking.run("tune", name, as_typed, tags, training=key) as parent:
         store = open_store(config)
         check_start(config, store)
         log_store(store, with_pictures=True)
-        config = with_epochs(_as_begun(typed, config, store.digest), store)
+        photos = len(store.labels("train")), len(store.labels("validation"))
+        config, epochs = _as_begun(typed, config, store.digest)
+        config = with_epochs(config, store, lambda chosen: fits_in_time(chosen, *photos), begun_with=epochs)
         space = space_of(config)
         print_imbalance(config, store, varied=space.to_dict())
         study = studies.open_study(config, store.digest)
-        studies.record_start(study, typed, config.weights, store.digest)
+        studies.record_start(study, typed, config, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
-        with show_progress(study, config) as report_line:
+        plan = TimePlan(config, study, began)
+        with show_progress(study, config, plan) as report_line:
             claim(study, config, store.digest, tracking.store_identity(), report_line)
-            _prepare(study, config, space, store, report_line)
+            _prepare(study, config, space, photos, report_line)
             try:
-                _run_trials(study, config, parent, report_line)
-                retrained = _retrain(study, config, parent, report_line)
+                _run_trials(study, config, plan, parent, report_line)
+                retrained = _retrain(study, config, plan, parent, report_line)
             except KeyboardInterrupt:
-                report_line(f"interrupted: {summary_line(study, config)} (the same command goes on)")
+                report_line(f"interrupted: {summary_line(study, config, plan)} (the same command goes on)")
                 raise
             tracking.connect()  # marks the runs of processes that died meanwhile
             tracking.end_children(parent)
@@ -115,14 +121,20 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
     print_model(version, place)
 
 
-def _as_begun(typed: TuneConfig, config: TuneConfig, data_digest: str) -> TuneConfig:
-    """Return the config with the weights that its study was begun with, where ``weights=auto`` has come to others."""
-    begun = studies.recorded_start(typed, data_digest) if typed.weights == "auto" else ""
-    if not begun or begun == config.weights:
-        return config
-    config = _with_known_weights(go_on_with(typed, begun))
-    tracking.set_tags({tracking.TRAINING: training_key(config), **begun_tags(typed, config)})
-    return config
+def _as_begun(typed: TuneConfig, config: TuneConfig, data_digest: str) -> tuple[TuneConfig, int]:
+    """Return the config with the weights that its study was begun with, and the epochs that its time came to.
+
+    The weights are those of ``config``, and the epochs 0, where there is no such study.
+    """
+    begun = studies.recorded_start(typed, data_digest)
+    if begun.weights and begun.weights != config.weights:
+        config = _with_known_weights(go_on_with(typed, begun.weights))
+        tracking.set_tags({tracking.TRAINING: training_key(config), **begun_tags(typed, config)})
+    return config, begun.epochs
+
+
+def _time(config: TuneConfig) -> str:
+    return format_duration(config.timeout_s)
 
 
 def _with_known_weights(config: TuneConfig) -> TuneConfig:
@@ -141,7 +153,7 @@ def _with_known_weights(config: TuneConfig) -> TuneConfig:
     return config.model_copy(update={"variants": known})
 
 
-def _prepare(study: Study, config: TuneConfig, space: Space, store: Store, report_line: ReportLine) -> None:
+def _prepare(study: Study, config: TuneConfig, space: Space, photos: tuple[int, int], report_line: ReportLine) -> None:
     with start_lock(study, config.storage):
         for trial in settle_trials(study, tracking.close_run):
             report_line(
@@ -153,52 +165,66 @@ def _prepare(study: Study, config: TuneConfig, space: Space, store: Store, repor
     if goal < config.n_trials:
         report_line(f"the space has {goal} points, each is tried once: n_trials={config.n_trials} is too many")
     finished, _, _ = studies.trial_counts(study)
-    report_line(f"study {study.study_name}: {finished} of {goal} trials are finished")
+    of_goal = f" of {goal:.0f}" if math.isfinite(goal) else ""
+    report_line(f"study {study.study_name}: {finished}{of_goal} trials are finished")
     if config.head_trials > 0 and mode_of(config) == "from scratch":
         report_line(f"head_trials={config.head_trials} is left out: random weights have no features to compare")
-    report_line(_plan_line(config, store, finished))
+    report_line(_plan_line(config, photos, finished))
 
 
-def _plan_line(config: TuneConfig, store: Store, finished: int) -> str:
-    photos = len(store.labels("train")), len(store.labels("validation"))
-    seconds = None if finished else expected_seconds(config, *photos)
-    line = describe_plan(config)
-    if config.timeout_s:
-        line += f"; the trials end after {format_duration(config.timeout_s)}"
-    if seconds:
+def _plan_line(config: TuneConfig, photos: tuple[int, int], finished: int) -> str:
+    expected = None if finished else expected_parts(config, *photos)
+    fitting = expected.trials_in(config, config.timeout_s - after_s(config)) if expected else None
+    line = describe_plan(config, fitting)
+    seconds = expected.total(config) if expected else math.nan
+    if math.isfinite(seconds):
         line += f"; about {format_duration(seconds)} on this machine if nothing is pruned"
-    if seconds and seconds > LONG_S and not config.timeout_s:
-        line += " (timeout_s ends the trials sooner, a smaller image_size makes them shorter)"
+    if config.timeout_s:
+        line += f"; all of it in {_time(config)}"
+    elif seconds > LONG_S:
+        line += " (timeout_s bounds it, a smaller image_size makes the trials shorter)"
     return line
 
 
-def _run_trials(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> None:
+def _run_trials(study: Study, config: TuneConfig, plan: TimePlan, parent: str, report_line: ReportLine) -> None:
     """Run trials until the study has enough or time is up; one that fails or whose process dies is made up for."""
-    deadline = time.time() + config.timeout_s if config.timeout_s else math.inf
 
-    def missing() -> list[tuple[object, ...]] | None:
+    def missing() -> Iterable[tuple[object, ...]] | None:
         finished, running, _ = studies.trial_counts(study)
-        if finished >= studies.trial_goal(config):
+        goal = studies.trial_goal(config)
+        if finished >= goal or not plan.is_worth_beginning():
             return None
-        return [(config, parent, deadline, number) for number in range(studies.trial_goal(config) - finished - running)]
+        numbers = range(int(goal) - finished - running) if math.isfinite(goal) else count()
+        return (
+            (config, parent, plan.trials_end(), number)
+            for number in takewhile(lambda number: not number or plan.is_worth_beginning(), numbers)
+        )
 
     def on_ended(ended: trials.EndedTrial) -> None:
-        report_line(trial_line(ended, study, config))
+        report_line(trial_line(ended, study, config, plan))
 
-    if not run_missing(trials.run_trial, missing, on_ended, study, config, report_line, deadline):
+    run_missing(trials.run_trial, missing, on_ended, study, config, report_line, plan.trials_end)
+    finished, running, _ = studies.trial_counts(study)
+    if finished < studies.trial_goal(config):
         tracking.mark_dead_runs()  # a process that did not end in time could not close its run
-        where = summary_line(study, config)
-        report_line(
-            f"time is up after {config.timeout_s:g} s: {where}; what was running is kept (the same command goes on)"
-        )
+        where = summary_line(study, config, plan)
+        kept = "; what was running is kept" if running else ""
+        report_line(f"the time for trials is up: {where}{kept} (the same command goes on)")
         tracking.set_tags({tracking.STOPPED: "true"})
 
 
-def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportLine) -> dict[Retraining, Confirmation]:
+def _retrain(
+    study: Study, config: TuneConfig, plan: TimePlan, parent: str, report_line: ReportLine
+) -> dict[Retraining, Confirmation]:
     """Confirm the best trials and finish a sample of the pruned ones; what was done before is not done again.
 
-    Where a confirmation diverges, the next best trial is confirmed in its place.
+    Where a confirmation diverges, the next best trial is confirmed in its place. Where time is short, fewer are
+    confirmed, and what has not ended in time is kept.
     """
+    confirmed = plan.confirmed()
+    if confirmed < config.confirm_top_k:
+        report_line(f"there is time to confirm {confirmed} of the best {config.confirm_top_k} (timeout_s or epochs)")
+        config = config.model_copy(update={"confirm_top_k": confirmed})
 
     def wanted(lost: Collection[Retraining]) -> list[Retraining]:
         selected = (confirmations.select_confirmations, confirmations.select_audits)
@@ -220,8 +246,13 @@ def _retrain(study: Study, config: TuneConfig, parent: str, report_line: ReportL
     if not wanted(lost=()):
         return {}
     second = studies.open_second_study(config, study)
-    run_missing(confirmations.retrain, missing, on_ended, second, config, report_line)
-    return ended_and_missing()[0]
+    run_missing(confirmations.retrain, missing, on_ended, second, config, report_line, lambda: plan.end)
+    ended, left = ended_and_missing()
+    if left:
+        tracking.mark_dead_runs()
+        report_line(f"time is up: {len(left)} of the confirmations did not end (the same command goes on)")
+        tracking.set_tags({tracking.STOPPED: "true"})
+    return ended
 
 
 def _log_winner(

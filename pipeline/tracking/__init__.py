@@ -28,6 +28,7 @@ from pipeline.tracking.contents import (
     save_figure,
     set_note,
     set_tags,
+    tag_of_open_run,
 )
 from pipeline.tracking.runs import (
     STOPPED,
@@ -59,6 +60,6 @@ __all__ = [
     "close_run", "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch",
     "log_classifier", "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics",
     "log_table", "log_text", "mark_dead_runs", "open_elsewhere", "open_run", "read_val_predictions", "rename", "run",
-    "run_facts", "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tags_of_stopped_run",
-    "training_states", "ui_command", "when_finished",
+    "run_facts", "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tag_of_open_run",
+    "tags_of_stopped_run", "training_states", "ui_command", "when_finished",
 ]  # fmt: skip

@@ -150,6 +150,11 @@ def set_tags(tags: Mapping[str, str]) -> None:
     outbox.deliver(_open_run(), "tags", dict(tags))
 
 
+def tag_of_open_run(name: str) -> str:
+    """Return a tag of the open run, which may be one that goes on; empty if it has none of that name."""
+    return str(mlflow.get_run(_open_run()).data.tags.get(name, ""))
+
+
 def _open_run() -> str:
     active = mlflow.active_run()
     assert active is not None

@@ -10,11 +10,12 @@ from pipeline.training.batches import seen_photos
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.features import FeatureCache
 from pipeline.training.loop import FitResult, fit
+from pipeline.training.phases import phases_of
 from pipeline.training.precision import cpu_features
 from pipeline.training.scores import score_of_one_answer, step_of_one_photo
-from pipeline.training.trainer import Diverged, Epoch, Untrainable
+from pipeline.training.trainer import Diverged, Epoch, Untrainable, measure_speed
 
 __all__ = [
     "Checkpoints", "Diverged", "Epoch", "FeatureCache", "FitResult", "Untrainable", "cpu_features", "fit",
-    "score_of_one_answer", "seen_photos", "step_of_one_photo",
+    "measure_speed", "phases_of", "score_of_one_answer", "seen_photos", "step_of_one_photo",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -30,7 +31,7 @@ from pipeline.training.features import FeatureCache
 from pipeline.training.mixing import uses_mixing
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.phases import Phase
-from pipeline.training.precision import choose_precision
+from pipeline.training.precision import MIN_STEPS_TO_MEASURE, choose_precision
 from pipeline.training.scores import validation_scores
 from pipeline.training.step import compiled_step, images_per_second
 
@@ -297,6 +298,15 @@ class HeadTrainer(Trainer):
         self.twin.set_weights(weights)
         copy_head(self.twin, self._cache.classifier)
         return self._cache.classifier
+
+
+def measure_speed(config: TrainConfig, classes: int) -> float:
+    """Return how many photos a second a training of the whole network takes, in the number format that it will have."""
+    load_backend()
+    set_up_keras()
+    speed = partial(images_per_second, config, classes)
+    with memory_errors_named(config):
+        return speed(choose_precision(config, MIN_STEPS_TO_MEASURE, on_gpu(), speed))
 
 
 def make_trainer(

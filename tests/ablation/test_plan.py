@@ -210,7 +210,9 @@ def test_an_ablation_never_reads_the_test_split(
         assert split != "test"
         return readable(store, split)
 
-    def run_here(task: Callable[..., object], jobs: Iterable[tuple[object, ...]], *_: object) -> Iterator[Outcome]:
+    def run_here(
+        task: Callable[..., object], jobs: Iterable[tuple[object, ...]], *_: object, **__: object
+    ) -> Iterator[Outcome]:
         return (Outcome(task(*job)) for job in jobs)
 
     readable = Store.images

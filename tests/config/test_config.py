@@ -28,6 +28,7 @@ from pipeline.config import (
     without_passwords,
 )
 from pipeline.config.command_line import parse_flags
+from pipeline.config.search_flags import IN_MEMORY
 from pipeline.config.text import config_text, fields_of, make_config
 
 CONFIGS = (PreprocessConfig, TrainConfig, TuneConfig, EvaluateConfig, AblateConfig, PredictConfig, MainConfig)
@@ -48,6 +49,7 @@ RULED: dict[str, st.SearchStrategy[Any]] = {
     "devices": st.sampled_from([1, 2, 3, 4]),
     "width": st.just(1.0),
     "recipe": st.just(""),
+    "storage": st.text(min_size=1, max_size=20).filter(lambda address: address not in IN_MEMORY),
 }
 NOTHING_TO_UNFREEZE = {"freeze_backbone": True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0}
 COMMA_LIST_ITEMS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
@@ -209,7 +211,7 @@ MISTAKES = [
     (TrainConfig, ["--optimizer=SGD"], ["optimizer", "'SGD'", "'sgd'"]),
     (TuneConfig, ["--variants=resnet18,resnet19"], ["variants", "'resnet19'", "'resnet18'"]),
     (TuneConfig, ["--variants="], ["variants", "at least 1"]),
-    (TuneConfig, ["--n_trials=0"], ["n_trials", "'0'"]),
+    (TuneConfig, ["--n_trials=-1"], ["n_trials", "'-1'"]),
     (TuneConfig, ["--storage="], ["storage", "''"]),
     (PreprocessConfig, ["--data="], ["data", "''"]),
     (

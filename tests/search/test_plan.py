@@ -13,10 +13,9 @@ from optuna.study import Study
 
 from pipeline.config import DATA_FOLDER, TuneConfig
 from pipeline.search import study as studies
-from pipeline.search.expected_time import describe_plan, expected_seconds
 from pipeline.search.plan import best_variants, is_head, next_of_plan
-from pipeline.search.progress import seconds_left
 from pipeline.search.space_file import space_of
+from pipeline.search.time_plan import describe_plan, expected_parts, seconds_left
 from pipeline.search.trial_record import REPEAT_OF
 from tests.conftest import RunIn
 from tests.fake_hub import save_small_preset
@@ -100,6 +99,11 @@ def test_only_a_search_that_begins_with_heads_has_another_space() -> None:
     assert before != studies.study_name(_config(), "digest")
 
 
+def _expected(config: TuneConfig, photos: int) -> float:
+    expected = expected_parts(config, photos, photos // 10)
+    return expected.total(config) if expected else 0.0
+
+
 def test_the_plan_says_what_comes_and_how_long_it_may_take() -> None:
     config = _config()
     assert describe_plan(config) == (
@@ -108,7 +112,7 @@ def test_the_plan_says_what_comes_and_how_long_it_may_take() -> None:
     )
     assert describe_plan(TuneConfig(weights="none", confirm_top_k=0)) == "plan: 12 trials of 16 epochs at 64 px"
     costs = [
-        expected_seconds(_config(**flags), photos, photos // 10) or 0.0
+        _expected(_config(**flags), photos)
         for photos, flags in [
             (100, {"freeze_backbone": True, "head_epochs": 0}), (100, {}), (3000, {}), (3000, {"n_trials": 40}),
         ]

@@ -69,7 +69,7 @@ def test_durations_are_written_as_a_reader_wants_them(seconds: float, words: str
 
 def test_a_terminal_shows_a_table_and_keeps_the_lines() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=140, height=40)
-    with progress.show_progress(_study((COMPLETE, 60), (RUNNING, 10)), CONFIG, screen) as report_line:
+    with progress.show_progress(_study((COMPLETE, 60), (RUNNING, 10)), CONFIG, console=screen) as report_line:
         report_line("a trial failed: [no markup]")
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     for words in ("val_accuracy", "resnet18", "2.0e-02", "2/8", "running", "1/6 trials", "a trial failed: [no markup]"):
@@ -77,7 +77,7 @@ def test_a_terminal_shows_a_table_and_keeps_the_lines() -> None:
 
 
 def test_elsewhere_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, Console(file=io.StringIO())) as report_line:
+    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, console=Console(file=io.StringIO())) as report_line:
         report_line("trial 3 has ended")
     assert capsys.readouterr().out == "trial 3 has ended\n"
 
@@ -88,6 +88,6 @@ def test_a_storage_that_is_away_for_a_moment_does_not_end_the_search(monkeypatch
 
     screen = Console(file=io.StringIO(), force_terminal=True, width=140, height=40)
     monkeypatch.setattr(progress, "search_table", fail)
-    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, screen) as report_line:
+    with progress.show_progress(_study((COMPLETE, 60)), CONFIG, console=screen) as report_line:
         report_line("still here")
     assert "still here" in screen.file.getvalue()  # type: ignore[attr-defined]

@@ -465,25 +465,38 @@ def _finish_trial(study: Study) -> None:
 @pytest.mark.parametrize("start", ["none", "resnet18=data/weights/resnet18#sha256=" + "0" * 64])
 def test_a_study_knows_what_auto_came_to_when_it_began(start: str, tmp_path: Path) -> None:
     typed = TuneConfig(storage=f"sqlite:///{tmp_path}/optuna.db", n_trials=1)
-    assert studies.recorded_start(typed, "digest") == ""
+    assert studies.recorded_start(typed, "digest") == ("", 0)
     resolved = typed.model_copy(update={"weights": start})
     study = studies.open_study(resolved, "digest")
-    studies.record_start(study, typed, start, "digest")
+    studies.record_start(study, typed, resolved, "digest")
     _finish_trial(study)
     more = typed.model_copy(update={"n_trials": 5, "workers": 3})
-    assert studies.recorded_start(more, "digest") == start
-    assert studies.recorded_start(more, "other") == ""
-    assert studies.recorded_start(typed.model_copy(update={"epochs": 5}), "digest") == ""
-    studies.record_start(study, typed, "others", "digest")
-    assert studies.recorded_start(typed, "digest") == start
+    assert studies.recorded_start(more, "digest") == (start, 0)
+    assert studies.recorded_start(more, "other") == ("", 0)
+    assert studies.recorded_start(typed.model_copy(update={"epochs": 5}), "digest") == ("", 0)
+    studies.record_start(study, typed, typed, "digest")
+    assert studies.recorded_start(typed, "digest") == (start, 0)
+
+
+@pytest.mark.parametrize("weights", ["none", "auto"])
+def test_a_study_knows_the_epochs_that_its_time_came_to(weights: str, tmp_path: Path) -> None:
+    typed = TuneConfig(weights=weights, storage=f"sqlite:///{tmp_path}/optuna.db", timeout_s=600)
+    assert typed.epochs == 0
+    resolved = TuneConfig(**typed.model_dump() | {"weights": "none", "image_size": 64, "epochs": 7, "head_epochs": 0})
+    study = studies.open_study(resolved, "digest")
+    studies.record_start(study, typed, resolved, "digest")
+    begun = ("none" if weights == "auto" else "", 7)
+    assert studies.recorded_start(typed.model_copy(update={"timeout_s": 1200}), "digest") == begun
+    assert studies.recorded_start(typed.model_copy(update={"timeout_s": 0}), "digest") == ("", 0)
+    assert studies.recorded_start(typed.model_copy(update={"epochs": 9}), "digest") == ("", 0)
 
 
 def test_an_unfinished_study_of_the_former_default_goes_on(tmp_path: Path) -> None:
     former = TuneConfig(weights="none", storage=f"sqlite:///{tmp_path}/optuna.db", n_trials=2)
     study = studies.open_study(former, "digest")
     typed = TuneConfig(storage=former.storage, n_trials=2)
-    assert studies.recorded_start(typed, "digest") == "none"
+    assert studies.recorded_start(typed, "digest") == ("none", 0)
     for _ in range(2):
         _finish_trial(study)
-    assert studies.recorded_start(typed, "digest") == ""  # it has ended: what begins now is new
-    assert studies.recorded_start(typed.model_copy(update={"n_trials": 3}), "digest") == "none"
+    assert studies.recorded_start(typed, "digest") == ("", 0)  # it has ended: what begins now is new
+    assert studies.recorded_start(typed.model_copy(update={"n_trials": 3}), "digest") == ("none", 0)

@@ -185,7 +185,7 @@ def test_time_that_is_up_stops_in_mid_trial_and_the_same_command_goes_on(
     assert len(set(epochs)) >= 3, "one search begins the trial, another goes on with it"
     assert epochs == sorted(epochs)
     assert len(trial_runs) == 1
-    times_up = re.findall(rf"time is up after \d+ s: 0/{N_TRIALS} trials", (tmp_path / "printed.txt").read_text())
+    times_up = re.findall(f"the time for trials is up: 0/{N_TRIALS} trials", (tmp_path / "printed.txt").read_text())
     assert len(times_up) >= 2
 
 
@@ -209,3 +209,21 @@ def test_ctrl_c_marks_the_runs_says_the_best_and_can_be_gone_on_with(
     assert {run.info.status for run in runs} <= {"KILLED", "FINISHED"}
     assert [run.info.status for run in runs if run.data.tags["stage"] == "tune"] == ["KILLED"]
     assert "interrupted: " in (tmp_path / "printed.txt").read_text()
+
+
+def test_a_search_by_time_alone_confirms_in_time_and_more_time_goes_on_with_it(
+    live: Live, tracking_store: MlflowClient, tmp_path: Path
+) -> None:
+    timeout_s = 6 * _seconds_of_a_short_search(live)
+    trials = []
+    for _ in range(2):
+        assert live([], workers=1, n_trials=0, epochs=0, timeout_s=timeout_s)["code"] == 0
+        runs = tracking_store.search_runs(["0"], order_by=["attributes.start_time"])
+        stages = Counter(run.data.tags["stage"] for run in runs if run.info.status == "FINISHED")
+        trials.append(stages["trial"])
+    assert trials[1] > trials[0] > 1
+    assert stages["confirm"] >= 1
+    assert stages["tune"] == 2  # the short one, and the other, which went on in its run
+    studies = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'mlruns/optuna.db'}")
+    assert len(studies) == 3, "the short one, that by time, and its confirmations"
+    assert "plan: as many as fit" in (tmp_path / "printed.txt").read_text()
