@@ -22,6 +22,7 @@ from pipeline.experiment import (
     check_start,
     expected_seconds,
     log_store,
+    machine_gigaflops,
     open_store,
     print_imbalance,
     resolve_start,
@@ -87,9 +88,13 @@ def _open_stores(cells: Sequence[Cell]) -> Store:
 
 def _fits(store: Store, end: float, config: AblateConfig) -> bool:
     """Return whether all trainings are expected to end in time."""
+    base = config.train_config(epochs=1, head_epochs=0, warmup_epochs=0)
+    gigaflops = None if config.ray_address else machine_gigaflops(base, len(store.class_names))
+    if not gigaflops:
+        return True
     photos = len(store.labels("train")), len(store.labels("validation"))
-    seconds = [expected_seconds(cell.training, *photos) or 0.0 for cell in plan_trainings(config)]
-    return time.time() + sum(seconds) / config.workers <= end
+    seconds = sum(expected_seconds(cell.training, *photos, gigaflops) for cell in plan_trainings(config))
+    return time.time() + seconds <= end
 
 
 def _train(

@@ -10,29 +10,22 @@ import numpy as np
 
 from pipeline.config import TrainConfig
 from pipeline.models.variants import VARIANTS
-from pipeline.training import phases_of
+from pipeline.processes import run_tasks
+from pipeline.training import measure_speed, phases_of
 
 GPU_FILE = Path("/dev/nvidiactl")
 BACKWARD = 2  # passes backward cost that many forward
 PHOTO_PX = 224  # of the published costs of the variants
-MATRIX_SIDE, MATRIX_PRODUCTS = 1024, 5
+MATRIX_SIDE, MATRIX_PRODUCTS = 1024, 12
 # A training's operations per second, in those of NumPy's matrix product: 0.4 at 64 px, 0.8 at 160 px; and about what a
 # training takes besides (docs/log.md, "What a search will take").
 EFFICIENCY, TRAINING_S = 0.6, 6.0
 REACHED = 0.85  # of the speed of the bare step; reading and augmentation share the processor with it
 
 
-def expected_seconds(config: TrainConfig, train_photos: int, val_photos: int) -> float | None:
-    """Return about how long a training takes on this machine's processor; None where there is a GPU."""
-    if GPU_FILE.exists():
-        return None
-    work = _passes(config, train_photos, val_photos) * _gigaflops_of(config)
-    return work / _machine_gigaflops() + TRAINING_S
-
-
-def seconds_at(speed: float, config: TrainConfig, train_photos: int, val_photos: int) -> float:
-    """Return how long a training takes at a measured ``speed``, in photos of full size trained a second."""
-    return TRAINING_S + _passes(config, train_photos, val_photos) / ((1 + BACKWARD) * REACHED * speed)
+def expected_seconds(config: TrainConfig, train_photos: int, val_photos: int, gigaflops: float) -> float:
+    """Return about how long a training takes alone on a machine that does so many ``gigaflops`` in a training."""
+    return TRAINING_S + _passes(config, train_photos, val_photos) * _gigaflops_of(config) / gigaflops
 
 
 def _passes(config: TrainConfig, train_photos: int, val_photos: int) -> float:
@@ -54,12 +47,31 @@ def _gigaflops_of(config: TrainConfig) -> float:
     return float(VARIANTS[config.variant].gigaflops * (config.width * config.image_size / PHOTO_PX) ** 2)
 
 
+def measured_gigaflops(config: TrainConfig, classes: int) -> float:
+    """Measure how many billions of multiplications and additions a second a training of this network does here."""
+    one_epoch = config.model_copy(update={"epochs": 1, "head_epochs": 0, "warmup_epochs": 0.0})
+    return (1 + BACKWARD) * REACHED * measure_speed(one_epoch, classes) * _gigaflops_of(config)
+
+
 @cache
-def _machine_gigaflops() -> float:
-    """Return about how many billions of multiplications and additions a second a training gets of this processor."""
-    matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32)
-    matrix @ matrix  # starts the threads
-    start = time.perf_counter()
+def machine_gigaflops(config: TrainConfig, classes: int) -> float | None:
+    """Return `measured_gigaflops`, from a process of its own, so that this one stays free of TensorFlow.
+
+    Where the network does not fit into memory, or for another reason cannot be measured, it is estimated.
+    """
+    training = config.model_copy(update={"weights": "none"})
+    (outcome,) = run_tasks(measured_gigaflops, [(training, classes)], workers=1)
+    return outcome.value or estimated_gigaflops()
+
+
+def estimated_gigaflops() -> float | None:
+    """Return about the same in a tenth of a second, without TensorFlow; None where there is a GPU."""
+    if GPU_FILE.exists():
+        return None
+    matrix, seconds = np.ones((MATRIX_SIDE, MATRIX_SIDE), np.float32), []
     for _ in range(MATRIX_PRODUCTS):
+        start = time.perf_counter()
         matrix @ matrix
-    return EFFICIENCY * MATRIX_PRODUCTS * 2 * MATRIX_SIDE**3 / 1e9 / (time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
+    # The fastest: the first starts the threads, and any may wait for other work of the machine.
+    return EFFICIENCY * 2 * MATRIX_SIDE**3 / 1e9 / min(seconds)

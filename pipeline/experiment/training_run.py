@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from pipeline.evaluation import (
 )
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
-from pipeline.experiment.expected_time import seconds_at
+from pipeline.experiment.expected_time import expected_seconds, measured_gigaflops
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
@@ -51,7 +52,7 @@ from pipeline.experiment.starts import (
 from pipeline.files import sha256_of_file
 from pipeline.serving import About, save_classifier, sureness_of
 from pipeline.tracking import registry
-from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, measure_speed, seen_photos
+from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
 AFTER_S, AFTER_SHARE = 30.0, 0.1  # for plots and registration, and what of a short time they may take
@@ -91,13 +92,13 @@ def run_training(config: TrainConfig) -> None:
 def _fits_until(end: float, store: Store) -> Callable[[TrainConfig], bool]:
     """Return what tells of a training whether it will end in time, by the measured speed of its steps."""
     photos = len(store.labels("train")), len(store.labels("validation"))
-    speeds: list[float] = []
+    measured = cache(partial(measured_gigaflops, classes=len(store.class_names)))
 
     def fits(config: TrainConfig) -> bool:
         if config.freeze_backbone:
             return True  # an epoch takes next to nothing
-        speeds[:] = speeds or [measure_speed(config, len(store.class_names))]
-        return time.time() + seconds_at(speeds[0], config, *photos) <= end
+        one = config.model_copy(update={"epochs": 1, "head_epochs": 0})
+        return time.time() + expected_seconds(config, *photos, measured(one)) <= end
 
     return fits
 

@@ -15,7 +15,7 @@ from statistics import fmean, median
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.config import TrainConfig, TuneConfig
+from pipeline.config import TuneConfig
 from pipeline.experiment import TRAINING_S, expected_seconds
 from pipeline.search import study as studies
 from pipeline.search.plan import FINE_TUNED_VARIANTS, is_head
@@ -49,7 +49,7 @@ def describe_plan(config: TuneConfig, trials: float | None = None) -> str:
 
 @dataclass(frozen=True)
 class Expected:
-    """About what the parts of a search take, in seconds of one worker, if no trial is pruned."""
+    """About what the parts of a search take, in seconds, if no trial is pruned; workers share the machine."""
 
     heads: float
     trial: float
@@ -58,12 +58,11 @@ class Expected:
     def total(self, config: TuneConfig) -> float:
         """Return what all takes with a number of trials."""
         trials = studies.trial_goal(config) - heads_of(config)
-        return (self.heads + trials * self.trial + self.again) / config.workers
+        return self.heads + trials * self.trial + self.again
 
     def trials_in(self, config: TuneConfig, seconds: float) -> float:
         """Return how many trials, heads included, fit into a time with the confirmations."""
-        free = seconds * config.workers - self.heads - self.again
-        return heads_of(config) + max(0.0, free / self.trial)
+        return heads_of(config) + max(0.0, (seconds - self.heads - self.again) / self.trial)
 
 
 def heads_of(config: TuneConfig) -> int:
@@ -72,33 +71,26 @@ def heads_of(config: TuneConfig) -> int:
     return int(min(config.head_trials, goal)) if mode_of(config) == HEADS_FIRST_MODE else 0
 
 
-def expected_parts(config: TuneConfig, train_photos: int, val_photos: int) -> Expected | None:
-    """Return about what the parts of the search take on this machine; None where its speed is not known at once."""
-    if config.ray_address:
+def expected_parts(config: TuneConfig, train_photos: int, val_photos: int, gigaflops: float | None) -> Expected | None:
+    """Return about what the parts of the search take on a machine of this speed; None where that is not known."""
+    if gigaflops is None:
         return None
     variants = [str(variant) for variant in space_of(config).choices("variant")]
 
     def seconds(**changes: object) -> list[float]:
         trainings = [config.train_config(variant=variant, **changes) for variant in variants]
-        return [_seconds(training, train_photos, val_photos) for training in trainings]
+        return [expected_seconds(training, train_photos, val_photos, gigaflops) for training in trainings]
 
     heads = heads_of(config)
     trial, again = fmean(seconds()), fmean(seconds(epochs=round(config.confirm_epochs_factor * config.epochs)))
-    if not math.isfinite(trial):
-        return None
     of_heads = sum(seconds(freeze_backbone=True, head_epochs=0, start_size=0, unfreeze_from="stem")) if heads else 0.0
     of_heads += max(0, heads - len(variants)) * TRAINING_S  # on features that are there
     return Expected(of_heads, trial, config.confirm_top_k * config.confirm_seeds * again)
 
 
-def _seconds(training: TrainConfig, train_photos: int, val_photos: int) -> float:
-    seconds = expected_seconds(training, train_photos, val_photos)
-    return math.inf if seconds is None else seconds
-
-
-def fits_in_time(config: TuneConfig, train_photos: int, val_photos: int) -> bool:
+def fits_in_time(config: TuneConfig, train_photos: int, val_photos: int, gigaflops: float | None) -> bool:
     """Return whether enough trials, and the confirmations, are expected to fit into ``timeout_s``."""
-    expected = expected_parts(config, train_photos, val_photos)
+    expected = expected_parts(config, train_photos, val_photos, gigaflops)
     if expected is None:
         return True
     wanted = heads_of(config) + min(LEAST_TRIALS, studies.trial_goal(config) - heads_of(config))

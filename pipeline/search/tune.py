@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache, partial
 from itertools import count, takewhile
 
 import numpy as np
@@ -23,9 +24,11 @@ from pipeline.experiment import (
     begun_tags,
     can_find_suspects,
     check_start,
+    estimated_gigaflops,
     go_on_with,
     log_report,
     log_store,
+    machine_gigaflops,
     open_store,
     print_imbalance,
     print_model,
@@ -92,7 +95,8 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         log_store(store, with_pictures=True)
         photos = len(store.labels("train")), len(store.labels("validation"))
         config, epochs = _as_begun(typed, config, store.digest)
-        config = with_epochs(config, store, lambda chosen: fits_in_time(chosen, *photos), begun_with=epochs)
+        speed = cache(partial(_gigaflops, config, len(store.class_names)))
+        config = with_epochs(config, store, lambda chosen: fits_in_time(chosen, *photos, speed()), begun_with=epochs)
         space = space_of(config)
         print_imbalance(config, store, varied=space.to_dict())
         study = studies.open_study(config, store.digest)
@@ -102,7 +106,10 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         plan = TimePlan(config, study, began)
         with show_progress(study, config, plan) as report_line:
             claim(study, config, store.digest, tracking.store_identity(), report_line)
-            _prepare(study, config, space, photos, report_line)
+            _prepare(study, config, space, report_line)
+            is_measured = bool(speed.cache_info().currsize)
+            gigaflops = speed() if is_measured or config.ray_address else estimated_gigaflops()
+            report_line(_plan_line(study, config, photos, gigaflops))
             try:
                 _run_trials(study, config, plan, parent, report_line)
                 retrained = _retrain(study, config, plan, parent, report_line)
@@ -153,7 +160,15 @@ def _with_known_weights(config: TuneConfig) -> TuneConfig:
     return config.model_copy(update={"variants": known})
 
 
-def _prepare(study: Study, config: TuneConfig, space: Space, photos: tuple[int, int], report_line: ReportLine) -> None:
+def _gigaflops(config: TuneConfig, classes: int) -> float | None:
+    """Return the speed of trainings on this machine; None where it is not known."""
+    if config.ray_address:
+        return None
+    training = config.train_config(variant=config.variants[0], epochs=1, head_epochs=0, warmup_epochs=0)
+    return machine_gigaflops(training, classes)
+
+
+def _prepare(study: Study, config: TuneConfig, space: Space, report_line: ReportLine) -> None:
     with start_lock(study, config.storage):
         for trial in settle_trials(study, tracking.close_run):
             report_line(
@@ -169,11 +184,11 @@ def _prepare(study: Study, config: TuneConfig, space: Space, photos: tuple[int, 
     report_line(f"study {study.study_name}: {finished}{of_goal} trials are finished")
     if config.head_trials > 0 and mode_of(config) == "from scratch":
         report_line(f"head_trials={config.head_trials} is left out: random weights have no features to compare")
-    report_line(_plan_line(config, photos, finished))
 
 
-def _plan_line(config: TuneConfig, photos: tuple[int, int], finished: int) -> str:
-    expected = None if finished else expected_parts(config, *photos)
+def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], gigaflops: float | None) -> str:
+    finished, _, _ = studies.trial_counts(study)
+    expected = None if finished else expected_parts(config, *photos, gigaflops)
     fitting = expected.trials_in(config, config.timeout_s - after_s(config)) if expected else None
     line = describe_plan(config, fitting)
     seconds = expected.total(config) if expected else math.nan

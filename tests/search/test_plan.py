@@ -100,7 +100,7 @@ def test_only_a_search_that_begins_with_heads_has_another_space() -> None:
 
 
 def _expected(config: TuneConfig, photos: int) -> float:
-    expected = expected_parts(config, photos, photos // 10)
+    expected = expected_parts(config, photos, photos // 10, 100.0)
     return expected.total(config) if expected else 0.0
 
 

@@ -13,7 +13,6 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from pipeline.config import TuneConfig
-from pipeline.experiment import expected_time
 from pipeline.search.time_plan import (
     AFTER_S,
     AFTER_SHARE,
@@ -27,6 +26,7 @@ from pipeline.search.time_plan import (
 
 HOUR_S = 3600.0
 BEGAN = time.time()
+GIGAFLOPS = 10.0  # of a slow machine
 
 
 def _config(**flags: Any) -> TuneConfig:
@@ -83,33 +83,26 @@ def test_the_time_left_is_bounded_by_the_time_there_is() -> None:
     assert seconds_left(_study(1, 1), _config(n_trials=3), plan) == pytest.approx(1 + 2.5 * 2, abs=1)
 
 
-@pytest.fixture
-def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expected_time, "GPU_FILE", expected_time.Path("/nowhere"))
-    monkeypatch.setattr(expected_time, "_machine_gigaflops", lambda: 10.0)
-
-
-@pytest.mark.usefixtures("slow_machine")
 def test_more_time_is_worth_longer_trials_until_enough_fit() -> None:
-    photos, fitting = (3000, 300), []
+    here, fitting = (3000, 300, GIGAFLOPS), []
     for timeout_s in (600.0, HOUR_S, 10 * HOUR_S):
-        fit = [epochs for epochs in range(3, 200) if fits_in_time(_config(timeout_s=timeout_s, epochs=epochs), *photos)]
+        fit = [epochs for epochs in range(3, 200) if fits_in_time(_config(timeout_s=timeout_s, epochs=epochs), *here)]
         assert fit == list(range(3, 3 + len(fit)))
         fitting.append(len(fit))
         if fit:
             config = _config(timeout_s=timeout_s, epochs=fit[-1])
-            expected = expected_parts(config, *photos)
+            expected = expected_parts(config, *here)
             assert expected is not None
             assert LEAST_TRIALS <= expected.trials_in(config, timeout_s) <= 2 * LEAST_TRIALS
     assert fitting == sorted(fitting)
     assert fitting[-1] > 8 * fitting[1]
+    assert fits_in_time(_config(timeout_s=1, epochs=200), 3000, 300, None)  # nothing is known of the machine
 
 
-@pytest.mark.usefixtures("slow_machine")
 def test_heads_are_cheap_in_the_plan() -> None:
     flags: dict[str, Any] = {"weights": "imagenet", "image_size": 64, "head_epochs": 2, "unfreeze_lr_factor": 0.3}
     config = _config(**flags, head_trials=6)
-    expected = expected_parts(config, 3000, 300)
+    expected = expected_parts(config, 3000, 300, GIGAFLOPS)
     assert expected is not None
     assert expected.heads < 6 * expected.trial / 2
     assert expected.trials_in(config, 20 * HOUR_S) > 12
