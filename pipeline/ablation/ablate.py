@@ -148,19 +148,19 @@ def _log_comparison(measured: Sequence[Measured], objective: Objective, val_labe
     title = f"Ablation: base {result} {photos}, seeds: {len(base)}"
     differences = effects.paired_differences(measured)
     table = effects.difference_table(differences, objective, step_of_one_photo(objective, val_labels))
+    table = effects.ranked(table, objective)
     sentences = effects.effect_sentences(table, objective)
+    notes = [effects.CAVEAT, power] if (power := effects.power_sentence(differences, objective)) else [effects.CAVEAT]
     runs = pd.DataFrame([run._asdict() | {"settings": run.name} for run in measured])
     for frame, file in (
         (runs, "ablation_runs.csv"), (differences, "ablation_differences.csv"), (table, "ablation.csv")
     ):  # fmt: skip
         tracking.log_table(frame.rename(columns={"outcome": objective.name}), file)
     tracking.log_figure(plots.draw_ablation(table, differences, title, objective), "ablation.png")
-    tracking.log_text(
-        "\n".join([f"# {title}", "", *(f"- {line}" for line in sentences), "", effects.CAVEAT]), "ablation.md"
-    )
+    tracking.log_text("\n".join([f"# {title}", "", *(f"- {line}" for line in sentences), "", *notes]), "ablation.md")
     tracking.log_metrics({f"base_{objective.name}": outcome})
     tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
-    print("\n".join([title, *sentences, effects.CAVEAT]), flush=True)
+    print("\n".join([title, *sentences, *notes]), flush=True)
 
 
 def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:
@@ -168,17 +168,21 @@ def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> 
     if config.resume == "never":
         return []
     known = tracking.adopt_children(ABLATION, training_key(config), parent)
-    digests = {cell.training.data_config(): "" for cell in cells}
-    for data in digests if known else ():
-        digests[data] = prepared_store(data).digest
+    stores = {data: prepared_store(data) for data in {cell.training.data_config() for cell in cells} if known}
     return [
-        Measured(
-            *cell.place, child.metrics[f"best_{config.objective}"], child.metrics["images_per_second"], child.run_id
+        _measured(
+            cell, store, child.metrics[f"best_{config.objective}"], child.metrics["images_per_second"], child.run_id
         )
         for cell in cells
         if (child := known.get(training_key(cell.training)))
-        if child.tags["data_digest"] == digests[cell.training.data_config()]
+        if child.tags["data_digest"] == (store := stores[cell.training.data_config()]).digest
     ]
+
+
+def _measured(cell: Cell, store: Store, outcome: float, speed: float, run_id: str) -> Measured:
+    """Return what a cell came to, with the minutes that its epochs take at a ``speed`` in photos a second."""
+    minutes = cell.training.epochs * len(store.labels("train")) / speed / 60
+    return Measured(*cell.place, outcome, speed, minutes, run_id)
 
 
 def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
@@ -194,6 +198,6 @@ def train_cell(config: AblateConfig, parent: str, cell: Cell) -> Measured:
             log_store(store)
             epochs: list[Epoch] = []
             best = tracked_fit(wanted, store, epochs.append, wants_model=lambda _: False).best
-            return Measured(*cell.place, getattr(best, config.objective), epochs[-1].images_per_second, run_id)
+            return _measured(cell, store, getattr(best, config.objective), epochs[-1].images_per_second, run_id)
     except Untrainable:  # which says something of the setting; its run says it, too
-        return Measured(*cell.place, math.nan, math.nan, run_id)
+        return Measured(*cell.place, math.nan, math.nan, math.nan, run_id)
