@@ -1,4 +1,4 @@
-"""How often an ablation's verdicts are wrong, and find an effect, by simulation, beside intervals of each setting alone.
+"""How often an ablation's verdicts are wrong, and find an effect, by simulation.
 
 Settings change nothing, but for the first, which is worth four times a seed's standard deviation. All are compared with
 the same base, seed by seed. ``--data`` plays no part.
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.measure import COLUMNS
 from pipeline.ablation.effects import HELPS, UNTOLD, difference_table
 from pipeline.config import OBJECTIVES
 
@@ -20,37 +21,37 @@ ABLATIONS, ABLATIONS_IF_QUICK = 400, 20
 
 
 def run(data: str, quick: bool) -> pd.DataFrame:
-    """Return the share of ablations with a wrong verdict, and of those that find the effect."""
+    """Return the shares of ablations with a wrong verdict, and of those that find the effect, in percent."""
     count = ABLATIONS_IF_QUICK if quick else ABLATIONS
     rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        [
-            _case(rng, settings, seeds, scatter, count)
-            for settings in SETTINGS
-            for seeds in SEEDS
-            for scatter in SCATTERS
-        ]
-    )
+    cases = ((settings, seeds, scatter) for settings in SETTINGS for seeds in SEEDS for scatter in SCATTERS)
+    table = pd.DataFrame([row for case in cases for row in _rows(rng, *case, count)], columns=COLUMNS)
+    print(table.to_string(index=False, float_format="{:.3g}".format), flush=True)
+    return table
 
 
-def _case(rng: np.random.Generator, settings: int, seeds: int, scatter: float, count: int) -> dict[str, object]:
-    wrong, found, wrong_alone, found_alone = [], [], [], []
+def _rows(rng: np.random.Generator, settings: int, seeds: int, scatter: float, count: int) -> list[dict[str, object]]:
+    shares = np.zeros((2, 2))  # wrong, found; alone, together
     for _ in range(count):
         spreads = SD * np.exp(scatter * rng.standard_normal((settings, 1)))  # log-normal over the settings
         spreads[0] = SD
-        changes = rng.standard_normal((settings, seeds)) * spreads - SD * rng.standard_normal(seeds)
-        nothing = _verdicts(changes)
-        with_effect = np.array(changes)
-        with_effect[0] += EFFECT
-        wrong.append((nothing != UNTOLD).any())
-        found.append(_verdicts(with_effect)[0] == HELPS)
-        wrong_alone.append((_t(changes) > stats.t.ppf(0.975, seeds - 1)).any())
-        found_alone.append(_t(with_effect)[0] > stats.t.ppf(0.975, seeds - 1))
-    return {
-        "settings": settings, "seeds": seeds, "scatter of the deviations": scatter,
-        "wrong %": 100 * np.mean(wrong), "found %": 100 * np.mean(found),
-        "wrong %, each alone": 100 * np.mean(wrong_alone), "found %, each alone": 100 * np.mean(found_alone),
-    }  # fmt: skip
+        nothing = rng.standard_normal((settings, seeds)) * spreads - SD * rng.standard_normal(seeds)
+        effect = np.array(nothing)
+        effect[0] += EFFECT
+        least = stats.t.ppf(0.975, seeds - 1)
+        shares += [
+            [(_t(nothing) > least).any(), (_verdicts(nothing) != UNTOLD).any()],
+            [_t(effect)[0] > least, _verdicts(effect)[0] == HELPS],
+        ]
+    alike = "alike" if not scatter else "unlike"
+    return [
+        {
+            "case": f"{settings} settings, {seeds} seeds, deviations {alike}: {what}",
+            "contender": how, "unit": "%", "median": share, "low": share, "high": share,
+        }
+        for what, pair in zip(("wrong", "found"), 100 * shares / count, strict=True)
+        for how, share in zip(("each interval alone", "together"), pair, strict=True)
+    ]  # fmt: skip
 
 
 def _verdicts(changes: np.ndarray) -> np.ndarray:

@@ -120,11 +120,10 @@ def summary_line(study: Study, config: TuneConfig, plan: TimePlan | None = None)
     finished, running, failed = studies.trial_counts(study)
     best = next(iter(studies.ranked(study)), None)
     pruned = len(study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)))
-    left, goal, again = (
-        seconds_left(study, config, plan), studies.trial_goal(config), confirmation_seconds(study, config)
-    )  # fmt: skip
+    left, goal = seconds_left(study, config, plan), studies.trial_goal(config)
+    again = plan.confirmation_seconds() if plan else confirmation_seconds(study, config)
     parts = [
-        f"{finished}/{goal:.0f} trials" if math.isfinite(goal) else f"{finished} trials",
+        f"{finished}/{goal:.0f} trials" if math.isfinite(goal) else f"{finished} trial{'s' * (finished != 1)}",
         f"best {best.value:.4f} (trial {best.number}{_improvement(study)})" if best else "none complete yet",
         f"{pruned} pruned",
         f"{failed} failed",

@@ -111,7 +111,12 @@ class TimePlan:
 
     def trials_end(self) -> float:
         """Return when trials end: with the confirmations, as soon as a trial has shown what they take."""
-        return self.end - self._seconds_of(self._affordable(MOST_CONFIRMED * self._config.timeout_s))
+        return self.end - (self.confirmation_seconds() or 0.0)
+
+    def confirmation_seconds(self) -> float | None:
+        """Return about what the confirmations take that time is kept for; None before a trial has shown it."""
+        affordable = self._affordable(MOST_CONFIRMED * self._config.timeout_s)
+        return confirmation_seconds(self._study, self._config, affordable)
 
     def is_worth_beginning(self) -> bool:
         """Return whether a trial that is begun now may get far enough."""
