@@ -13,17 +13,18 @@ from pipeline.config import Objective
 from pipeline.evaluation import compare_with_baseline, interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
+from pipeline.report.inline_svg import narrow_svg
 from pipeline.report.page import Page, Picture, Section, Table, render
 
 NOT_FLAGS = {  # columns of a trial table that are not config fields, or follow from variant and freeze_backbone
     *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
     *("weights", "head_epochs"),
 }
-FIGURE_ALTS = {
+CHARTS = {  # drawn anew for a phone
     "optuna_importance.png": "How much of the differences between trials each parameter explains (fANOVA)",
-    "optuna_parallel_coordinates.png": "Each trial as a line through its parameters",
-    "optuna_timeline.png": "When each trial ran",
+    "optuna_timeline.png": "When each trial ran, in minutes",
 }
+WIDE_FIGURE, WIDE_ALT = "optuna_parallel_coordinates.png", "Each trial as a line through its parameters"
 MAX_LINKED_TRIALS = 200  # highlighted together in all plots; each trial costs a line of CSS
 
 
@@ -140,7 +141,7 @@ def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[
                 f"{objective.name} of each trial by epoch",
             ),
         ],
-        table=Table(frame, formats, classes),
+        tables=[Table(frame, formats, classes)],
     )
 
 
@@ -157,12 +158,13 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
         )
         for name in flags
     ]
-    figures = [Picture(search.figures[file], alt) for file, alt in FIGURE_ALTS.items() if file in search.figures]
+    charts = [Picture(narrow_svg(search.figures[file]), alt, alt) for file, alt in CHARTS.items() if file in search.figures]
+    wide = [Picture(search.figures[WIDE_FIGURE], WIDE_ALT, WIDE_ALT)] if WIDE_FIGURE in search.figures else []
     text = (
         "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread. "
         "search.html, beside this file, has plots that can be brushed and zoomed."
     )
-    return Section("What mattered", text, [*parameters, *figures])
+    return Section("What mattered", text, [*parameters, *charts, *wide])
 
 
 def _confirmation_section(search: SearchReport) -> Section:
@@ -180,7 +182,7 @@ def _confirmation_section(search: SearchReport) -> Section:
     formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), search.objective.pattern)
     classes = ["winner" if number == search.winner else "" for number in frame["trial"]]
     text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
-    return Section("How sure we are", text, table=Table(frame, formats, classes))
+    return Section("How sure we are", text, tables=[Table(frame, formats, classes)])
 
 
 def _usage_section(search: SearchReport) -> Section:
