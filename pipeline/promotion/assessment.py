@@ -17,6 +17,7 @@ from pipeline import evaluation, plots
 from pipeline.config import DamagedModel
 from pipeline.data.store import HeldOutPhotos
 from pipeline.evaluation import MOST_SQUARE
+from pipeline.plots.style import percent
 from pipeline.serving import MODEL_FILE, Classifier
 
 GALLERY = 12  # photos with heat maps
@@ -25,7 +26,7 @@ MOST_NAMED = 5  # classes, in a sentence
 
 
 class HeatMaps(NamedTuple):
-    """Photos, uint8 RGB (n, height, width, 3), what speaks for their labels, (n, height, width) in 0..1, and captions."""
+    """Photos, uint8 RGB (n, height, width, 3), the heat of what speaks for their labels, in 0..1, and captions."""
 
     images: np.ndarray
     heats: np.ndarray
@@ -172,7 +173,7 @@ def _heat_maps(classifier: Classifier, images: np.ndarray, predictions: pd.DataF
     shown = pd.concat([wrong, right.iloc[:: max(1, len(right) // (GALLERY // 2))].head(GALLERY // 2)])
     class_indices = np.array([classifier.about.class_names.index(name) for name in shown["predicted"]])
     heats = np.asarray(grad_cam(classifier.model, images[shown.index], class_indices))
-    captions = [f"{row.label} → {row.predicted} {100 * row.probability:.0f} %" for row in shown.itertuples()]
+    captions = [f"{row.label} → {row.predicted} {percent(row.probability)}" for row in shown.itertuples()]
     return HeatMaps(np.asarray(images[shown.index]), heats, captions)
 
 

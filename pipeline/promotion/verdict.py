@@ -18,17 +18,20 @@ def verdict(found: Assessment) -> str:
     value, low, high = found.intervals.loc["accuracy", ["value", "low", "high"]]
     wrong, least, most = round(100 * (1 - value)), math.floor(100 * (1 - high)), math.ceil(100 * (1 - low))
     if wrong == 0:
-        return f"Good enough for use, unless {most} wrong labels in 100 would be too many (95 % interval 0 to {most})."
-    labels = "1 wrong label" if wrong == 1 else f"{wrong} wrong labels"
-    return f"Good enough for use if about {labels} in 100 can be accepted (95 % interval {least} to {most})."
+        return f"Ready for use: at most {most} of 100 labels will be wrong (95 % interval)."
+    return (
+        f"Of 100 labels about {wrong} will be wrong (95 % interval {least} to {most}): good enough for use where that "
+        "can be accepted."
+    )
 
 
 def evidence(found: Assessment, photos: int, claim: str) -> str:
     """Return the sentence that says on what the verdict rests, beside one answer for all photos."""
     right = round(float(found.intervals.loc["accuracy", "value"]) * photos)
+    baseline = found.baseline
     return (
-        f"It is right on {right} of {photos} test photos {claim}: {found.summary}. Always answering "
-        f"{found.baseline.largest_class}, the largest class, would be {100 * found.baseline.baseline_accuracy:.1f} % right."
+        f"It got {found.summary}: {right} of {photos} test photos {claim}. Always answering {baseline.largest_class}, "
+        f"the largest class, would be {100 * baseline.baseline_accuracy:.1f} % right."
     )
 
 

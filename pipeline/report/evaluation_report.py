@@ -82,16 +82,18 @@ def evaluation_report(report: EvaluationReport) -> str:
 
 
 def _describe_calibration(report: EvaluationReport) -> str:
-    mean_probability, accuracy = report.predictions["probability"].mean(), report.predictions["correct"].mean()
-    said = f"on average it gives its labels {100 * mean_probability:.0f} %, and {100 * accuracy:.0f} % of them are right"
-    if abs(mean_probability - accuracy) >= 0.02:
+    probabilities, accuracy = report.predictions["probability"], report.predictions["correct"].mean()
+    mean_probability = probabilities.mean()
+    chance = 1.96 * np.sqrt((probabilities * (1 - probabilities)).mean() / len(probabilities))
+    said = f"on average it is {100 * mean_probability:.0f} % sure, and {100 * accuracy:.0f} % of its labels are right"
+    if abs(mean_probability - accuracy) > max(chance, 0.02):
         bias = "are too high" if mean_probability > accuracy else "are too low"
         return f"Its probabilities {bias}: {said}."
     error, by_chance = report.metrics.get("ece", 0.0), report.metrics.get("ece_by_chance", 1.0)
     if error > by_chance:
         return (
-            f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and others "
-            f"too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
+            f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and "
+            f"others too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
         )
     return f"Its probabilities can be believed: {said}."
 
@@ -120,8 +122,8 @@ def _corruption_section(corruptions: pd.DataFrame | None) -> list[Section]:
     frame = table.map(lambda accuracy: f"{100 * accuracy:.0f}")
     frame.insert(0, "spoiled by", table.index)
     text = (
-        f"Of {photos} photos as they are it labels {100 * clean:.0f} % right. The table has the percentage that is left "
-        "after the photos were spoiled, a little (1) to a lot (5); the worst comes first."
+        f"Of {photos} photos as they are it labels {100 * clean:.0f} % right. The table has the percentage that is "
+        "left after the photos were spoiled, a little (1) to a lot (5); the worst comes first."
     )
     return [Section("How it copes with bad photos", text, tables=[Table(frame, caption="Right, in %", shades=-lost)])]
 
@@ -144,4 +146,5 @@ def _metrics_section(intervals: pd.DataFrame) -> Section:
     folded = f"All {len(intervals)} metrics" if len(intervals) > MOST_METRICS else ""
     frame = intervals.rename(columns={"low": "95 % from", "high": "to"})
     text = "By their names in MLflow, without the prefix test_."
-    return Section("All metrics", text, tables=[Table(frame, dict.fromkeys(frame.columns[1:], "{:.3f}"), folded=folded)])
+    table = Table(frame, dict.fromkeys(frame.columns[1:], "{:.3f}"), folded=folded)
+    return Section("All metrics", text, tables=[table])

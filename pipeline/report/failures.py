@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.evaluation import confused_pairs, confusion_table, per_class_table
 from pipeline.plots import most_confused
+from pipeline.plots.style import percent
 from pipeline.report.page import Photo, Section, Table
 
 MAX_PHOTOS, MOST_CLASSES = 24, 50
@@ -45,7 +46,7 @@ def matrix_table(confusion: pd.DataFrame, which: str) -> Table:
     """Return a confusion matrix as a heat map, shaded by the share of each true class; of many classes a part."""
     counts = confusion.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    caption = f"Confusion matrix of {counts.sum():,} {which} photos. Rows: what they show. Columns: what the model says."
+    caption = f"Confusion matrix of {counts.sum():,} {which} photos. Rows: true class. Columns: what the model says."
     return heat_table(confusion, shares, caption, "most confused")
 
 
@@ -70,7 +71,7 @@ def _class_table(classes: pd.DataFrame, intervals: pd.DataFrame | None) -> Table
     if intervals is not None:
         known = intervals.set_index("metric").reindex([f"recall {name}" for name in weakest.index])
         frame["95 % interval"] = [
-            f"{100 * low:.0f} to {100 * high:.0f} %" if pd.notna(low) else None  # a class without photos
+            f"{100 * low:.0f}–{100 * high:.0f}\N{NO-BREAK SPACE}%" if pd.notna(low) else None  # a class without photos
             for low, high in zip(known["low"], known["high"], strict=True)
         ]
     frame["precision"] = weakest["precision"]
@@ -92,7 +93,7 @@ def error_photos_section(images: np.ndarray, predictions: pd.DataFrame) -> Secti
     photos = [
         Photo(
             enlarge(np.asarray(images[index])),
-            f"{row['label']} → {row['predicted']} {100 * row['probability']:.0f} %",
+            f"{row['label']} → {row['predicted']} {percent(row['probability'])}",
             f"A photo of {row['label']}, which the model labels {row['predicted']}",
             str(row["path"]),
         )
@@ -102,7 +103,7 @@ def error_photos_section(images: np.ndarray, predictions: pd.DataFrame) -> Secti
     if len(errors) > len(most_confident):
         text += f" These are the {len(most_confident)} of which the model was surest."
     if len(errors):
-        text += " Each says: true class → the model's label and its probability. Is a true class wrong? Correct the folder."
+        text += " Each says: true class → the model's label and its probability."
     return Section("Photos with a wrong label", text, photos=photos)
 
 
@@ -135,4 +136,3 @@ def _tables(predictions: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
     predicted = predictions["predicted"].map(names.index).to_numpy(np.int64)
     one_hot = np.eye(len(names))[predicted]  # only the predicted class counts here
     return confusion_table(labels, predicted, names), per_class_table(labels, one_hot, names)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
@@ -18,6 +19,7 @@ PAGE_COLOURS = {  # they follow light and dark mode
     style.BLUE: "var(--better)", style.VERMILLION: "var(--worse)",
 }  # fmt: skip
 _NARROW = 4.7  # inches: text of 10 points is about 10 pixels high on a phone
+_MOST_LETTERS = 45  # of a line below an axis of that width
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -38,8 +40,9 @@ def narrow_svg(figure: Figure) -> str:
     figure.suptitle("")
     figure.set_size_inches(_NARROW, max(2.6, height * min(1.0, 1.25 * _NARROW / width)))
     for axes in figure.axes:
-        if legend := axes.get_legend():
-            legend.set_ncols(1)
+        if axes.get_legend():
+            style.legend_above(axes, columns=1)
+        axes.set_xlabel("\n".join(textwrap.wrap(axes.get_xlabel(), _MOST_LETTERS)))
     return inline_svg(figure)
 
 

@@ -133,7 +133,8 @@ class Table:
     def _text(self, column: str, value: object) -> str:
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return NO_VALUE
-        return self.formats.get(column, "{:.4g}" if isinstance(value, float) else "{}").format(value)
+        text = self.formats.get(column, "{:.4g}" if isinstance(value, float) else "{}").format(value)
+        return text.replace("%", "\N{NO-BREAK SPACE}%") if isinstance(value, float) else text
 
 
 @dataclass(frozen=True)
