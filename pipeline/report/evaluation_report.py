@@ -108,7 +108,7 @@ def _difference_section(difference: pd.DataFrame | None) -> list[Section]:
     counts = difference.to_numpy()
     better = np.where(np.eye(len(counts), dtype=bool), counts, -counts)
     caption = "Photos more or fewer than the champion has. Blue is better, orange is worse."
-    table = heat_table(difference, better / max(1, np.abs(better).max()), caption, "most changed")
+    table = heat_table(difference, better / max(1, np.abs(better).max()), caption, "most changed", "{:+,}")
     return [Section("What changed against the champion", tables=[table])]
 
 

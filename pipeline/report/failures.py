@@ -16,6 +16,7 @@ from pipeline.plots.style import percent
 from pipeline.report.page import Photo, Section, Table
 
 MAX_PHOTOS, MOST_CLASSES = 24, 50
+OPEN_CLASSES = 12  # rows of the table of classes that are not folded
 MOST_IN_MATRIX, MOST_PAIRS = 25, 10
 MIN_SIDE_PX = 160
 """Small photos are enlarged to about this shorter side, so that browsers do not blur them."""
@@ -34,11 +35,11 @@ def class_section(
         "class, the share that is of it."
     )
     if len(classes) > MOST_CLASSES:
-        text += f" The table has the {MOST_CLASSES} weakest of {len(classes):,} classes."
+        text += f" These are the {MOST_CLASSES} weakest of {len(classes):,} classes."
     return Section(
         "Where it fails",
         text,
-        tables=[_class_table(classes, intervals), *_pairs_table(confusion), matrix_table(confusion, which)],
+        tables=[*_class_tables(classes, intervals), *_pairs_table(confusion), matrix_table(confusion, which)],
     )
 
 
@@ -50,7 +51,7 @@ def matrix_table(confusion: pd.DataFrame, which: str) -> Table:
     return heat_table(confusion, shares, caption, "most confused")
 
 
-def heat_table(frame: pd.DataFrame, shades: np.ndarray, caption: str, shown: str) -> Table:
+def heat_table(frame: pd.DataFrame, shades: np.ndarray, caption: str, shown: str, pattern: str = "{:,}") -> Table:
     """Return counts of true by predicted class as a heat map, with blanks for zeros.
 
     Of more than `MOST_IN_MATRIX` classes it has those with the largest counts beside the diagonal, and the caption says
@@ -60,12 +61,12 @@ def heat_table(frame: pd.DataFrame, shades: np.ndarray, caption: str, shown: str
         block = most_confused(np.abs(frame.to_numpy()))
         caption += f" These are the {len(block)} {shown} of {len(frame):,} classes."
         frame, shades = frame.iloc[block, block], shades[np.ix_(block, block)]
-    texts = frame.map(lambda count: f"{count:,}" if count else "")
+    texts = frame.map(lambda count: pattern.format(count) if count else "")
     texts.insert(0, "true class", frame.index, allow_duplicates=True)
     return Table(texts, caption=caption, shades=shades)
 
 
-def _class_table(classes: pd.DataFrame, intervals: pd.DataFrame | None) -> Table:
+def _class_tables(classes: pd.DataFrame, intervals: pd.DataFrame | None) -> list[Table]:
     weakest = classes.sort_values("recall", kind="stable").head(MOST_CLASSES)
     frame = pd.DataFrame({"class": weakest.index, "photos": weakest["support"], "recall": weakest["recall"]})
     if intervals is not None:
@@ -75,7 +76,10 @@ def _class_table(classes: pd.DataFrame, intervals: pd.DataFrame | None) -> Table
             for low, high in zip(known["low"], known["high"], strict=True)
         ]
     frame["precision"] = weakest["precision"]
-    return Table(frame, dict.fromkeys(("recall", "precision"), "{:.1%}"), caption="The classes, the weakest first")
+    formats = dict.fromkeys(("recall", "precision"), "{:.1%}")
+    shown, rest = frame.iloc[:OPEN_CLASSES], frame.iloc[OPEN_CLASSES:]
+    tables = [Table(shown, formats, caption="The classes, the weakest first")]
+    return [*tables, Table(rest, formats, folded=f"The next {len(rest)} classes")] if len(rest) else tables
 
 
 def _pairs_table(confusion: pd.DataFrame) -> list[Table]:

@@ -26,7 +26,8 @@ def _found(accuracy: float, low: float, high: float, is_beaten: bool = True) -> 
     [
         (
             _found(0.91, 0.875, 0.941),
-            "Of 100 labels about 9 will be wrong (95 % interval 5 to 13): good enough for use where that can be accepted.",
+            "Of 100 labels about 9 will be wrong (95 % interval 5 to 13): good enough for use where that can be "
+            "accepted.",
         ),
         (_found(1, 0.964, 1), "Ready for use: at most 4 of 100 labels will be wrong (95 % interval)."),
         (_found(0.3, 0.2, 0.4, False), "Do not use it: it is not proven better than always answering tulips."),

@@ -164,7 +164,7 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     assert "10–90\N{NO-BREAK SPACE}%" in page
     assert page.index('<th scope="row">noise</th>') < page.index('<th scope="row">blur</th>')  # the worst comes first
     assert '<td class="worse" style="--shade:0.50">40</td>' in page
-    assert '<td style="--shade:0.50">1</td>' in page  # one more daisy right than the champion
+    assert '<td style="--shade:0.50">+1</td>' in page  # one more daisy right than the champion
     assert '<td class="worse" style="--shade:1.00">-2</td>' in page
 
 
@@ -182,7 +182,7 @@ def test_the_confusion_matrix_shows_the_classes_that_fit(classes: int) -> None:
     table = prediction_table([str(place) for place in range(len(labels))], labels, np.eye(classes)[predicted], names)
     images = np.zeros((len(labels), 4, 4, 3), np.uint8)
     page = evaluation_report(replace(_evaluation(table), images=images, class_names=names))
-    matrix = page[page.index("<caption>Confusion matrix") :]
+    matrix = page[page.index('<p class="caption">Confusion matrix') :]
     matrix = matrix[: matrix.index("</table>")]
     assert matrix.count("<tr>") == min(classes, 2 if classes > 25 else classes) + 1
     assert ("These are the 2 most confused of 200 classes." in matrix) == (classes == 200)
