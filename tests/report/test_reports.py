@@ -10,10 +10,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline.config import OBJECTIVES
 from pipeline.evaluation import classification_metrics, prediction_table
-from pipeline.report import EvaluationReport, SearchReport, evaluation_report, interactive_page, search_report
+from pipeline.report import (
+    AblationReport,
+    EvaluationReport,
+    SearchReport,
+    ablation_report,
+    evaluation_report,
+    interactive_page,
+    search_report,
+)
 from pipeline.report.search_report import NOT_FLAGS, searched_flags
 from pipeline.report.trial_drawings import draw_curves, draw_parameter, draw_progress
 from pipeline.search.study_plots import COLUMNS
@@ -205,3 +214,15 @@ def test_no_error_is_said_and_needs_no_photos() -> None:
     assert "It made no error on these photos." in page
     assert "0 of 10 photos got a wrong label." in page
     assert "The most frequent errors" not in page
+
+
+def test_an_ablation_begins_with_what_to_keep() -> None:
+    rows = [("augment", "none", -0.05, -0.08, -0.02, "hurts"), ("ema", "0.99", 0.02, 0.01, 0.03, "helps")]
+    table = pd.DataFrame(rows, columns=["factor", "value", "difference", "low", "high", "verdict"])
+    report = AblationReport("t", "The base.", table, ["A sentence."], "A caveat.", Figure(), OBJECTIVES["val_accuracy"])
+    page = unescape(ablation_report(report))
+    assert "Of 2 settings 1 helps, 1 hurts: keep ema=0.99." in page
+    assert page.index('<th scope="row">ema=0.99</th>') < page.index('<th scope="row">augment=none</th>')
+    assert ">+1.0 to +3.0<" in page
+    untold = replace(report, table=table.assign(verdict="cannot be told"))
+    assert "None of 2 settings is told from the base: keep the base, or try more seeds." in ablation_report(untold)

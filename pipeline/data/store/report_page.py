@@ -110,8 +110,8 @@ def _size_table(store: Store) -> list[dict[str, Any]]:
     sides = store.manifest[["width", "height"]].to_numpy()
     side = store.images("train").shape[1]
     about = {
-        "shorter side": (sides.min(axis=1), "{:,.0f} px"),
-        "longer side": (sides.max(axis=1), "{:,.0f} px"),
+        "shorter side (px)": (sides.min(axis=1), "{:,.0f}"),
+        "longer side (px)": (sides.max(axis=1), "{:,.0f}"),
         "longer to shorter": (sides.max(axis=1) / sides.min(axis=1), "{:.2f}"),
         "megapixels": (sides.prod(axis=1) / 1e6, "{:.2f}"),
     }
