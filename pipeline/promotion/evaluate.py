@@ -193,5 +193,5 @@ def _publish(
     tracking.set_note(card)
     if version:
         registry.set_description(version, card)
-        registry.tag_version(version, {"test_accuracy": f"{assessment.metrics['accuracy']:.4f}"})
+        registry.tag_version(version, {registry.TEST_ACCURACY: f"{assessment.metrics['accuracy']:.4f}"})
     return place
