@@ -28,6 +28,7 @@ STREAMLIT_OPTIONS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "logger.level": "warning",
+    "theme.light.textColor": "#000000",  # captions are a pale shade of it: of the default one, too pale to read
 }
 
 

@@ -110,7 +110,7 @@ def choose(found: list[Classified]) -> Classified:
     counts = Counter("unsure" if title_of(each.answer).startswith("Unsure") else each.answer.label for each in found)
     st.header(f"{len(found)} photos: " + ", ".join(f"{n} {label}" for label, n in counts.most_common()), anchor=False)
     captions = [f"{number}. {title_of(each.answer)}" for number, each in enumerate(found, 1)]
-    st.image([each.prepared for each in found], caption=captions, width=THUMBNAIL_PX)
+    st.image([each.prepared for each in found], caption=captions, width=THUMBNAIL_PX, alt=[each.name for each in found])
     place = st.selectbox(
         "Look at", range(len(found)), format_func=lambda place: f"{place + 1}. {found[place].name}", key="chosen"
     )
@@ -124,8 +124,9 @@ def show_answer(demo: Demo, photo: Classified) -> None:
     for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
     left, right = st.columns(2)
-    left.image(photo.image, caption="The photo", width="stretch")
-    right.image(demo.overlay(photo.prepared), caption=f"What speaks for {likeliest} (Grad-CAM)", width="stretch")
+    speaks = f"What speaks for {likeliest} (Grad-CAM)"
+    left.image(photo.image, caption="The photo", width="stretch", alt=photo.name)
+    right.image(demo.overlay(photo.prepared), caption=speaks, width="stretch", alt=f"{photo.name} under a heat map")
 
 
 def show_neighbours(demo: Demo, photo: Classified) -> None:
@@ -137,7 +138,7 @@ def show_neighbours(demo: Demo, photo: Classified) -> None:
     with st.spinner("Looking at the training photos…"):
         neighbours = demo.similar.nearest(photo.prepared, NEIGHBOURS)
     captions = [f"{neighbour.label} {neighbour.similarity:.2f}" for neighbour in neighbours]
-    st.image([neighbour.pixels for neighbour in neighbours], caption=captions, width=THUMBNAIL_PX)
+    st.image([neighbour.pixels for neighbour in neighbours], caption=captions, width=THUMBNAIL_PX, alt=captions)
     st.caption("The number is the cosine of the features before the last layer: 1 is the same to the network.")
 
 
