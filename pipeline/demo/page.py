@@ -86,7 +86,7 @@ def title_of(answer: Answer) -> str:
 
 def percent(share: float) -> str:
     """Return a share in 0..1 as text."""
-    return f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f}\N{NO-BREAK SPACE}%"
 
 
 def classify(demo: Demo, uploads: Sequence[UploadedFile], keep: float) -> list[Classified]:

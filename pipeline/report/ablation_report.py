@@ -42,7 +42,7 @@ def ablation_report(report: AblationReport) -> str:
     scale, unit, digits = (1, "nats", 3) if report.objective.is_loss else (100, "points", 1)
     best_first = {"ascending": report.objective.is_loss, "na_position": "last", "kind": "stable"}
     ordered = report.table.sort_values("difference", **best_first)
-    settings = [f"{row.factor}={row.value}" for row in ordered.itertuples()]
+    settings = [f"{row.factor} = {row.value}" for row in ordered.itertuples()]
     frame = pd.DataFrame({"setting": settings, f"change, {unit}": scale * ordered["difference"].to_numpy()})
     frame["95 % interval"] = [
         f"{scale * row.low:+.{digits}f} to {scale * row.high:+.{digits}f}" if pd.notna(row.low) else None
@@ -63,7 +63,7 @@ def _verdict(table: pd.DataFrame) -> str:
     counts = table["verdict"].value_counts()
     found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("helps", "hurts") if verdict in counts)
     if not found:
-        return f"None of {len(table)} settings is told from the base: keep the base, or try more seeds."
+        return "No setting differs from the base beyond chance: keep the base, or try more seeds."
     first = table.iloc[0]
     keep = f"keep {first['factor']}={first['value']}" if first["verdict"] == "helps" else "keep the base"
     return f"Of {len(table)} settings {found}: {keep}."

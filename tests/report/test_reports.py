@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import unescape
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,10 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from pipeline.config import OBJECTIVES
-from pipeline.evaluation import classification_metrics, prediction_table
+from pipeline.evaluation import prediction_table
 from pipeline.report import (
     AblationReport,
-    EvaluationReport,
     SearchReport,
     ablation_report,
     evaluation_report,
@@ -26,56 +24,9 @@ from pipeline.report import (
 from pipeline.report.search_report import NOT_FLAGS, searched_flags
 from pipeline.report.trial_drawings import draw_curves, draw_parameter, draw_progress
 from pipeline.search.study_plots import COLUMNS
+from tests.report.conftest import IMAGES, LABELS, NAMES, evaluation
 
-NAMES = ("daisy", "rose", "tulip")
-LABELS = np.repeat([0, 1, 2], [4, 4, 2])
-PREDICTED = np.array([0, 0, 0, 0, 2, 2, 1, 0, 2, 2])  # rose is weakest: 1 of 4, two taken for tulip
-PROBABILITIES = np.full((10, 3), 0.1) + 0.7 * np.eye(3)[PREDICTED]
-IMAGES = np.random.default_rng(0).integers(0, 255, (10, 16, 16, 3), np.uint8)
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def predictions() -> pd.DataFrame:
-    return prediction_table([f"p{index}.jpg" for index in range(10)], LABELS, PROBABILITIES, NAMES)
-
-
-@pytest.fixture
-def trials() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "number": [0, 1, 2, 3],
-            "state": ["complete", "complete", "pruned", "fail"],
-            "value": [0.6, 0.7, 0.4, None],
-            "epochs_run": [2, 2, 1, 0],
-            "seconds": [60.0, 60.0, 30.0, np.nan],
-            "run_id": list("abcd"),
-            "optimizer": ["adamw", "sgd", "sgd", None],
-            "learning_rate": [1e-3, 0.1, 0.5, np.nan],
-            "epochs": [2, 2, 2, 2],
-            "classes": [[], [], [], []],
-        }
-    )
-
-
-@pytest.fixture
-def search(trials: pd.DataFrame, predictions: pd.DataFrame) -> SearchReport:
-    return SearchReport(
-        title="Search",
-        trials=trials,
-        curves=pd.DataFrame({"number": [0, 0, 1, 1, 2], "epoch": [1, 2, 1, 2, 1], "value": [0.5, 0.6, 0.6, 0.7, 0.4]}),
-        confirmations=pd.DataFrame({"trial": [1, 1, 0], "seed": [1, 2, 1], "value": [0.7, 0.72, 0.65]}),
-        winner=1,
-        value=0.71,
-        objective=OBJECTIVES["val_accuracy"],
-        seeds=2,
-        model_uri="models:/flowers/1",
-        class_names=NAMES,
-        images=IMAGES,
-        groups=np.arange(10),
-        predictions=predictions,
-        figures={},
-    )
 
 
 def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
@@ -149,12 +100,6 @@ def test_every_trial_with_a_value_has_a_mark_that_says_what_it_is(trials: pd.Dat
         assert root.get("viewBox")
 
 
-def _evaluation(predictions: pd.DataFrame, **more: Any) -> EvaluationReport:
-    metrics = classification_metrics(LABELS, PROBABILITIES, NAMES)
-    intervals = pd.DataFrame({"metric": ["accuracy", "recall rose"], "value": [0.7, 0.25], "low": 0.1, "high": 0.9})
-    return EvaluationReport("m on 10", ["Do not use it."], metrics, intervals, predictions, IMAGES, NAMES, **more)
-
-
 def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.DataFrame) -> None:
     corruptions = pd.DataFrame(
         {"corruption": ["none", "blur", "blur", "noise", "noise"], "strength": [0, 1, 2, 1, 2], "photos": 10}
@@ -163,7 +108,7 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     heat_maps = [(np.zeros((8, 16, 3), np.uint8), "rose → tulip 80 %")]
     difference = pd.DataFrame(np.diag([1, -2, 0]), NAMES, NAMES)
     page = unescape(
-        evaluation_report(_evaluation(predictions, corruptions=corruptions, heat_maps=heat_maps, difference=difference))
+        evaluation_report(evaluation(predictions, corruptions=corruptions, heat_maps=heat_maps, difference=difference))
     )
     answer = page[page.index('<div class="answer">') : page.index("<nav")]
     assert answer.index("Do not use it.") < answer.index("It is weakest on rose")
@@ -179,7 +124,7 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
 
 def test_probabilities_that_are_too_high_beyond_chance_are_called_so(predictions: pd.DataFrame) -> None:
     many = pd.concat([predictions] * 20, ignore_index=True)
-    page = evaluation_report(replace(_evaluation(many), images=np.repeat(IMAGES, 20, axis=0)))
+    page = evaluation_report(replace(evaluation(many), images=np.repeat(IMAGES, 20, axis=0)))
     assert "Its probabilities are too high: on average it is 80 % sure, and 70 % of its labels are right." in page
 
 
@@ -190,7 +135,7 @@ def test_the_confusion_matrix_shows_the_classes_that_fit(classes: int) -> None:
     predicted = np.where(labels < 2, 1 - labels, labels)
     table = prediction_table([str(place) for place in range(len(labels))], labels, np.eye(classes)[predicted], names)
     images = np.zeros((len(labels), 4, 4, 3), np.uint8)
-    page = evaluation_report(replace(_evaluation(table), images=images, class_names=names))
+    page = evaluation_report(replace(evaluation(table), images=images, class_names=names))
     matrix = page[page.index('<p class="caption">Confusion matrix') :]
     matrix = matrix[: matrix.index("</table>")]
     assert matrix.count("<tr>") == min(classes, 2 if classes > 25 else classes) + 1
@@ -210,7 +155,7 @@ def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> No
 
 def test_no_error_is_said_and_needs_no_photos() -> None:
     right = prediction_table([f"{index}" for index in range(10)], LABELS, np.eye(3)[LABELS], NAMES)
-    page = evaluation_report(_evaluation(right))
+    page = evaluation_report(evaluation(right))
     assert "It made no error on these photos." in page
     assert "0 of 10 photos got a wrong label." in page
     assert "The most frequent errors" not in page
@@ -222,7 +167,7 @@ def test_an_ablation_begins_with_what_to_keep() -> None:
     report = AblationReport("t", "The base.", table, ["A sentence."], "A caveat.", Figure(), OBJECTIVES["val_accuracy"])
     page = unescape(ablation_report(report))
     assert "Of 2 settings 1 helps, 1 hurts: keep ema=0.99." in page
-    assert page.index('<th scope="row">ema=0.99</th>') < page.index('<th scope="row">augment=none</th>')
+    assert page.index('<th scope="row">ema = 0.99</th>') < page.index('<th scope="row">augment = none</th>')
     assert ">+1.0 to +3.0<" in page
     untold = replace(report, table=table.assign(verdict="cannot be told"))
-    assert "None of 2 settings is told from the base: keep the base, or try more seeds." in ablation_report(untold)
+    assert "No setting differs from the base beyond chance: keep the base" in ablation_report(untold)
