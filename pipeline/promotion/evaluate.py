@@ -44,7 +44,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             assessment.metrics.update(others.metrics)
             assessment.findings.append(others.description)
         _log(assessment, classifier.about)
-        print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}", flush=True)
+        print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}. {verdict(assessment)}", flush=True)
         _print_classes(assessment.tables["per_class.json"])
         for finding in assessment.findings:
             print(finding, flush=True)

@@ -14,7 +14,7 @@ from pipeline.promotion.decision import Decision
 def verdict(found: Assessment) -> str:
     """Return the first sentence on a model: what it is good enough for."""
     if not found.baseline.is_beaten:
-        return f"Do not use it: it is not proven better than always answering {found.baseline.largest_class}."
+        return "Do not use it: it is not proven better than always giving the same answer."
     value, low, high = found.intervals.loc["accuracy", ["value", "low", "high"]]
     wrong, least, most = round(100 * (1 - value)), math.floor(100 * (1 - high)), math.ceil(100 * (1 - low))
     if wrong == 0:

@@ -30,7 +30,7 @@ def _found(accuracy: float, low: float, high: float, is_beaten: bool = True) -> 
             "accepted.",
         ),
         (_found(1, 0.964, 1), "Ready for use: at most 4 of 100 labels will be wrong (95 % interval)."),
-        (_found(0.3, 0.2, 0.4, False), "Do not use it: it is not proven better than always answering tulips."),
+        (_found(0.3, 0.2, 0.4, False), "Do not use it: it is not proven better than always giving the same answer."),
     ],
 )
 def test_the_verdict_says_what_it_is_good_enough_for(found: Any, said: str) -> None:
