@@ -41,8 +41,8 @@ class OtherClasses(NamedTuple):
         found = self.rejection
         return (
             f"With keep={KEEP} it says {NONE_OF_THESE!r} of {100 * found.rejected:.0f} % of {self.photos} photos of "
-            f"classes that it does not know ({names}{more}), and of {100 * (1 - found.kept):.0f} % of the test photos. It "
-            f"is surer of a test photo than of such a photo in {100 * found.auroc:.0f} % of pairs (AUROC)."
+            f"classes that it does not know ({names}{more}), and of {100 * (1 - found.kept):.0f} % of the test photos. "
+            f"It is surer of a test photo than of such a photo in {100 * found.auroc:.0f} % of pairs (AUROC)."
         )
 
 
