@@ -21,6 +21,7 @@ from pipeline.experiment import (
     begun_tags,
     check_start,
     expected_seconds,
+    log_report,
     log_store,
     machine_gigaflops,
     open_store,
@@ -32,6 +33,7 @@ from pipeline.experiment import (
     with_epochs,
 )
 from pipeline.processes import preload, run_tasks
+from pipeline.report import AblationReport, ablation_report
 from pipeline.training import Epoch, Untrainable, step_of_one_photo
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
@@ -156,11 +158,17 @@ def _log_comparison(measured: Sequence[Measured], objective: Objective, val_labe
         (runs, "ablation_runs.csv"), (differences, "ablation_differences.csv"), (table, "ablation.csv")
     ):  # fmt: skip
         tracking.log_table(frame.rename(columns={"outcome": objective.name}), file)
-    tracking.log_figure(plots.draw_ablation(table, differences, title, objective), "ablation.png")
+    figure = plots.draw_ablation(table, differences, title, objective)
+    tracking.log_figure(figure, "ablation.png")
     tracking.log_text("\n".join([f"# {title}", "", *(f"- {line}" for line in sentences), "", *notes]), "ablation.md")
     tracking.log_metrics({f"base_{objective.name}": outcome})
     tracking.copy_artifacts(base[0].run_id, tracking.RUN_PICTURES)
     print("\n".join([title, *sentences, *notes]), flush=True)
+    facts = tracking.run_facts()
+    own = f"is right on {result}" if objective.name == "val_accuracy" else f"has {objective.sentence(outcome)} on"
+    base_sentence = f"The base {own} {photos} (mean of {len(base)} seed{'s' if len(base) > 1 else ''})."
+    report = AblationReport("Ablation", base_sentence, table, sentences, " ".join(notes), figure, objective, facts)
+    print(f"  read the report:   {log_report(ablation_report(report), f'ablation-{tracking.open_run()[1][:12]}')}")
 
 
 def finished_cells(config: AblateConfig, cells: Sequence[Cell], parent: str) -> list[Measured]:

@@ -16,9 +16,10 @@ from pipeline.config import DemoConfig, UserError
 from pipeline.demo.similar import SimilarPhotos
 from pipeline.evaluation import metric_name
 from pipeline.experiment import open_model_photos
-from pipeline.serving import NONE_OF_THESE, Classifier
+from pipeline.serving import NONE_OF_THESE, About, Classifier
 from pipeline.serving.server import check_address_is_free
 from pipeline.tracking import registry
+from pipeline.tracking.registry import FetchedModel
 
 STREAMLIT_OPTIONS = {
     "server.headless": "true",  # asks for no e-mail address and opens no browser
@@ -27,6 +28,7 @@ STREAMLIT_OPTIONS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "logger.level": "warning",
+    "theme.light.textColor": "#000000",  # captions are a pale shade of it: of the default one, too pale to read
 }
 
 
@@ -59,9 +61,12 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Demo:
-    """A model, its recalls on validation photos by class, and its training photos or why there are none."""
+    """A model, what there is to know of it, its recalls on validation photos by class, and its training photos.
 
-    name: str
+    ``similar`` is why there are none, where there are none.
+    """
+
+    facts: dict[str, str]
     classifier: Classifier
     recalls: dict[str, float]
     similar: SimilarPhotos | str
@@ -84,7 +89,7 @@ class Demo:
         metrics = registry.training_metrics(model.version) if model.version else {}
         known = {name: metrics.get(f"val_recall_{metric_name(name)}") for name in classifier.about.class_names}
         recalls = {name: recall for name, recall in known.items() if recall is not None}
-        return cls(model.name, classifier, recalls, similar)
+        return cls(_facts(model, classifier.about), classifier, recalls, similar)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -119,3 +124,13 @@ class Demo:
 
         best = self.classifier.probabilities(prepared[None]).argmax(axis=1)
         return plots.overlay(prepared, grad_cam(self.classifier.model, prepared[None], best)[0])
+
+
+def _facts(model: FetchedModel, about: About) -> dict[str, str]:
+    accuracy = registry.test_accuracy(model.version) if model.version else None
+    return {
+        "Model": model.name,
+        "Test photos": f"{100 * accuracy:.1f} % right" if accuracy is not None else "not evaluated yet",
+        "Network": f"{about.config.get('variant', '')}, {about.image_size} × {about.image_size} pixels",
+        "Learned from": f"{Path(about.data_source).name}, digest {about.data_digest[:12]}",
+    }

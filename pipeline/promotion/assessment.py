@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,28 @@ from pipeline import evaluation, plots
 from pipeline.config import DamagedModel
 from pipeline.data.store import HeldOutPhotos
 from pipeline.evaluation import MOST_SQUARE
+from pipeline.plots.style import percent
 from pipeline.serving import MODEL_FILE, Classifier
 
 GALLERY = 12  # photos with heat maps
 SURE = 0.95  # the accuracy for which the coverage is named
 MOST_NAMED = 5  # classes, in a sentence
+
+
+class HeatMaps(NamedTuple):
+    """Photos, uint8 RGB (n, height, width, 3), the heat of what speaks for their labels, in 0..1, and captions."""
+
+    images: np.ndarray
+    heats: np.ndarray
+    captions: list[str]
+
+    @property
+    def pairs(self) -> list[tuple[np.ndarray, str]]:
+        """Each photo beside itself under its heat map, and its caption."""
+        return [
+            (np.concatenate([photo, plots.overlay(photo, heat)], axis=1), caption)
+            for photo, heat, caption in zip(*self, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class Assessment:
     figures: dict[str, Figure]
     cost: dict[str, float]
     baseline: evaluation.Baseline
+    heat_maps: HeatMaps
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -92,8 +111,9 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
         )
         metrics["corrupted_accuracy"] = evaluation.mean_corrupted_accuracy(tables["corruptions.csv"])
     cost = network_cost(classifier.model, folder / MODEL_FILE)
-    found = Assessment(probabilities, metrics, intervals, tables, {}, cost, baseline)
-    found.figures.update(_figures(found, classifier, photos))
+    heat_maps = _heat_maps(classifier, photos.images, tables["predictions.csv"])
+    found = Assessment(probabilities, metrics, intervals, tables, {}, cost, baseline, heat_maps)
+    found.figures.update(_figures(found, classifier.about.temperature, photos))
     return found
 
 
@@ -120,7 +140,7 @@ def _tables(
     }
 
 
-def _figures(found: Assessment, classifier: Classifier, photos: HeldOutPhotos) -> dict[str, Figure]:
+def _figures(found: Assessment, temperature: float, photos: HeldOutPhotos) -> dict[str, Figure]:
     tables, metrics, said = found.tables, found.metrics, f"{len(photos.labels)} test photos"
     drawn = {
         "confusion_matrix.png": plots.draw_confusion(tables["confusion_matrix.json"], f"{said}: {found.summary}"),
@@ -128,14 +148,14 @@ def _figures(found: Assessment, classifier: Classifier, photos: HeldOutPhotos) -
         "calibration.png": plots.draw_reliability(
             tables["calibration.json"],
             metrics["ece"],
-            f"Calibration on {said}, temperature {classifier.about.temperature:.2f}",
-            tables["calibration_before.json"] if classifier.about.temperature != 1 else None,
+            f"Calibration on {said}, temperature {temperature:.2f}",
+            tables["calibration_before.json"] if temperature != 1 else None,
         ),
         "coverage.png": plots.draw_coverage(tables["coverage.csv"], f"Refusing unsure photos, {said}"),
         "errors.png": plots.draw_errors(
             photos.images, tables["predictions.csv"], "The most confident errors on test photos"
         ),
-        "grad_cam.png": _draw_grad_cam(classifier, photos.images, tables["predictions.csv"]),
+        "grad_cam.png": plots.draw_heat_maps(*found.heat_maps, "Grad-CAM of the predicted class"),
     }
     if "corruptions.csv" in tables:
         table = tables["corruptions.csv"]
@@ -144,7 +164,7 @@ def _figures(found: Assessment, classifier: Classifier, photos: HeldOutPhotos) -
     return drawn
 
 
-def _draw_grad_cam(classifier: Classifier, images: np.ndarray, predictions: pd.DataFrame) -> Figure:
+def _heat_maps(classifier: Classifier, images: np.ndarray, predictions: pd.DataFrame) -> HeatMaps:
     """Where the network looks: half of the photos its most confident errors, half right answers of all confidences."""
     from pipeline.models.grad_cam import grad_cam
 
@@ -152,9 +172,9 @@ def _draw_grad_cam(classifier: Classifier, images: np.ndarray, predictions: pd.D
     wrong, right = ranked[~ranked["correct"]].head(GALLERY // 2), ranked[ranked["correct"]]
     shown = pd.concat([wrong, right.iloc[:: max(1, len(right) // (GALLERY // 2))].head(GALLERY // 2)])
     class_indices = np.array([classifier.about.class_names.index(name) for name in shown["predicted"]])
-    heat_maps = grad_cam(classifier.model, images[shown.index], class_indices)
-    captions = [f"{row.label} → {row.predicted} {100 * row.probability:.0f} %" for row in shown.itertuples()]
-    return plots.draw_heat_maps(images[shown.index], heat_maps, captions, "Grad-CAM of the predicted class")
+    heats = np.asarray(grad_cam(classifier.model, images[shown.index], class_indices))
+    captions = [f"{row.label} → {row.predicted} {percent(row.probability)}" for row in shown.itertuples()]
+    return HeatMaps(np.asarray(images[shown.index]), heats, captions)
 
 
 def _sample(count: int, most: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from pipeline import evaluation
 from pipeline.config import PromotionConfig, UserError
@@ -23,6 +24,7 @@ from pipeline.tracking import registry
 from pipeline.tracking.registry import ChampionChanged, Version
 
 MOST_NAMED = 5  # classes, in a sentence
+IS_CHAMPION = "it is the champion"
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,23 @@ class Decision:
     parity: float | None = None
 
     @property
+    def is_champion(self) -> bool:
+        """Whether it was the champion already."""
+        return self.reason == IS_CHAMPION
+
+    @property
     def description(self) -> str:
         """The decision and its reason."""
+        if self.is_champion:
+            return "is the champion already"
         return f"{'is now champion' if self.promoted else 'does not become champion'}: {self.reason}"
+
+    @property
+    def confusion_difference(self) -> pd.DataFrame | None:
+        """`evaluation.confusion_difference` against the champion on the photos that decided; None without one."""
+        if self.contest is None or self.compared is None or self.comparison is None:
+            return None
+        return self.contest.confusion_difference(self.compared)
 
     def as_json(self) -> dict[str, object]:
         """Return what ``promotion.json`` holds."""
@@ -74,7 +90,7 @@ def decide(
     """
     champion = registry.version_with_alias(version.name, registry.CHAMPION)
     if champion == version:
-        return Decision(False, "it is the champion", champion)
+        return Decision(False, IS_CHAMPION, champion)
     if judged.unknown:
         reason = f"it started from {judged.unknown}, and nobody can tell which photos that has learned from"
         return Decision(rule.promotion == "always", reason, champion)

@@ -12,6 +12,7 @@ from pipeline.promotion.decision import Decision, carry_out, decide
 from pipeline.promotion.model_card import evaluation_card, sentence
 from pipeline.promotion.other_classes import ask_about_other_classes
 from pipeline.promotion.unseen import JudgedPhotos, judged_photos
+from pipeline.promotion.verdict import evidence, next_step, verdict
 from pipeline.report import EvaluationReport, evaluation_report
 from pipeline.serving import About, Classifier
 from pipeline.tracking import registry
@@ -43,7 +44,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             assessment.metrics.update(others.metrics)
             assessment.findings.append(others.description)
         _log(assessment, classifier.about)
-        print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}", flush=True)
+        print(f"test: {len(judged.photos.labels)} photos, {assessment.summary}. {verdict(assessment)}", flush=True)
         _print_classes(assessment.tables["per_class.json"])
         for finding in assessment.findings:
             print(finding, flush=True)
@@ -130,14 +131,9 @@ def _decide(
 
 def _log_difference(version: Version, assessment: Assessment, decision: Decision, tolerance: float) -> None:
     """Log what differs from the champion, where there is one that could be compared."""
-    if (
-        decision.champion is None
-        or decision.comparison is None
-        or decision.contest is None
-        or decision.compared is None
-    ):
+    difference = decision.confusion_difference
+    if difference is None or decision.champion is None or decision.comparison is None:
         return
-    difference = decision.contest.confusion_difference(decision.compared)
     title = f"Version {version.number} minus champion, version {decision.champion.number}: photos in each cell"
     figure = plots.draw_confusion_difference(difference, title)
     assessment.figures["confusion_difference.png"] = figure
@@ -166,18 +162,23 @@ def _publish(
     name = f"{version.name} version {version.number}" if version else model_uri
     report = EvaluationReport(
         title=f"{name} on {len(photos.labels)} test photos",
+        answer=[
+            verdict(assessment),
+            evidence(assessment, len(photos.labels), judged.claim),
+            *assessment.warnings,
+            f"This version {decision.description}.",
+            next_step(assessment, decision),
+        ],
+        findings=[*map(sentence, (*decision.notes, *judged.notes)), *assessment.findings],
         metrics=assessment.metrics,
+        intervals=assessment.tables["metrics.csv"],
         predictions=assessment.tables["predictions.csv"],
         images=photos.images,
         class_names=about.class_names,
         figures={file.removesuffix(".png"): figure for file, figure in assessment.figures.items()},
-        tables={"metrics": assessment.tables["metrics.csv"]},
-        answer=[
-            *assessment.warnings,
-            f"This version {decision.description}.",
-            *map(sentence, (*decision.notes, *judged.notes)),
-            *assessment.findings,
-        ],
+        corruptions=assessment.tables.get("corruptions.csv"),
+        difference=decision.confusion_difference,
+        heat_maps=assessment.heat_maps.pairs,
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
             "GFLOPs a photo": f"{assessment.cost['gflops']:.2f}",
@@ -192,5 +193,5 @@ def _publish(
     tracking.set_note(card)
     if version:
         registry.set_description(version, card)
-        registry.tag_version(version, {"test_accuracy": f"{assessment.metrics['accuracy']:.4f}"})
+        registry.tag_version(version, {registry.TEST_ACCURACY: f"{assessment.metrics['accuracy']:.4f}"})
     return place

@@ -8,12 +8,15 @@ from pipeline.experiment import render_card
 from pipeline.promotion.assessment import Assessment
 from pipeline.promotion.decision import Decision
 from pipeline.promotion.unseen import JudgedPhotos
+from pipeline.promotion.verdict import verdict
 from pipeline.serving import About
 
 MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
+**{{ verdict }}**
+
 **{{ summary }}** on {{ photos }} test photos {{ claim }}. Always answering
 {{ baseline.largest_class }}, the largest class, would be {{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
 {% for warning in warnings %}
@@ -86,6 +89,7 @@ def evaluation_card(
         experiment_id,
         run_id,
         about=about,
+        verdict=verdict(assessment),
         summary=assessment.summary,
         baseline=assessment.baseline,
         warnings=[*assessment.warnings, *map(sentence, judged.notes)],

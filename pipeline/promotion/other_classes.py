@@ -40,10 +40,9 @@ class OtherClasses(NamedTuple):
         more = f" and {len(self.names) - MOST_NAMED} more" if len(self.names) > MOST_NAMED else ""
         found = self.rejection
         return (
-            f"Asked to keep the labels of {100 * KEEP:.0f} % (keep={KEEP}), it calls {100 * found.rejected:.0f} % of "
-            f"{self.photos} photos of classes that it does not know ({names}{more}) {NONE_OF_THESE!r}, and "
-            f"{100 * (1 - found.kept):.0f} % of the test photos. It is surer of a test photo than of such a photo in "
-            f"{100 * found.auroc:.0f} % of pairs (AUROC)."
+            f"With keep={KEEP} it says {NONE_OF_THESE!r} of {100 * found.rejected:.0f} % of {self.photos} photos of "
+            f"classes that it does not know ({names}{more}), and of {100 * (1 - found.kept):.0f} % of the test photos. "
+            f"It is surer of a test photo than of such a photo in {100 * found.auroc:.0f} % of pairs (AUROC)."
         )
 
 

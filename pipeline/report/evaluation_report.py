@@ -1,4 +1,4 @@
-"""The report of an evaluation: how good the model is on the test photos, how certain that is, and where it fails."""
+"""The report of an evaluation: whether the model is good enough, how certain that is, and where it fails."""
 
 from __future__ import annotations
 
@@ -9,103 +9,142 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.evaluation import PICTURES, TABLES
-from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
-from pipeline.report.page import Page, Picture, Section, Table, render
+from pipeline.evaluation import PICTURES
+from pipeline.report.failures import (
+    class_section,
+    describe_weakest_class,
+    enlarge,
+    error_photos_section,
+    heat_table,
+)
+from pipeline.report.inline_svg import narrow_svg
+from pipeline.report.page import Page, Photo, Picture, Section, Table, render
 
-HEADINGS = {
-    "confusion_difference": "What changed against the champion",
-    "per_class": "How it does on each class",
-    "calibration": "Whether its probabilities can be believed",
-    "coverage": "What it gains by refusing unsure photos",
-    "corruptions": "How it stands bad photos",
-    "grad_cam": "Where it looks",
-    "metrics": "All metrics",
-}
-"""Figure or table -> heading, in the order of the page; others come last, under their names."""
+CHARTS = {"calibration": "Can its probabilities be believed?", "coverage": "What it gains by refusing unsure photos"}
+"""Figure -> heading, in the order of the page."""
 
-SHOWN_ELSEWHERE = {"confusion_matrix", "errors"}  # this report draws them itself, for all screen widths
+MOST_METRICS = 20  # rows of the table of metrics that are not folded
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
     """The content of the page.
 
-    ``metrics`` have no prefix; ``predictions`` is `evaluation.prediction_table`, and ``images`` are its photos. Each
-    entry of ``figures`` and ``tables`` becomes a section.
+    Attributes:
+        title: of the page.
+        answer: what is read first: the verdict, the comparisons, what to do next.
+        findings: further sentences of the answer, after those on the weakest class and on the probabilities.
+        metrics: without a prefix.
+        intervals: every metric with its interval: metric, value, low, high.
+        predictions: `evaluation.prediction_table`.
+        images: the photos of its rows.
+        class_names: the model's classes.
+        figures: those of `CHARTS`, drawn.
+        corruptions: `evaluation.corruption_table`, if photos were corrupted.
+        difference: `evaluation.confusion_difference` against the champion, if there is another one.
+        heat_maps: pairs of a photo and its heat map side by side, uint8 RGB, and what each shows.
+        facts: what identifies model, data and run.
     """
 
     title: str
+    answer: Sequence[str]
     metrics: Mapping[str, float]
+    intervals: pd.DataFrame
     predictions: pd.DataFrame
     images: np.ndarray
     class_names: Sequence[str]
-    figures: Mapping[str, Figure]
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    answer: Sequence[str] = ()
+    findings: Sequence[str] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    corruptions: pd.DataFrame | None = None
+    difference: pd.DataFrame | None = None
+    heat_maps: Sequence[tuple[np.ndarray, str]] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluation_report(report: EvaluationReport) -> str:
     """Return the page of an evaluation."""
-    sections = [
-        class_section(report.predictions, report.class_names, "test"),
-        error_photos_section(report.images, report.predictions),
-        *(
-            _figure_section(name, report.figures[name])
-            for name in sorted(report.figures.keys() - SHOWN_ELSEWHERE, key=_page_order)
-        ),
-        *(_table_section(name, report.tables[name]) for name in sorted(report.tables, key=_page_order)),
-        *([] if "metrics" in report.tables else [_metrics_section(report.metrics)]),
-    ]
-    return render(Page(report.title, [*_answer(report), *report.answer], report.facts, sections))
-
-
-def _answer(report: EvaluationReport) -> list[str]:
-    metrics, photos = report.metrics, len(report.predictions)
-    correct = int(report.predictions["correct"].sum())
-    interval = ""
-    if "accuracy_ci_low" in metrics:
-        low, high = (100 * metrics[f"accuracy_ci_{end}"] for end in ("low", "high"))
-        interval = f" (95 % interval {low:.1f} to {high:.1f} %)"
-    return [
-        f"It is right on {correct} of {photos} test photos: {100 * correct / photos:.1f} %{interval}.",
+    answer = [
+        *report.answer,
         describe_weakest_class(report.predictions, report.class_names),
-        *_describe_calibration(report),
+        _describe_calibration(report),
+        *report.findings,
     ]
+    sections = [
+        class_section(report.predictions, report.class_names, "test", report.intervals),
+        error_photos_section(report.images, report.predictions),
+        *_difference_section(report.difference),
+        *(_chart_section(name, report.figures[name]) for name in CHARTS if name in report.figures),
+        *_corruption_section(report.corruptions),
+        *_heat_map_section(report.heat_maps),
+        _metrics_section(report.intervals),
+    ]
+    return render(Page(report.title, answer, report.facts, sections))
 
 
-def _describe_calibration(report: EvaluationReport) -> list[str]:
-    mean_probability, accuracy = report.predictions["probability"].mean(), report.predictions["correct"].mean()
-    if abs(mean_probability - accuracy) < 0.02:
-        error, by_chance = report.metrics.get("ece", 0.0), report.metrics.get("ece_by_chance", 1.0)
-        if error > by_chance:
-            return [
-                f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and "
-                f"others too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
-            ]
-        return [f"Its probabilities can be taken at their word: on average it says {100 * mean_probability:.0f} %."]
-    bias = "too sure of itself" if mean_probability > accuracy else "more often right than it says"
-    return [f"It is {bias}: on average it says {100 * mean_probability:.0f} %."]
+def _describe_calibration(report: EvaluationReport) -> str:
+    probabilities, accuracy = report.predictions["probability"], report.predictions["correct"].mean()
+    mean_probability = probabilities.mean()
+    chance = 1.96 * np.sqrt((probabilities * (1 - probabilities)).mean() / len(probabilities))
+    said = f"on average it is {100 * mean_probability:.0f} % sure, and {100 * accuracy:.0f} % of its labels are right"
+    if abs(mean_probability - accuracy) > max(chance, 0.02):
+        bias = "are too high" if mean_probability > accuracy else "are too low"
+        return f"Its probabilities {bias}: {said}."
+    error, by_chance = report.metrics.get("ece", 0.0), report.metrics.get("ece_by_chance", 1.0)
+    if error > by_chance:
+        return (
+            f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and "
+            f"others too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
+        )
+    return f"Its probabilities can be believed: {said}."
 
 
-def _figure_section(name: str, figure: Figure) -> Section:
-    return Section(_heading(name), pictures=[Picture(figure, PICTURES.get(f"{name}.png", _heading(name)))])
+def _chart_section(name: str, figure: Figure) -> Section:
+    return Section(CHARTS[name], pictures=[Picture(narrow_svg(figure), PICTURES[f"{name}.png"])])
 
 
-def _table_section(name: str, table: pd.DataFrame) -> Section:
-    frame = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
-    return Section(_heading(name), TABLES.get(f"{name}.csv", ""), table=Table(frame))
+def _difference_section(difference: pd.DataFrame | None) -> list[Section]:
+    if difference is None:
+        return []
+    counts = difference.to_numpy()
+    better = np.where(np.eye(len(counts), dtype=bool), counts, -counts)
+    caption = "Photos more or fewer than the champion has. Blue is better, orange is worse."
+    table = heat_table(difference, better / max(1, np.abs(better).max()), caption, "most changed", "{:+,}")
+    return [Section("What changed against the champion", tables=[table])]
 
 
-def _page_order(name: str) -> tuple[int, str]:
-    return (list(HEADINGS).index(name) if name in HEADINGS else len(HEADINGS)), name
+def _corruption_section(corruptions: pd.DataFrame | None) -> list[Section]:
+    if corruptions is None:
+        return []
+    clean, photos = float(corruptions["accuracy"].iloc[0]), int(corruptions["photos"].iloc[0])
+    table = corruptions.iloc[1:].pivot_table(index="corruption", columns="strength", values="accuracy", sort=False)
+    table = table.loc[table.mean(axis=1).sort_values(kind="stable").index]
+    lost = np.clip((clean - table.to_numpy()) / max(clean, 1e-9), 0, 1)
+    frame = table.map(lambda accuracy: f"{100 * accuracy:.0f}")
+    frame.insert(0, "spoiled by", table.index)
+    text = (
+        f"Of {photos} photos as they are it labels {100 * clean:.0f} % right. The table has the percentage that is "
+        "left after the photos were spoiled, a little (1) to a lot (5); the worst comes first."
+    )
+    return [Section("How it copes with bad photos", text, tables=[Table(frame, caption="Right, in %", shades=-lost)])]
 
 
-def _metrics_section(metrics: Mapping[str, float]) -> Section:
-    frame = pd.DataFrame({"metric": list(metrics), "value": [float(value) for value in metrics.values()]})
-    return Section("All metrics", "By their names in MLflow, without the prefix test_.", table=Table(frame))
+def _heat_map_section(heat_maps: Sequence[tuple[np.ndarray, str]]) -> list[Section]:
+    if not heat_maps:
+        return []
+    photos = [
+        Photo(enlarge(pair), caption, f"A photo and what in it speaks for the label: {caption}")
+        for pair, caption in heat_maps
+    ]
+    text = (
+        "Beside each photo, yellow marks what speaks most for the model's label (Grad-CAM): true class → label and its "
+        "probability. If that is the background, photos with other backgrounds would help."
+    )
+    return [Section("Where it looks", text, photos=photos, wide_photos=True)]
 
 
-def _heading(name: str) -> str:
-    return HEADINGS.get(name, name.replace("_", " ").capitalize())
+def _metrics_section(intervals: pd.DataFrame) -> Section:
+    folded = f"All {len(intervals)} metrics" if len(intervals) > MOST_METRICS else ""
+    frame = intervals.rename(columns={"low": "95 % from", "high": "to"})
+    text = "By their names in MLflow, without the prefix test_."
+    table = Table(frame, dict.fromkeys(frame.columns[1:], "{:.3f}"), folded=folded)
+    return Section("All metrics", text, tables=[table])

@@ -7,10 +7,12 @@ script.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from pipeline.pages import render_page
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -22,5 +24,4 @@ def interactive_page(title: str, figures: Mapping[str, plotly.graph_objects.Figu
         name: Markup(figure.to_html(full_html=False, include_plotlyjs=index == 0, include_mathjax=False))
         for index, (name, figure) in enumerate(figures.items())
     }
-    environment = Environment(loader=PackageLoader("pipeline.report", "."), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("interactive.html").render(title=title, plots=plots)
+    return render_page(Path(__file__).with_name("interactive.html"), title=title, plots=plots)

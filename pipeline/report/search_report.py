@@ -13,17 +13,18 @@ from pipeline.config import Objective
 from pipeline.evaluation import compare_with_baseline, interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
+from pipeline.report.inline_svg import narrow_svg
 from pipeline.report.page import Page, Picture, Section, Table, render
 
 NOT_FLAGS = {  # columns of a trial table that are not config fields, or follow from variant and freeze_backbone
     *("number", "state", "value", "epochs_run", "started", "seconds", "retry_of", "repeat_of", "run_id", "seed"),
     *("weights", "head_epochs"),
 }
-FIGURE_ALTS = {
+CHARTS = {  # drawn anew for a phone
     "optuna_importance.png": "How much of the differences between trials each parameter explains (fANOVA)",
-    "optuna_parallel_coordinates.png": "Each trial as a line through its parameters",
-    "optuna_timeline.png": "When each trial ran",
+    "optuna_timeline.png": "When each trial ran, in minutes",
 }
+WIDE_FIGURE, WIDE_ALT = "optuna_parallel_coordinates.png", "Each trial as a line through its parameters"
 MAX_LINKED_TRIALS = 200  # highlighted together in all plots; each trial costs a line of CSS
 
 
@@ -61,16 +62,18 @@ def search_report(search: SearchReport) -> str:
         ", ".join(f"{name} {_format_value(row[name])}" for name in flags) for row in trials.to_dict("records")
     ]
     sections = [
+        _confirmation_section(search),
         _trials_section(search, trials, flags),
         _parameters_section(search, trials, flags),
-        _confirmation_section(search),
+        _usage_section(search),
     ]
     if search.predictions is not None:
-        sections.append(class_section(search.predictions, search.class_names, "validation"))
-        sections.append(error_photos_section(search.images, search.predictions))
-    sections.append(_usage_section(search))
+        sections[:0] = [
+            class_section(search.predictions, search.class_names, "validation"),
+            error_photos_section(search.images, search.predictions),
+        ]
     linked = [drawings.trial_class(number) for number in trials["number"]] if len(trials) <= MAX_LINKED_TRIALS else []
-    return render(Page(search.title, _answer(search, trials), _facts(search, trials), sections, linked))
+    return render(Page(search.title, _answer(search), _facts(search, trials), sections, linked))
 
 
 def searched_flags(trials: pd.DataFrame) -> list[str]:
@@ -79,36 +82,48 @@ def searched_flags(trials: pd.DataFrame) -> list[str]:
     return [name for name in flags if trials[name].astype(str).nunique() > 1]
 
 
-def _answer(search: SearchReport, trials: pd.DataFrame) -> list[str]:
-    """Return how good the best is, compared with what, and where not; what is to be done; and what the best is."""
-    config = trials.set_index("number")["config"].get(search.winner, "")
-    basis = f"mean of {search.seeds} fresh seed{'s' if search.seeds > 1 else ''}" if search.seeds else "its best epoch"
-    if search.objective.name == "val_accuracy":
-        result, own = f"is right on {search.objective.format(search.value)} of", "has"
-    else:
-        result, own = f"has {search.objective.sentence(search.value)} on", "is right on"
-    answer = [f"The best config {result} {len(search.images)} validation photos ({basis})."]
-    if search.predictions is not None:
-        correct = search.predictions["correct"].to_numpy(bool)
-        low, high = interval_of_shares(correct, search.groups)
-        interval = f"95\N{NO-BREAK SPACE}% interval {_format_percent(low)} to {_format_percent(high)}"
-        answer += [f"The registered model {own} {_format_percent(correct.mean())} ({interval})."]
-        answer += [_compare_with_one_answer(search.predictions, search.class_names)]
-        answer += [describe_weakest_class(search.predictions, search.class_names)]
-    answer += [
-        "It was chosen by these photos. What it is worth on others says evaluate, which it needs before it is used."
+def _answer(search: SearchReport) -> list[str]:
+    """Return whether the best is good, compared with what, and how sure that is; what to do next; where it fails."""
+    if search.predictions is None:
+        return [_describe_settings(search), _next_step(search)]
+    tells_more = search.seeds > 1 or search.objective.name != "val_accuracy"
+    return [
+        _describe_model(search, search.predictions),
+        *([_describe_settings(search)] if tells_more else []),
+        _next_step(search),
+        describe_weakest_class(search.predictions, search.class_names),
     ]
-    return [*answer, f"Trial {search.winner} won{f' ({config})' if config else ''}."]
 
 
-def _compare_with_one_answer(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:
-    places = {name: place for place, name in enumerate(class_names)}
-    labels, predicted = (predictions[column].map(places).to_numpy(int) for column in ("label", "predicted"))
-    found = compare_with_baseline(labels, np.eye(len(class_names))[predicted], class_names)
-    what = f"always answering {found.largest_class}, the largest class ({_format_percent(found.baseline_accuracy)})"
+def _describe_model(search: SearchReport, predictions: pd.DataFrame) -> str:
+    names = list(search.class_names)
+    labels, predicted = (predictions[column].map(names.index).to_numpy(int) for column in ("label", "predicted"))
+    found = compare_with_baseline(labels, np.eye(len(names))[predicted], names)
+    low, high = (_format_percent(end) for end in interval_of_shares(labels == predicted, search.groups))
+    model = (
+        f"{_format_percent(found.accuracy)} of {len(predictions)} validation photos right (95\N{NO-BREAK SPACE}% "
+        f"interval {low} to {high})"
+    )
+    other = f"always answering {found.largest_class}, the largest class, has {_format_percent(found.baseline_accuracy)}"
     if found.is_beaten:
-        return f"That is better than {what}."
-    return f"That may be no better than {what}: so few photos cannot tell, or it has learned nothing."
+        return f"The search found a model worth testing: {model}, where {other}."
+    return f"The search found no useful model yet: {model}, and {other}, which may be as good."
+
+
+def _describe_settings(search: SearchReport) -> str:
+    """Return how the winner's settings do over all seeds, by what they were searched for."""
+    objective, photos = search.objective, f"{len(search.images)} validation photos"
+    seeds = {0: "its best epoch", 1: "one fresh seed"}.get(search.seeds, f"mean of {search.seeds} fresh seeds")
+    if objective.name == "val_accuracy":
+        return f"Its settings are right on {objective.format(search.value)} of {photos} ({seeds})."
+    return f"Its settings reach {objective.sentence(search.value)} on {photos} ({seeds})."
+
+
+def _next_step(search: SearchReport) -> str:
+    return (
+        "Next: test it before it is used, on photos by which it was not chosen: "
+        f"python -m pipeline evaluate --model_uri={search.model_uri}."
+    )
 
 
 def _facts(search: SearchReport, trials: pd.DataFrame) -> dict[str, str]:
@@ -123,12 +138,14 @@ def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[
     order = np.lexsort((trials["number"], -scores.fillna(-np.inf), trials["number"] != search.winner))
     ordered = trials.iloc[order]
     frame = ordered[["number", "value", "state", "epochs_run", "seconds", *flags]]
+    config = trials.set_index("number")["config"].get(search.winner, "")
+    won = f"Trial {search.winner} won{f' ({config})' if config else ''}; it is orange"
     classes = [_row_class(number, search.winner) for number in frame["number"]]
     formats = {objective.name: objective.pattern, "seconds": "{:.0f}"}
     frame = frame.rename(columns={"number": "trial", "value": objective.name, "epochs_run": "epochs"})
     return Section(
         "What was tried",
-        "The winner is orange. A cross is a trial that was stopped early. Point at a trial to see what it tried, and "
+        f"{won}. A cross is a trial that was stopped early. Point at a trial to see what it tried, and "
         f"where it lies in the other drawings. {objective.name} {objective.meaning}.",
         [
             Picture(
@@ -140,7 +157,7 @@ def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[
                 f"{objective.name} of each trial by epoch",
             ),
         ],
-        table=Table(frame, formats, classes),
+        tables=[Table(frame, formats, classes)],
     )
 
 
@@ -157,18 +174,20 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
         )
         for name in flags
     ]
-    figures = [Picture(search.figures[file], alt) for file, alt in FIGURE_ALTS.items() if file in search.figures]
+    figures = search.figures
+    charts = [Picture(narrow_svg(figures[file]), alt, alt) for file, alt in CHARTS.items() if file in figures]
+    wide = [Picture(figures[WIDE_FIGURE], WIDE_ALT, WIDE_ALT)] if WIDE_FIGURE in figures else []
     text = (
         "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread. "
         "search.html, beside this file, has plots that can be brushed and zoomed."
     )
-    return Section("What mattered", text, [*parameters, *figures])
+    return Section("What mattered", text, [*parameters, *charts, *wide])
 
 
 def _confirmation_section(search: SearchReport) -> Section:
     text = (
         "The best of many trials looks better than it is, because it was picked for looking good. "
-        "No figure here has seen the test photos; `evaluate` reads them, and its report has the figure to quote."
+        "No figure here has seen the test photos; evaluate reads them, and its report has the figure to quote."
     )
     if search.confirmations.empty:
         return Section("How sure we are", f"{text} No trial was trained again with a fresh seed (confirm_top_k=0).")
@@ -180,7 +199,7 @@ def _confirmation_section(search: SearchReport) -> Section:
     formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), search.objective.pattern)
     classes = ["winner" if number == search.winner else "" for number in frame["trial"]]
     text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
-    return Section("How sure we are", text, table=Table(frame, formats, classes))
+    return Section("How sure we are", text, tables=[Table(frame, formats, classes)])
 
 
 def _usage_section(search: SearchReport) -> Section:

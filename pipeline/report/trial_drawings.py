@@ -7,12 +7,8 @@ none, and take 20 kB each.
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping
-from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,13 +17,9 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, 
 
 from pipeline.config import Objective
 from pipeline.plots import style
+from pipeline.report.inline_svg import FAINT, INK, inline_svg
 
-INK, FAINT = "#0a0b0c", "#0d0e0f"
-PAGE_COLOURS = {  # they follow light and dark mode
-    INK: "currentColor", FAINT: "var(--line)", style.BLUE: "var(--accent)", style.VERMILLION: "var(--winner)",
-}  # fmt: skip
 STATE_MARKERS = {"complete": "o", "pruned": "X", "fail": "v", "running": "s"}
-_SVG = "http://www.w3.org/2000/svg"
 
 
 def trial_class(number: int) -> str:
@@ -110,36 +102,10 @@ def _draw_markers(
 
 def _to_svg(figure: Figure, trials: pd.DataFrame, objective: Objective) -> str:
     titles = {trial_class(trial["number"]): _tooltip(trial, objective) for trial in trials.to_dict("records")}
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):  # text stays text: searchable, in the page's own font
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline_svg(buffer.getvalue(), titles)
+    return inline_svg(figure, titles)
 
 
 def _tooltip(trial: Mapping[str, object], objective: Objective) -> str:
     value = trial["value"]
     value_text = objective.format(value) if isinstance(value, float) and not np.isnan(value) else "no value"
     return f"trial {trial['number']}: {value_text}, {trial['state']}\n{trial.get('config', '')}"
-
-
-def _inline_svg(svg: str, titles: Mapping[str, str]) -> str:
-    """Return only the SVG element, scalable, in the page's colours, with a title for each id in ``titles``."""
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    root = ElementTree.fromstring(svg)
-    for name in ("width", "height"):
-        del root.attrib[name]
-    for metadata in root.findall(f"{{{_SVG}}}metadata"):
-        root.remove(metadata)
-    for element in root.iter(f"{{{_SVG}}}g"):
-        name = element.attrib.pop("id", "")  # ids must be unique in a page
-        if name in titles:
-            element.set("class", name)
-            title = ElementTree.Element(f"{{{_SVG}}}title")
-            title.text = titles[name]
-            element.insert(0, title)
-    text = ElementTree.tostring(root, encoding="unicode")
-    text = re.sub(r"font: [^;\"]*?(\d+(?:\.\d+)?px)[^;\"]*", r"font-size: \1", text)
-    for colour, page_colour in PAGE_COLOURS.items():
-        text = text.replace(colour.lower(), page_colour)
-    return text

@@ -40,7 +40,7 @@ RUN_PICTURES = (
     "augmented.jpg",
     *SUSPECTS,
 )  # what a training leaves
-PREVIEW, PREVIEW_WIDTH_PX = "preview.png", 600  # beside which MLflow's column of facts fits on a screen of 1280
+PREVIEW, PREVIEW_WIDTH_PX = "preview.png", 540  # beside which MLflow's column of facts fits on a screen of 1280
 MOST_CHARACTERS = 5000  # of a note, in some of MLflow's stores
 
 

@@ -34,6 +34,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 CLASSIFIER_FOLDER = "artifacts/classifier"  # inside a logged model; see tracking.log_classifier
 DIGESTS, TEST_READS = "sha256", "test_reads"  # tags of a version; the latter of the registered model, too
 COMPARISONS = "comparisons"  # begins tags of the registered model: pairs of versions compared on a test split
+TEST_ACCURACY = "test_accuracy"  # tag of a version that was evaluated
 NO_VERSION = "none"  # in such a pair: one answer for all photos
 TAGS_OF_THE_RUN = ("data_digest", "git_commit", "stage")
 MOST_CHARACTERS = 5000  # of a description, in MLflow's database
@@ -204,6 +205,12 @@ def training_metrics(version: Version) -> dict[str, float]:
         return dict(MlflowClient().get_run(run_id).data.metrics) if run_id else {}
     except MlflowException:  # deleted, and the store cleaned
         return {}
+
+
+def test_accuracy(version: Version) -> float | None:
+    """Return the share of test photos that a version has right, in 0..1; None if it was not evaluated."""
+    tags = _version_tags(version)
+    return float(tags[TEST_ACCURACY]) if TEST_ACCURACY in tags else None
 
 
 def version_with_alias(name: str, alias: str) -> Version | None:

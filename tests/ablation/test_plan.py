@@ -194,6 +194,7 @@ def test_an_ablation_that_is_killed_goes_on(
     page = _artifact(project, parent, "ablation.md").read_text()
     assert all(line.removeprefix("- ") in done.stdout for line in page.splitlines() if line.startswith("- "))
     assert "learning_rate=1e30 diverged with every seed." in page
+    assert "The base is right on" in _artifact(project, parent, "report.html").read_text()
     assert _artifact(project, parent, "ablation.png").stat().st_size > 10_000
 
 

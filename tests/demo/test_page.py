@@ -9,6 +9,9 @@ import pytest
 pytest.importorskip("streamlit", reason="the page needs Streamlit (extra demo)")
 from streamlit.testing.v1 import AppTest
 
+from pipeline.demo import Answer
+from pipeline.demo.page import title_of
+
 
 @pytest.fixture(autouse=True)
 def own_main_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +26,7 @@ def _page(classes: int, with_recalls: bool) -> None:
 
     names = tuple(f"class {number}" for number in range(classes))
     recalls = {name: 1 - number / classes for number, name in enumerate(names)} if with_recalls else {}
-    show_classes(SimpleNamespace(name="flowers version 1", class_names=names, recalls=recalls))  # type: ignore[arg-type]
+    show_classes(SimpleNamespace(class_names=names, recalls=recalls))  # type: ignore[arg-type]
 
 
 def _shown(classes: int, with_recalls: bool) -> AppTest:
@@ -35,7 +38,7 @@ def _shown(classes: int, with_recalls: bool) -> AppTest:
 def test_few_classes_are_all_named() -> None:
     page = _shown(2, with_recalls=True)
     assert [text.value for text in page.markdown] == [
-        "It tells class 0, class 1 apart (flowers version 1). The photo stays on this machine."
+        "It tells class 0, class 1 apart. Your photos stay on the machine that runs it."
     ]
     assert not page.dataframe
 
@@ -76,3 +79,62 @@ def test_a_model_that_cannot_doubt_has_no_switch() -> None:
     page = AppTest.from_function(_doubts, args=(False,)).run(timeout=60)
     assert page.markdown[0].value == "keep 1.0"
     assert not page.toggle
+
+
+@pytest.mark.parametrize(
+    ("label", "probabilities", "title"),
+    [
+        ("roses", [("roses", 0.914), ("tulips", 0.086)], "roses, 91 %"),
+        (
+            "roses",
+            [("roses", 0.55), ("tulips", 0.45)],
+            "Unsure: roses (55 %) or tulips (45 %)?",
+        ),
+        ("none of these", [("roses", 0.55), ("tulips", 0.45)], "None of these"),
+        (
+            "roses",
+            [("roses", 0.08), ("tulips", 0.05)],
+            "Unsure: roses (8.0 %) or tulips (5.0 %)?",
+        ),
+    ],
+)
+def test_the_answer_says_when_it_is_unsure(label: str, probabilities: list[tuple[str, float]], title: str) -> None:
+    said = title_of(Answer(label, probabilities[0][1], probabilities))
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == title
+
+
+def _several() -> None:
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from pipeline.data.pixels import BadImage
+    from pipeline.demo import Answer
+    from pipeline.demo.page import choose, classify
+
+    def decoded(data: bytes) -> np.ndarray:
+        if not data:
+            raise BadImage("empty file")
+        return np.full((4, 4, 3), data[0], np.uint8)
+
+    def answer(prepared: np.ndarray, keep: float) -> Answer:
+        sure = prepared[0, 0, 0] / 100
+        return Answer("roses", sure, [("roses", sure), ("tulips", 1 - sure)])
+
+    demo = SimpleNamespace(decoded=decoded, prepared=lambda image: image, answer=answer)
+    uploads = [
+        SimpleNamespace(name=f"{byte.decode()}.jpg", getvalue=lambda byte=byte: byte) for byte in (b"Z", b"<", b"")
+    ]
+    import streamlit as st
+
+    st.write(choose(classify(demo, uploads, 1.0)).name)  # type: ignore[arg-type]
+
+
+def test_several_photos_are_told_at_once_and_each_can_be_looked_at() -> None:
+    page = AppTest.from_function(_several).run(timeout=60)
+    assert not page.exception
+    assert page.header[0].value == "2 photos: 1 roses, 1 unsure"
+    assert page.error[0].value == ".jpg cannot be used: empty file."
+    assert page.markdown[0].value == "Z.jpg"
+    page.selectbox[0].select_index(1).run(timeout=60)
+    assert page.markdown[0].value == "<.jpg"

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from pipeline import evaluation, tracking
 from pipeline.config import PreprocessConfig
 from pipeline.promotion import evaluate
-from pipeline.promotion.assessment import Assessment
+from pipeline.promotion.assessment import Assessment, HeatMaps
 from pipeline.promotion.decision import Decision
 from pipeline.promotion.model_card import evaluation_card
 from pipeline.promotion.unseen import JudgedPhotos
@@ -33,7 +33,8 @@ def assessment() -> Assessment:
         "confusion_matrix.json": evaluation.confusion_table(labels, probabilities.argmax(axis=1), CLASSES),
     }
     baseline = evaluation.compare_with_baseline(labels, probabilities, CLASSES)
-    return Assessment(probabilities, {}, pd.DataFrame(), tables, {}, {}, baseline)
+    no_heat_maps = HeatMaps(np.zeros((0, 8, 8, 3), np.uint8), np.zeros((0, 8, 8)), [])
+    return Assessment(probabilities, {}, pd.DataFrame(), tables, {}, {}, baseline, no_heat_maps)
 
 
 def test_predictions_of_many_classes_are_a_short_table_and_a_whole_one(

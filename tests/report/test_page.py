@@ -46,7 +46,8 @@ def page() -> str:
     frame = pd.DataFrame({HOSTILE: ["a", HOSTILE], "value": [0.125, np.nan], "trial": [3, 4]})
     sections = [
         Section(HOSTILE, HOSTILE, [Picture(_figure(), HOSTILE, HOSTILE)], [photo], code=HOSTILE),
-        Section("A table", table=Table(frame, {"value": "{:.1%}"}, ["trial-3 winner", "trial-4"])),
+        Section("A table", tables=[Table(frame, {"value": "{:.1%}"}, ["trial-3 winner", "trial-4"])]),
+        Section("A heat map", tables=[Table(frame.iloc[:, [0, 2]], caption=HOSTILE, shades=np.array([[0.5], [-1.0]]))]),
     ]
     return render(Page(HOSTILE, [HOSTILE], {HOSTILE: HOSTILE}, sections, ["trial-3"]))
 
@@ -78,8 +79,8 @@ def test_it_fits_phones_and_follows_light_and_dark(page: str) -> None:
 
 def test_cells_are_formatted_and_rows_named(page: str) -> None:
     elements = _Elements(page)
-    assert "12.5%" in elements.text
-    assert [row.get("class") for row in elements.of("tr")] == [None, "trial-3 winner", "trial-4"]
+    assert "12.5\N{NO-BREAK SPACE}%" in elements.text
+    assert [row.get("class") for row in elements.of("tr")] == [None, "trial-3 winner", "trial-4", None, None, None]
     assert re.search(r"<td class=\"number\">–</td><td class=\"number\">4</td>", page)
 
 
@@ -87,4 +88,17 @@ def test_every_heading_is_linked(page: str) -> None:
     elements = _Elements(page)
     targets = {heading["id"] for heading in elements.of("h2")}
     assert {str(link["href"]).removeprefix("#") for link in elements.of("a")} == targets
-    assert len(targets) == 2
+    assert targets == {"section-1", "section-2", "section-3", "details"}
+
+
+def test_a_heat_map_is_shaded_and_tells_better_from_worse(page: str) -> None:
+    cells = [cell for cell in _Elements(page).of("td") if "style" in cell]
+    assert cells == [{"style": "--shade:0.50"}, {"class": "worse", "style": "--shade:1.00"}]
+
+
+def test_a_row_is_named_by_its_first_cell(page: str) -> None:
+    assert [cell["scope"] for cell in _Elements(page).of("th")] == ["col"] * 3 + ["row"] * 2 + ["col"] * 2 + ["row"] * 2
+
+
+def test_a_large_picture_can_be_enlarged_without_a_mouse(page: str) -> None:
+    assert re.search(r'<details class="enlarge"><summary><span><img class="plot"', page)

@@ -9,79 +9,50 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline.config import OBJECTIVES
-from pipeline.evaluation import classification_metrics, prediction_table
-from pipeline.report import EvaluationReport, SearchReport, evaluation_report, interactive_page, search_report
+from pipeline.evaluation import prediction_table
+from pipeline.report import (
+    AblationReport,
+    SearchReport,
+    ablation_report,
+    evaluation_report,
+    interactive_page,
+    search_report,
+)
 from pipeline.report.search_report import NOT_FLAGS, searched_flags
 from pipeline.report.trial_drawings import draw_curves, draw_parameter, draw_progress
 from pipeline.search.study_plots import COLUMNS
+from tests.report.conftest import IMAGES, LABELS, NAMES, evaluation
 
-NAMES = ("daisy", "rose", "tulip")
-LABELS = np.repeat([0, 1, 2], [4, 4, 2])
-PREDICTED = np.array([0, 0, 0, 0, 2, 2, 1, 0, 2, 2])  # rose is weakest: 1 of 4, two taken for tulip
-PROBABILITIES = np.full((10, 3), 0.1) + 0.7 * np.eye(3)[PREDICTED]
-IMAGES = np.random.default_rng(0).integers(0, 255, (10, 16, 16, 3), np.uint8)
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-@pytest.fixture(scope="module")
-def predictions() -> pd.DataFrame:
-    return prediction_table([f"p{index}.jpg" for index in range(10)], LABELS, PROBABILITIES, NAMES)
-
-
-@pytest.fixture
-def trials() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "number": [0, 1, 2, 3],
-            "state": ["complete", "complete", "pruned", "fail"],
-            "value": [0.6, 0.7, 0.4, None],
-            "epochs_run": [2, 2, 1, 0],
-            "seconds": [60.0, 60.0, 30.0, np.nan],
-            "run_id": list("abcd"),
-            "optimizer": ["adamw", "sgd", "sgd", None],
-            "learning_rate": [1e-3, 0.1, 0.5, np.nan],
-            "epochs": [2, 2, 2, 2],
-            "classes": [[], [], [], []],
-        }
-    )
-
-
-@pytest.fixture
-def search(trials: pd.DataFrame, predictions: pd.DataFrame) -> SearchReport:
-    return SearchReport(
-        title="Search",
-        trials=trials,
-        curves=pd.DataFrame({"number": [0, 0, 1, 1, 2], "epoch": [1, 2, 1, 2, 1], "value": [0.5, 0.6, 0.6, 0.7, 0.4]}),
-        confirmations=pd.DataFrame({"trial": [1, 1, 0], "seed": [1, 2, 1], "value": [0.7, 0.72, 0.65]}),
-        winner=1,
-        value=0.71,
-        objective=OBJECTIVES["val_accuracy"],
-        seeds=2,
-        model_uri="models:/flowers/1",
-        class_names=NAMES,
-        images=IMAGES,
-        groups=np.arange(10),
-        predictions=predictions,
-        figures={},
-    )
 
 
 def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
     page = unescape(search_report(search)).replace("\N{NO-BREAK SPACE}", " ")
+    answer = page[page.index('<div class="answer">') : page.index("<nav")]
+    assert "The search found no useful model yet: 70.0 % of 10 validation photos right (95 % interval " in answer
+    assert "and always answering daisy, the largest class, has 40.0 %, which may be as good" in answer
+    assert "Its settings are right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)." in answer
+    assert "python -m pipeline evaluate --model_uri=models:/flowers/1" in answer
+    assert "It is weakest on rose: it recognises 1 of 4 photos (25 %), and most often takes it for tulip (2" in answer
+    assert "learning_rate" not in answer
     assert "Trial 1 won (optimizer sgd, learning_rate 0.1)" in page
-    assert "right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)" in page
-    assert "The registered model has 70.0 % (95 % interval " in page
-    assert "weakest on rose: 25 % of 4 photos recognised, most often taken for tulip (2)" in page
-    assert "That may be no better than always answering daisy, the largest class (40.0 %)" in page
-    assert page.index("The best config is right") < page.index("Trial 1 won")
     assert "2 complete, 1 pruned, 1 fail" in page
-    assert "models:/flowers/1" in page
+
+
+def test_a_search_that_beats_one_answer_says_so(search: SearchReport) -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    right = prediction_table([f"{index}" for index in range(30)], labels, np.eye(3)[labels], NAMES)
+    images = np.repeat(IMAGES, 3, axis=0)
+    page = search_report(replace(search, predictions=right, images=images, groups=np.arange(30), seeds=1))
+    assert "The search found a model worth testing: 100.0\N{NO-BREAK SPACE}% of 30 validation photos right" in page
+    assert "Its settings" not in page  # one seed tells nothing more
 
 
 def test_the_winner_is_the_first_row_and_the_others_follow_by_value(search: SearchReport) -> None:
-    page = search_report(replace(search, winner=0))
+    page = search_report(replace(search, winner=0)).partition("What was tried</h2>")[2]
     rows = [part.split('"')[0] for part in page.split('<tr class="')[1:5]]
     assert rows == ["trial-0 winner", "trial-1", "trial-2", "trial-3"]
 
@@ -91,9 +62,9 @@ def test_a_search_for_a_loss_says_so_and_has_the_lowest_first(search: SearchRepo
     page = unescape(search_report(for_loss))
     rows = [part.split('"')[0] for part in page.split('<tr class="')[1:5]]
     assert rows == ["trial-2 winner", "trial-0", "trial-1", "trial-3"]
-    assert "a loss of 0.400 on 10 validation photos (mean of 2 fresh seeds)" in page
+    assert "Its settings reach a loss of 0.400 on 10 validation photos (mean of 2 fresh seeds)" in page
     assert "val_loss is the cross-entropy of its probabilities in nats: less is better." in page
-    assert "The registered model is right on 70.0" in page
+    assert "70.0\N{NO-BREAK SPACE}% of 10 validation photos right" in page
     assert "val_accuracy" not in page
 
 
@@ -130,16 +101,45 @@ def test_every_trial_with_a_value_has_a_mark_that_says_what_it_is(trials: pd.Dat
 
 
 def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.DataFrame) -> None:
-    metrics = classification_metrics(LABELS, PROBABILITIES, NAMES) | {"accuracy_ci_low": 0.4, "accuracy_ci_high": 0.9}
-    extra = pd.DataFrame({"corruption": ["blur"], "accuracy": [0.5]})
-    page = unescape(
-        evaluation_report(EvaluationReport("m on 10", metrics, predictions, IMAGES, NAMES, {}, {"corruptions": extra}))
+    corruptions = pd.DataFrame(
+        {"corruption": ["none", "blur", "blur", "noise", "noise"], "strength": [0, 1, 2, 1, 2], "photos": 10}
+        | {"accuracy": [0.8, 0.8, 0.4, 0.2, 0.1]}
     )
-    assert "right on 7 of 10 test photos: 70.0 % (95 % interval 40.0 to 90.0 %)" in page
-    assert "too sure of itself: on average it says 80 %" in page
-    assert page.count("<b>") == 3
+    heat_maps = [(np.zeros((8, 16, 3), np.uint8), "rose → tulip 80 %")]
+    difference = pd.DataFrame(np.diag([1, -2, 0]), NAMES, NAMES)
+    page = unescape(
+        evaluation_report(evaluation(predictions, corruptions=corruptions, heat_maps=heat_maps, difference=difference))
+    )
+    answer = page[page.index('<div class="answer">') : page.index("<nav")]
+    assert answer.index("Do not use it.") < answer.index("It is weakest on rose")
+    assert "Its probabilities can be believed: on average it is 80 % sure, and 70 % of its labels are right." in answer
+    assert page.count("<b>") == 4  # three errors and a heat map
     assert "p4.jpg" in page
-    assert "How it stands bad photos</h2>" in page
+    assert "10–90\N{NO-BREAK SPACE}%" in page
+    assert page.index('<th scope="row">noise</th>') < page.index('<th scope="row">blur</th>')  # the worst comes first
+    assert '<td class="worse" style="--shade:0.50">40</td>' in page
+    assert '<td style="--shade:0.50">+1</td>' in page  # one more daisy right than the champion
+    assert '<td class="worse" style="--shade:1.00">-2</td>' in page
+
+
+def test_probabilities_that_are_too_high_beyond_chance_are_called_so(predictions: pd.DataFrame) -> None:
+    many = pd.concat([predictions] * 20, ignore_index=True)
+    page = evaluation_report(replace(evaluation(many), images=np.repeat(IMAGES, 20, axis=0)))
+    assert "Its probabilities are too high: on average it is 80 % sure, and 70 % of its labels are right." in page
+
+
+@pytest.mark.parametrize("classes", [2, 5, 200])
+def test_the_confusion_matrix_shows_the_classes_that_fit(classes: int) -> None:
+    names = [f"class {number}" for number in range(classes)]
+    labels = np.arange(classes).repeat(2)
+    predicted = np.where(labels < 2, 1 - labels, labels)
+    table = prediction_table([str(place) for place in range(len(labels))], labels, np.eye(classes)[predicted], names)
+    images = np.zeros((len(labels), 4, 4, 3), np.uint8)
+    page = evaluation_report(replace(evaluation(table), images=images, class_names=names))
+    matrix = page[page.index('<p class="caption">Confusion matrix') :]
+    matrix = matrix[: matrix.index("</table>")]
+    assert matrix.count("<tr>") == min(classes, 2 if classes > 25 else classes) + 1
+    assert ("These are the 2 most confused of 200 classes." in matrix) == (classes == 200)
 
 
 def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> None:
@@ -155,6 +155,19 @@ def test_the_interactive_page_brings_its_script_once_and_fetches_nothing() -> No
 
 def test_no_error_is_said_and_needs_no_photos() -> None:
     right = prediction_table([f"{index}" for index in range(10)], LABELS, np.eye(3)[LABELS], NAMES)
-    page = evaluation_report(EvaluationReport("m", {"accuracy": 1.0}, right, IMAGES, NAMES, {}))
-    assert "It made no error here." in page
-    assert "0 of 10 photos are taken for another class." in page
+    page = evaluation_report(evaluation(right))
+    assert "It made no error on these photos." in page
+    assert "0 of 10 photos got a wrong label." in page
+    assert "The most frequent errors" not in page
+
+
+def test_an_ablation_begins_with_what_to_keep() -> None:
+    rows = [("ema", "0.99", 0.02, 0.01, 0.03, "helps"), ("augment", "none", -0.05, -0.08, -0.02, "hurts")]
+    table = pd.DataFrame(rows, columns=["factor", "value", "difference", "low", "high", "verdict"]).assign(minutes=1.5)
+    report = AblationReport("t", "The base.", table, ["A sentence."], "A caveat.", Figure(), OBJECTIVES["val_accuracy"])
+    page = unescape(ablation_report(report))
+    assert "Of 2 settings 1 helps, 1 hurts: keep ema=0.99." in page
+    assert page.index('<th scope="row">ema = 0.99</th>') < page.index('<th scope="row">augment = none</th>')
+    assert ">+1.0 to +3.0<" in page
+    untold = replace(report, table=table.assign(verdict="cannot be told"))
+    assert "No setting differs from the base beyond chance: keep the base" in ablation_report(untold)

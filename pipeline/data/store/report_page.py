@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from pipeline.data.pixels.thumbnails import thumbnail_of_pixels
 from pipeline.data.rules import REASON_SEPARATOR, RULES, Outcome, rule_of
+from pipeline.pages import render_page
 
 if TYPE_CHECKING:
     from pipeline.data.store.report import Report
@@ -58,17 +58,17 @@ def report_page(report: Report, counts: pd.DataFrame, table_name: str) -> str:
         counts: of `report.count_rules`.
         table_name: the file that has every file.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     totals = report.files["outcome"].value_counts()
     files_per_rule = counts.set_index("rule")["files"]
     classes = _class_table(report)
     store = report.store
-    return environment.get_template(TEMPLATE).render(
+    return render_page(
+        Path(__file__).with_name(TEMPLATE),
         source=report.source,
         digest=report.digest,
         refusal=report.refusal,
         totals={outcome: int(totals.get(outcome, 0)) for outcome in OUTCOMES},
+        usable=int(totals.get("accepted", 0) + totals.get("converted", 0)),
         counts=counts.to_dict(orient="records"),
         rules=RULES,
         sections={
@@ -110,8 +110,8 @@ def _size_table(store: Store) -> list[dict[str, Any]]:
     sides = store.manifest[["width", "height"]].to_numpy()
     side = store.images("train").shape[1]
     about = {
-        "shorter side": (sides.min(axis=1), "{:,.0f} px"),
-        "longer side": (sides.max(axis=1), "{:,.0f} px"),
+        "shorter side (px)": (sides.min(axis=1), "{:,.0f}"),
+        "longer side (px)": (sides.max(axis=1), "{:,.0f}"),
         "longer to shorter": (sides.max(axis=1) / sides.min(axis=1), "{:.2f}"),
         "megapixels": (sides.prod(axis=1) / 1e6, "{:.2f}"),
     }
