@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "pipeline" / "commands").glob("*.py") if path.stem != "__init__")
 GROUPS = {
     "preprocess": ["recipe", "data", "intake"],
-    "train": ["recipe", "data", "intake", "training", "structure", "registry"],
+    "train": ["recipe", "data", "intake", "training", "structure", "timelimit", "registry"],
     "tune": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry"],
     "evaluate": ["candidate", "modeldata", "report", "promotion"],
-    "ablate": ["recipe", "data", "intake", "training", "structure", "ablation", "workers", "registry"],
+    "ablate": ["recipe", "data", "intake", "training", "structure", "timelimit", "ablation", "workers", "registry"],
     "predict": ["prediction", "model"],
     "serve": ["address", "limits", "model"],
     "export": ["exportformats", "model", "modelphotos"],

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pipeline.config import EvaluateConfig as CONFIG
 
+if TYPE_CHECKING:
+    from pipeline.promotion import EvaluationResult
 
-def run(config: CONFIG) -> None:
+
+def run(config: CONFIG) -> EvaluationResult:
     """Report on a model's test photos; make it champion if it is proven better than the present one."""
     from pipeline.promotion import run_evaluation
 
-    run_evaluation(config)
+    return run_evaluation(config)

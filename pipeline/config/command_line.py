@@ -53,7 +53,7 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     if unknown:
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
-    return make_config(config_class, _with_recipe(config_class, flags, _given(config_class, arguments)))
+    return make_config(config_class, with_recipe(config_class, flags, _given(config_class, arguments)))
 
 
 def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list[str]:
@@ -83,7 +83,7 @@ def _given(config_class: type[Config], arguments: Sequence[str]) -> set[str] | N
     return None if given >= set(fields_of(config_class)) else given
 
 
-def _with_recipe(config_class: type[Config], flags: dict[str, str], given: set[str] | None) -> dict[str, str]:
+def with_recipe(config_class: type[Config], flags: dict[str, str], given: set[str] | None) -> dict[str, str]:
     """Return the flags with those that were not given as the recipe wants them, if one is named.
 
     Where nobody knows which were given, it is those that are at their defaults.

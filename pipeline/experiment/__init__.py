@@ -25,12 +25,19 @@ from pipeline.experiment.photos import (
 from pipeline.experiment.report_files import log_report
 from pipeline.experiment.review import SUSPECTS_TABLE
 from pipeline.experiment.starts import begun_tags, go_on_with, resolve_start, unusual_structure
-from pipeline.experiment.training_run import CHECKPOINTS, describe, print_model, run_training, tracked_fit
+from pipeline.experiment.training_run import (
+    CHECKPOINTS,
+    TrainingResult,
+    describe,
+    print_model,
+    run_training,
+    tracked_fit,
+)
 
 __all__ = [
     "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "TRAINING_S",
-    "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of", "describe",
-    "estimated_gigaflops", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
+    "TrainingResult", "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of",
+    "describe", "estimated_gigaflops", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
     "machine_gigaflops", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
     "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key",
     "unusual_structure", "with_epochs",

@@ -28,7 +28,7 @@ MOST_CLASSES = 25  # that are printed
 SHOWN_SPLITS = ("train", "validation")  # of which pictures are drawn: the test split is for the evaluation alone
 
 
-def run_preprocessing(config: PreprocessConfig) -> None:
+def run_preprocessing(config: PreprocessConfig) -> Store:
     """Prepare the photos, or find them prepared; log samples, class counts, the data set, and what operations do."""
     tracking.connect()
     config = expected_size(config)
@@ -38,6 +38,7 @@ def run_preprocessing(config: PreprocessConfig) -> None:
         if config.image_ops:
             sheet = plots.draw_stages(stages_of_photos(store, config), "What the image operations do to a photo")
             tracking.log_figure(sheet, "image_ops.png")
+    return store
 
 
 def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions | None = None) -> Store:

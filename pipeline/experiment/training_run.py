@@ -19,7 +19,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 
 from pipeline import plots, tracking
 from pipeline.config import RUNS_FOLDER, Objective, TrainConfig, UserError
@@ -50,6 +52,7 @@ from pipeline.experiment.starts import (
     unusual_structure,
 )
 from pipeline.files import sha256_of_file
+from pipeline.report import Result
 from pipeline.serving import About, save_classifier, sureness_of
 from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
@@ -61,14 +64,48 @@ SHOWN_CLASSES, SHOWN_EPOCHS = 6, 6  # of the picture of augmented photos
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training: its best epoch and, if its model was logged, its URI and a line on label suspects."""
+    """The outcome of a training: its best epoch, all epochs, confusions and pictures.
+
+    If its model was logged, its URI and a line on label suspects, too.
+    """
 
     best: Epoch
     model_uri: str
+    history: pd.DataFrame
+    confusion: pd.DataFrame
+    figures: Mapping[str, Figure]
     suspects: str = ""
 
 
-def run_training(config: TrainConfig) -> None:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Result):
+    """The result of ``train``.
+
+    Attributes:
+        best: the best epoch, whose model is registered.
+        history: one row per epoch: the metrics of `Epoch`.
+        confusion: validation photos by true class (rows) and answer (columns), at the best epoch.
+    """
+
+    best: Epoch
+    history: pd.DataFrame
+    confusion: pd.DataFrame
+
+    @property
+    def summary(self) -> str:
+        """The accuracy of the best epoch."""
+        best = self.best
+        return (
+            f"{100 * best.val_accuracy:.1f} % of the validation photos right after epoch {best.epoch}: {self.model_uri}"
+        )
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The epochs."""
+        return self.history
+
+
+def run_training(config: TrainConfig) -> TrainingResult:
     """Train, log, and register the best epoch's model as challenger."""
     began = time.time()
     tracking.connect()
@@ -76,7 +113,7 @@ def run_training(config: TrainConfig) -> None:
     config = resolve_start(typed, "train", [typed.variant], unusual_structure(typed))
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
-    with tracking.run("train", f"train {describe(config)}", as_typed, tags, training=key):
+    with tracking.run("train", f"train {describe(config)}", as_typed, tags, training=key) as run_id:
         store = open_store(config)
         check_start(config, store)
         log_store(store, with_pictures=True)
@@ -87,6 +124,8 @@ def run_training(config: TrainConfig) -> None:
         version = registry.register(trained.model_uri, config.model_name)
     print(f"best epoch {trained.best.epoch}: {_values(trained.best, config.objective, ', ')}\n{trained.suspects}")
     print_model(version)
+    tables = (trained.best, trained.history, trained.confusion)
+    return TrainingResult(version.uri, run_id, *tables, figures=trained.figures)
 
 
 def _fits_until(end: float, store: Store) -> Callable[[TrainConfig], bool]:
@@ -152,14 +191,14 @@ def tracked_fit(
         result = fit(config, store, log_epoch, start_from, checkpoints)
         about = _about(result, config, store, record)
         wanted = wants_model(result.best)
-        _log_result(result, store, config.judged_by, with_predictions=wanted)
+        confusion, figures = _log_result(result, store, config.judged_by, with_predictions=wanted)
         suspects = review.log_suspects(store, ["validation"], result.val_probabilities) if wanted else ""
         uri = _log_model(result, about, store, start) if wanted else ""
         best, of = result.best, config.judged_by
         chosen_for = of.sentence(getattr(best, of.name)) if of.name != "val_accuracy" else ""
         card = training_card(about, best.val_accuracy, best.epoch, chosen_for, uri, *tracking.open_run())
         tracking.set_note(card)
-        return Trained(result.best, uri, suspects)
+        return Trained(result.best, uri, result.history, confusion, figures, suspects)
 
 
 @contextlib.contextmanager
@@ -218,7 +257,10 @@ def _log_augmented(config: TrainConfig, store: Store) -> None:
     tracking.log_figure(plots.draw_stages(photos, title), "augmented.jpg")
 
 
-def _log_result(result: FitResult, store: Store, objective: Objective, with_predictions: bool) -> None:
+def _log_result(
+    result: FitResult, store: Store, objective: Objective, with_predictions: bool
+) -> tuple[pd.DataFrame, dict[str, Figure]]:
+    """Log the metrics, tables and pictures of a training; return the confusions and the pictures."""
     names, labels, probabilities = store.class_names, store.labels("validation"), result.val_probabilities
     metrics = classification_metrics(labels, probabilities, names)
     summary = {
@@ -238,12 +280,17 @@ def _log_result(result: FitResult, store: Store, objective: Objective, with_pred
     tracking.log_table(compact_counts(table), "confusion_matrix.json")
     tracking.log_table(confused_pairs(table), "confused_pairs.csv")
     title = f"Validation photos, best epoch: {100 * metrics['accuracy']:.1f} % right"
-    tracking.log_figure(plots.draw_confusion(table, title), "confusion_matrix.png", with_preview=True)
-    tracking.log_figure(plots.draw_history(result.history, "Training", objective), "history.png")
+    figures = {
+        "history": plots.draw_history(result.history, "Training", objective),
+        "confusion_matrix": plots.draw_confusion(table, title),
+    }
+    for name, figure in figures.items():
+        tracking.log_figure(figure, f"{name}.png", with_preview=name == "confusion_matrix")
     tracking.log_table(result.history, "history.csv")
     if with_predictions:
         paths = store.rows("validation")["path"].tolist()
         tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
+    return table, figures
 
 
 def _about(result: FitResult, config: TrainConfig, store: Store, start: Mapping[str, Any]) -> About:

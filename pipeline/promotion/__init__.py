@@ -5,6 +5,6 @@ with the champion, `parity` makes sure that a fresh process answers as it was ju
 own what a metric means (`evaluation`), nor the registry (`tracking`).
 """
 
-from pipeline.promotion.evaluate import run_evaluation
+from pipeline.promotion.evaluate import EvaluationResult, run_evaluation
 
-__all__ = ["run_evaluation"]
+__all__ = ["EvaluationResult", "run_evaluation"]

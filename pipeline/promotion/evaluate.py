@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import pandas as pd
 
 from pipeline import evaluation, plots, tracking
@@ -13,7 +16,7 @@ from pipeline.promotion.model_card import evaluation_card, sentence
 from pipeline.promotion.other_classes import ask_about_other_classes
 from pipeline.promotion.unseen import JudgedPhotos, judged_photos
 from pipeline.promotion.verdict import evidence, next_step, verdict
-from pipeline.report import EvaluationReport, evaluation_report
+from pipeline.report import EvaluationReport, Result, evaluation_report
 from pipeline.serving import About, Classifier
 from pipeline.tracking import registry
 from pipeline.tracking.registry import FetchedModel, Version
@@ -22,10 +25,48 @@ MOST_PRINTED = 25  # classes
 PLACES = ("data", "exclude")  # what is there must be the same, not where it is
 
 
-def run_evaluation(config: EvaluateConfig) -> None:
+@dataclass(frozen=True, repr=False)
+class EvaluationResult(Result):
+    """The result of ``evaluate``.
+
+    Attributes:
+        metrics: of the test photos, by name: accuracy, balanced_accuracy, macro_f1, log_loss, ece and more.
+        intervals: value, low and high of the metrics that have a 95 % interval.
+        classes: precision, recall, f1 and support of every class.
+        confusion: test photos by true class (rows) and answer (columns).
+        predictions: one row per test photo.
+        promoted: whether the version is champion now.
+        reason: why, or why not.
+    """
+
+    metrics: Mapping[str, float]
+    intervals: pd.DataFrame
+    classes: pd.DataFrame
+    confusion: pd.DataFrame
+    predictions: pd.DataFrame
+    promoted: bool
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        """The accuracy with its interval, and the decision."""
+        value, low, high = 100 * self.intervals.loc["accuracy", ["value", "low", "high"]].to_numpy(float)
+        decision = "champion" if self.promoted else "not champion"
+        return (
+            f"{value:.1f} % of {len(self.predictions)} test photos right (95 % interval {low:.1f} to {high:.1f} %), "
+            f"{decision}, as {self.reason}: {self.model_uri}"
+        )
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The classes."""
+        return self.classes
+
+
+def run_evaluation(config: EvaluateConfig) -> EvaluationResult:
     """Report on a model's test photos; make it champion if it is proven better than the present one."""
     tracking.connect()
-    with tracking.run("evaluate", f"evaluate {config.model_uri}", config):
+    with tracking.run("evaluate", f"evaluate {config.model_uri}", config) as run_id:
         model = registry.fetch_model(config.model_uri)  # what an alias means is found out here, once
         classifier = Classifier(model.folder)
         _check_flags(config, classifier.about)
@@ -58,6 +99,20 @@ def run_evaluation(config: EvaluateConfig) -> None:
         flag = "" if decision.promoted else f" --model_uri={model.version.uri}"
         print(f"  compare the runs:  {tracking.runs_page(registry.experiment_of(model.version))}")
         print(f"  use the model:     python -m pipeline predict --photos=FOLDER{flag} (or demo, serve, export)")
+    tables = assessment.tables
+    return EvaluationResult(
+        model.uri,
+        run_id,
+        assessment.metrics,
+        assessment.intervals,
+        tables["per_class.json"],
+        tables["confusion_matrix.json"],
+        tables["predictions.csv"],
+        decision.promoted,
+        decision.reason,
+        report=place,
+        figures={file.removesuffix(".png"): figure for file, figure in assessment.figures.items()},
+    )
 
 
 def _print_classes(classes: pd.DataFrame) -> None:

@@ -6,6 +6,6 @@ trial is finished once, whatever dies, `progress` and `study_plots` show it. The
 not own a single training (`experiment`).
 """
 
-from pipeline.search.tune import preload_trials, resolve_search, run_search
+from pipeline.search.tune import SearchResult, preload_trials, resolve_search, run_search
 
-__all__ = ["preload_trials", "resolve_search", "run_search"]
+__all__ = ["SearchResult", "preload_trials", "resolve_search", "run_search"]

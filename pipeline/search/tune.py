@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count, takewhile
 
@@ -39,7 +40,7 @@ from pipeline.experiment import (
 )
 from pipeline.models.variants import VARIANTS
 from pipeline.processes import preload
-from pipeline.report import SearchReport, interactive_page, search_report
+from pipeline.report import Result, SearchReport, interactive_page, search_report
 from pipeline.search import confirmations, trials
 from pipeline.search import study as studies
 from pipeline.search.confirmations import Confirmation, Retraining, Winner
@@ -72,7 +73,36 @@ def resolve_search(config: TuneConfig) -> TuneConfig:
     return _with_known_weights(resolve_start(typed, "tune", typed.variants, unusual_structure(typed)))
 
 
-def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Result):
+    """The result of ``tune``.
+
+    Attributes:
+        winner: the config that won: its trial, and its objective over fresh seeds.
+        params: what of the space it is.
+        trials: one row per trial.
+        confirmations: one row per training of the best with a fresh seed.
+        study_name: of the Optuna study.
+    """
+
+    winner: Winner
+    params: Mapping[str, object]
+    trials: pd.DataFrame
+    confirmations: pd.DataFrame
+    study_name: str
+
+    @property
+    def summary(self) -> str:
+        """Which trial won, and how good it is."""
+        return f"trial {self.winner.trial} of {len(self.trials)} won, {self.winner.description}: {self.model_uri}"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The trials."""
+        return self.trials
+
+
+def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> SearchResult:
     """Run the search to its end and register the winner.
 
     Args:
@@ -126,6 +156,9 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> None:
         confirmed = confirmations.confirmations_of(retrained)
         place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures)
     print_model(version, place)
+    tables = (trial_table(study), pd.DataFrame(confirmed, columns=Confirmation._fields), study.study_name)
+    params = study.trials[winner.trial].params
+    return SearchResult(version.uri, parent, winner, params, *tables, report=place, figures=figures)
 
 
 def _as_begun(typed: TuneConfig, config: TuneConfig, data_digest: str) -> tuple[TuneConfig, int]:

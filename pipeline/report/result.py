@@ -1,0 +1,57 @@
+"""What a command came to, as a value: a program reads its fields, Jupyter shows a summary, a table and the pictures."""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True, repr=False)
+class Result(ABC):
+    """The result of a command.
+
+    Attributes:
+        model_uri: of the registered version that it is about, such as ``models:/flower-classifier/3``.
+        run_id: of its MLflow run.
+        report: address of its page; empty where it has none.
+        figures: matplotlib figures by name.
+    """
+
+    model_uri: str
+    run_id: str
+    report: str = field(default="", kw_only=True)
+    figures: Mapping[str, Figure] = field(default_factory=dict, kw_only=True)
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """A sentence on it."""
+
+    @property
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """What is shown of it as a table."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.summary}"
+
+    def _repr_html_(self) -> str:
+        link = f'<p><a href="{escape(self.report)}">report</a></p>' if self.report else ""
+        table = self.table.to_html(max_rows=SHOWN_ROWS, float_format="{:.4g}".format, border=0)
+        return f"<p>{escape(self.summary)}</p>{link}{table}{''.join(map(_image, self.figures, self.figures.values()))}"
+
+
+def _image(name: str, figure: Figure) -> str:
+    png = BytesIO()
+    figure.savefig(png, format="png", bbox_inches="tight")
+    content = base64.b64encode(png.getvalue()).decode()
+    return f'<img alt="{escape(name)}" style="max-width: 100%" src="data:image/png;base64,{content}">'
