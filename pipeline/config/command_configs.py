@@ -20,7 +20,6 @@ from pipeline.config.serving_flags import (
     ModelConfig,
     ModelDataConfig,
     ModelPhotosConfig,
-    ModelProcessesConfig,
     PredictionConfig,
     PruneConfig,
     RegistryConfig,
@@ -112,7 +111,7 @@ class PredictConfig(PredictionConfig, ModelConfig):
     """Classify photos with a registered model and write a CSV."""
 
 
-class ServeConfig(AddressConfig, LimitsConfig, ModelProcessesConfig, ModelConfig):
+class ServeConfig(AddressConfig, LimitsConfig, ModelConfig):
     """Serve a registered model over HTTP, with limits to what a request may cost."""
 
 

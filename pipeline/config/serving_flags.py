@@ -92,11 +92,6 @@ class LimitsConfig(Config):
     request_timeout_s: float = Field(
         30, gt=0, description="Seconds for a request's body to arrive (else status 408), and then for its answer (503)."
     )
-
-
-class ModelProcessesConfig(Config):
-    """How many processes hold the model."""
-
     workers: int = Field(1, ge=1, description="Processes that hold the model; they share the processor's threads.")
 
 

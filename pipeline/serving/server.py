@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 KEEP_ALIVE_S = 5
+JSON_TYPES = ("application/json", "application/json;charset=utf-8")  # of others MLflow says what it thinks of them
 TOP_FIELDS = {*scoring_server.SUPPORTED_FORMATS, scoring_server.SERVING_PARAMS_KEY}
 
 
@@ -134,11 +135,9 @@ def serving_app(
             return await answer(*await _form_of(request))
         if request.query_params:
             raise Refused(400, "parameters must be in the body (params) of JSON, got some in the address")
-        if kind == scoring_server.CONTENT_TYPE_JSON:
-            body = await request.body()
-            given = await asyncio.to_thread(json.loads, body)
-            photos = _texts_of(given)
-            if photos and "charset" not in request.headers["content-type"]:
+        if request.headers["content-type"].replace(" ", "").lower() in JSON_TYPES:
+            given = await asyncio.to_thread(json.loads, await request.body())
+            if photos := _texts_of(given):
                 return await answer(photos, given.get(scoring_server.SERVING_PARAMS_KEY) or {})
         return await parse_theirs(request)
 
