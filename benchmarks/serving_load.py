@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +30,12 @@ import requests
 
 from benchmarks.measure import compared
 from benchmarks.serving import SIZES, registered, untrained_network
+from benchmarks.serving_clients import WARM_UP_S
 
 CLIENTS = (1, 4, 16, 64)
 PHOTOS = 64
 ROUNDS = 3
 SECONDS = 10
-WARM_UP_S = 2
 
 
 @dataclass(frozen=True)
@@ -113,53 +111,10 @@ def load(port: int, bodies: Sequence[bytes], kind: str, clients: int, seconds: f
     """
     work = json.dumps({"port": port, "kind": kind, "clients": clients, "seconds": seconds, "rate": rate})
     content = b"".join(len(body).to_bytes(8, "big") + body for body in [work.encode(), *bodies])
-    command = [sys.executable, "-c", "from benchmarks.serving_load import clients; clients()"]
-    root = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        command, input=content, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": root}, check=True
-    )
+    command = [sys.executable, str(Path(__file__).with_name("serving_clients.py"))]
+    done = subprocess.run(command, input=content, stdout=subprocess.PIPE, check=True)
     told = json.loads(done.stdout)
     return Load(np.array(told["seconds"]), told["refused"], told["duration"])
-
-
-def clients() -> None:
-    """Ask as standard input says, and print what came of it: the process of `load`."""
-    content, parts = sys.stdin.buffer.read(), []
-    while content:
-        size = int.from_bytes(content[:8], "big")
-        parts.append(content[8 : 8 + size])
-        content = content[8 + size :]
-    work, bodies = json.loads(parts[0]), parts[1:]
-    seconds: list[tuple[float, float]] = []
-    refused: list[float] = []
-    start = time.perf_counter() + WARM_UP_S
-    end = start + work["seconds"]
-
-    def ask(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", work["port"], timeout=120)
-        turn = number
-        while (begun := time.perf_counter()) < end:
-            if work["rate"]:
-                begun = start - WARM_UP_S + turn / work["rate"]
-                time.sleep(max(0.0, begun - time.perf_counter()))
-            connection.request("POST", "/invocations", bodies[turn % len(bodies)], {"Content-Type": work["kind"]})
-            answer = connection.getresponse()
-            text = answer.read()
-            now = time.perf_counter()
-            if begun >= start and now < end:
-                if answer.status == 200 and b'"label"' in text:
-                    seconds.append((now, now - begun))
-                else:
-                    refused.append(now)
-            turn += work["clients"]
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(work["clients"])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    spent = [taken for _, taken in sorted(seconds)]
-    print(json.dumps({"seconds": spent, "refused": len(refused), "duration": work["seconds"]}))
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 SHOWN_METRICS = ("accuracy", "top_5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "roc_auc", "ece")
 
 _EVALUATION = """\
-**{{ summary }}** on {{ photos }} test photos {{ claim }}. Always answering
-{{ baseline.largest_class }}, the largest class, would be {{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
+**{{ summary }}** on {{ photos }} test photos {{ claim }}.
+Always answering {{ baseline.largest_class }}, the largest class, would be
+{{ "%.1f" % (100 * baseline.baseline_accuracy) }} % right.
 {% for warning in warnings %}
 **{{ warning }}**
 {% endfor %}

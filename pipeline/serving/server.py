@@ -100,7 +100,11 @@ def serving_app(
         yield
 
     app: FastAPI = FastAPIOffline(
-        title=name, version=__version__, description=_DESCRIPTION, lifespan=threads, redoc_url=None
+        title=name,
+        version=__version__,
+        description=_DESCRIPTION.format(address=f"http://{config.host}:{config.port}{PREDICTIONS}"),
+        lifespan=threads,
+        redoc_url=None,
     )
     Gauge("requests_waiting", "Requests that wait for the model.", registry=metrics).set_function(
         lambda: workers.waiting
@@ -263,7 +267,7 @@ def check_address_is_free(host: str, port: int) -> None:
 _DESCRIPTION = """\
 Photos in, labels and probabilities out. Try it below, or in a shell:
 
-    curl -F file=@photo.jpg http://127.0.0.1:5001/invocations
+    curl -F file=@photo.jpg {address}
 """
 
 
@@ -292,13 +296,14 @@ def _invocations_schema(known: Mapping[str, Any]) -> dict[str, Any]:
     row = {
         "type": "object",
         "properties": {
-            "label": {"type": "string", "nullable": True},
-            "probability": {"type": "number", "nullable": True},
-            "error": {"type": "string", "nullable": True, "description": "Why the photo could not be used."},
+            "label": {"type": ["string", "null"]},
+            "probability": {"type": ["number", "null"]},
+            "error": {"type": ["string", "null"], "description": "Why the photo could not be used."},
         },
         "additionalProperties": True,
     }
     answer = {"type": "object", "properties": {"predictions": {"type": "array", "items": row}}}
+    example = {"predictions": [{"label": "daisy", "probability": 0.9, "daisy": 0.9, "roses": 0.1, "error": None}]}
     form = {
         "type": "object",
         "properties": {"file": {"type": "array", "items": photo, "minItems": 1}, **shown},
@@ -331,7 +336,10 @@ def _invocations_schema(known: Mapping[str, Any]) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": {"description": "A row for every photo.", "content": {"application/json": {"schema": answer}}},
+            "200": {
+                "description": "A row for every photo.",
+                "content": {"application/json": {"schema": answer, "example": example}},
+            },
             **{status: {"description": text} for status, text in refusals.items()},
         },
     }
