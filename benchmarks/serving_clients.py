@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-WARM_UP_S = 2
+WARM_UP_S = 1
 
 
 def main() -> None:

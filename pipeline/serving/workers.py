@@ -299,9 +299,9 @@ def _answer(model_input: object, params: Mapping[str, Any]) -> Rows | Refused:
     given = pd.DataFrame({"image": model_input}) if isinstance(model_input, list) else model_input
     try:
         table: Any = _model.predict(given, params=dict(params) or None)
-        rows: Rows = table.astype(object).where(table.notna(), None).to_dict("records")  # JSON has no NaN
+        rows: Rows = table.to_dict("records")
     except MlflowException as error:
         return Refused(error.get_http_status_code(), error.message, error.error_code)  # type: ignore[no-untyped-call]
     except Exception as error:  # of the model's own code
         return Refused(500, f"the model failed: {first_line(error)}", "INTERNAL_ERROR")
-    return rows
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]  # JSON has no NaN
