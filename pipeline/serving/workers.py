@@ -52,6 +52,12 @@ class Refused(Exception):
     message: str
     error_code: str = "INVALID_REQUEST"
 
+    def __post_init__(self) -> None:
+        super().__init__(self.status, self.message, self.error_code)  # with which it is unpickled
+
+    def __str__(self) -> str:
+        return self.message
+
 
 class Observer(Protocol):
     """Is told of every batch: its photos, and the seconds that it took."""
