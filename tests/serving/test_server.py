@@ -296,6 +296,26 @@ def test_what_the_server_says_of_itself(server: Server) -> None:
     assert "/ping" not in log
 
 
+@pytest.mark.slow
+def test_its_page_has_an_example_to_try(server: Server) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra test)")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not chromium:
+        pytest.skip("needs chromium")
+    address, asked = f"http://127.0.0.1:{server.port}", []
+    with sync_api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}/docs")
+        page.locator(".opblock-summary", has_text="Classify photos").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        answer = page.locator(".live-responses-table tbody").first
+        answer.get_by_text('"predictions"').first.wait_for()
+        assert answer.locator(".response-col_status").first.inner_text().startswith("200")
+    assert all(url.startswith((address, "data:")) for url in asked)
+
+
 def test_an_unsure_photo_is_none_of_these_if_that_is_asked_for(server: Server) -> None:
     photos = [_text(_photo(seed)) for seed in range(40)]
     plain = server.ask({"inputs": photos}).json()["predictions"]
