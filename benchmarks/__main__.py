@@ -10,7 +10,7 @@ from pathlib import Path
 import benchmarks
 from benchmarks.measure import machine, save
 
-NOT_BENCHMARKS = {"__main__", "measure", "pytorch"}
+NOT_BENCHMARKS = {"__main__", "measure", "pytorch", "serving_clients"}
 
 
 def main() -> None:

@@ -46,24 +46,29 @@ Answer = Callable[[Sequence[bytes]], object]
 
 def run(data: str, quick: bool) -> pd.DataFrame:
     """Measure every size; ``quick`` the smallest with few calls."""
+    tables = []
+    for size in SIZES[: 1 if quick else None]:
+        network, about, photos = untrained_network(data, size, PHOTOS)
+        with _served(network, about) as (ours, over_http, classifier):
+            contenders = {"ours": ours, **_opponents(classifier), "ours over HTTP": over_http}
+            tables += _cases(f"{about.config['variant']}, {size} px", contenders, photos, quick)
+    return pd.concat(tables, ignore_index=True)
+
+
+def untrained_network(data: str, size: int, count: int) -> tuple[object, About, list[bytes]]:
+    """Return a network from random weights for a data set, what describes it, and photos of the data set."""
     load_backend()
     import keras
 
-    tables = []
-    for size in SIZES[: 1 if quick else None]:
-        config = TrainConfig(weights="none", data=data, image_size=size)
-        store = prepared_store(config)
-        files = [store.source / path for path in store.rows("train")["path"][:PHOTOS]]
-        photos = [file.read_bytes() for file in files]
-        keras.utils.set_random_seed(0)
-        network = build_classifier(config, len(store.class_names))
-        about = About(
-            store.class_names, size, config.resize, (), store.digest, str(store.source), config.model_dump(mode="json")
-        )
-        with _served(network, about) as (ours, over_http, classifier):
-            contenders = {"ours": ours, **_opponents(classifier), "ours over HTTP": over_http}
-            tables += _cases(f"{config.variant}, {size} px", contenders, photos, quick)
-    return pd.concat(tables, ignore_index=True)
+    config = TrainConfig(weights="none", data=data, image_size=size)
+    store = prepared_store(config)
+    photos = [(store.source / path).read_bytes() for path in store.rows("train")["path"][:count]]
+    keras.utils.set_random_seed(0)
+    network = build_classifier(config, len(store.class_names))
+    about = About(
+        store.class_names, size, config.resize, (), store.digest, str(store.source), config.model_dump(mode="json")
+    )
+    return network, about, photos
 
 
 def _cases(what: str, contenders: dict[str, Answer], photos: list[bytes], quick: bool) -> list[pd.DataFrame]:
@@ -109,6 +114,17 @@ def _opponents(classifier: Classifier) -> dict[str, Answer]:
 @contextlib.contextmanager
 def _served(network: object, about: About) -> Iterator[tuple[Answer, Answer, Classifier]]:
     """Lend a network as a registered model: through MLflow in this process, over HTTP, and as a classifier."""
+    import mlflow
+
+    with registered(network, about):
+        model = mlflow.pyfunc.load_model("models:/flower-classifier@champion")
+        with _server() as ask:
+            yield model.predict, ask, Classifier(Path("classifier"))
+
+
+@contextlib.contextmanager
+def registered(network: object, about: About) -> Iterator[None]:
+    """Make a network the champion of a store of its own, in a working folder of its own, until the block ends."""
     import keras
     import mlflow
 
@@ -120,10 +136,8 @@ def _served(network: object, about: About) -> Iterator[tuple[Answer, Answer, Cla
         with mlflow.start_run():
             address = tracking.log_classifier(Path("classifier"), about.class_names, example=b"")
         registry.promote(registry.register(address, "flower-classifier"), compared_with=None)
-        model = mlflow.pyfunc.load_model("models:/flower-classifier@champion")
         try:
-            with _server() as ask:
-                yield model.predict, ask, Classifier(Path("classifier"))
+            yield
         finally:
             os.environ.pop("MLFLOW_TRACKING_URI")
             if before is not None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,7 +78,8 @@ def running_server(
             print(log.read())
             raise
         finally:
-            os.killpg(process.pid, stop)
+            with suppress(ProcessLookupError):  # a test has stopped it
+                os.killpg(process.pid, stop)
             process.wait(30)
 
 

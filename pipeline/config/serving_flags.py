@@ -86,7 +86,13 @@ class LimitsConfig(Config):
     """What a request may cost."""
 
     max_body_mb: float = Field(32, gt=0, description="Size of a request's body, in MiB; a larger one gets status 413.")
-    max_requests: int = Field(16, ge=1, description="Requests handled at once; one more gets status 503.")
+    max_requests: int = Field(
+        128, ge=1, description="Requests that may wait or be answered at once; one more gets status 503."
+    )
+    request_timeout_s: float = Field(
+        30, gt=0, description="Seconds for a request's body to arrive (else status 408), and then for its answer (503)."
+    )
+    workers: int = Field(1, ge=1, description="Processes that hold the model; they share the processor's threads.")
 
 
 class ModelPhotosConfig(Config):

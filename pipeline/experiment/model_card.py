@@ -7,8 +7,11 @@ MLflow's interface shows as Markdown; links in them are relative to that interfa
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from pipeline.tracking.contents import PREVIEW
 
@@ -19,15 +22,20 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 20  # in a table: MLflow's database keeps 5,000 characters
 
+# What begins a mark, a tag, a cell, a link, a mention or an emoji; underscores within a word do not.
+MARKUP = re.compile(r"[\\`*\[\]<>|~#@]|&(?=#?\w+;)|:(?=\S)|(?<![^\W_])_|_(?![^\W_])|(?<!\w)w(?=ww\.)")
+LINE_BREAK = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
 MODEL_MACROS = """\
 {%- macro model(about) -%}
 {% filter replace("\\n", " ") -%}
-`{{ about.config.variant }}`{{ " from weights `%s`" % about.config.weights if about.config.weights != "none" }},
+{{ about.config.variant | code }}
+{%- if about.config.weights != "none" %} from weights {{ about.config.weights | code }}{% endif %},
 {{ about.image_size }} × {{ about.image_size }} pixels
-(`{{ ([about.resize] + about.image_ops | list) | join("`, `") }}`),
+({{ about.resize | code }}{% for op in about.image_ops %}, {{ op | code }}{% endfor %}),
 {{ about.class_names | length }} classes: {{ about.class_names[:most] | join(", ") }}
 {{- ", …" if about.class_names | length > most }}.
-Trained on photos from `{{ about.config.data }}`, digest `{{ about.data_digest[:12] }}`, with split seed
+Trained on photos from {{ about.config.data | code }}, digest {{ about.data_digest[:12] | code }}, with split seed
 {{ about.config.split_seed }}.
 {%- endfilter %}
 {%- endmacro -%}
@@ -35,7 +43,7 @@ Trained on photos from `{{ about.config.data }}`, digest `{{ about.data_digest[:
 ```python
 import mlflow
 
-model = mlflow.pyfunc.load_model("{{ uri }}")
+model = mlflow.pyfunc.load_model({{ uri | tojson }})
 model.predict(["photo.jpg"])
 ```
 {%- endmacro -%}
@@ -82,12 +90,12 @@ def render_card(text: str, experiment_id: str, run_id: str, **values: Any) -> st
     """Return a card from its template.
 
     It may use `MODEL_MACROS`, ``preview(title, file)``, which shows the run's preview of a picture and leads to that,
-    ``run_link`` and ``most``.
+    ``run_link`` and ``most``, and the filter ``code``. Any other text that it inserts is escaped.
     """
-    link = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts"
+    link = Markup(f"#/experiments/{experiment_id}/runs/{run_id}/artifacts")
 
-    def preview(title: str, file: str) -> str:
-        return f"[![{title}](get-artifact?path={PREVIEW}&run_uuid={run_id})]({link}/{file})"
+    def preview(title: str, file: str) -> Markup:
+        return Markup(f"[![{title}](get-artifact?path={PREVIEW}&run_uuid={run_id})]({link}/{file})")
 
     known = {"preview": preview, "run_link": link, "experiment_id": experiment_id, "most": MOST_CLASSES}
     return _template(text).render(**known, **values)
@@ -97,5 +105,24 @@ def render_card(text: str, experiment_id: str, run_id: str, **values: Any) -> st
 def _template(text: str) -> Template:
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # Markdown, not HTML
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True, finalize=_escaped)
+    environment.filters["code"] = _code
     return environment.from_string(MODEL_MACROS + text)
+
+
+def _escaped(value: object) -> object:
+    """Return a text so that Markdown and HTML show it as it is, names of classes for one, and in one line.
+
+    By character references, which every Markdown reads alike; backslashes are not, MLflow's reader ignores some.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    one_line = " ".join(value.split()) if LINE_BREAK.search(value) else value
+    return Markup(MARKUP.sub(lambda found: f"&#{ord(found[0])};", one_line))
+
+
+def _code(text: str) -> Markup:
+    """Return a text as a code span, in which nothing else is read as Markdown or HTML."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return Markup(f"{fence}{space}{' '.join(text.splitlines())}{space}{fence}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, "CSV Injection"
+
 
 def csv_text(table: pd.DataFrame, header: bool = True) -> str:
     r"""Return a table as CSV, without its index.
@@ -18,6 +20,15 @@ def csv_text(table: pd.DataFrame, header: bool = True) -> str:
     """
     text = str(table.to_csv(index=False, header=header))
     return str(table.to_csv(index=False, header=header, quoting=csv.QUOTE_NONNUMERIC)) if "\r" in text else text
+
+
+def count_formulas(table: pd.DataFrame) -> int:
+    """Return how many names of columns and texts in a table a spreadsheet would take for formulas, and compute.
+
+    They are written as they are: programs read the file, too, and to them a sign before a name would be another name.
+    """
+    texts = [*table.columns, *(text for name in table.select_dtypes(["object", "string"]) for text in table[name])]
+    return sum(isinstance(text, str) and text.startswith(FORMULA) for text in texts)
 
 
 def write_csv(table: pd.DataFrame, file: Path, append: bool = False) -> None:

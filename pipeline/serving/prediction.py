@@ -14,7 +14,7 @@ from tqdm import tqdm
 from pipeline import tracking
 from pipeline.config import PredictConfig, UserError
 from pipeline.data.intake import candidate_files, printable
-from pipeline.files import write_csv
+from pipeline.files import count_formulas, write_csv
 from pipeline.serving.classifier import NONE_OF_THESE, Classifier, keep_top
 from pipeline.tracking import registry
 
@@ -31,7 +31,7 @@ def run_prediction(config: PredictConfig) -> None:
         raise UserError(f"{error} in {model.name}") from None
     output = Path(config.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    unusable = none_of_these = 0
+    unusable = none_of_these = formulas = 0
     with tqdm(total=len(paths), unit="photo", disable=None) as bar:
         for start in range(0, len(paths), config.predict_batch_size):
             chunk = paths[start : start + config.predict_batch_size]
@@ -41,11 +41,14 @@ def run_prediction(config: PredictConfig) -> None:
             table.insert(0, "path", pd.Series([printable(path) for path in chunk]))
             table["model_uri" if "model" in table else "model"] = model.uri  # a class may be called model
             write_csv(table, output, append=start > 0)
+            formulas += count_formulas(table)
             unusable += int(table["error"].notna().sum())
             none_of_these += int((table["label"] == NONE_OF_THESE).sum())
             bar.update(len(chunk))
     doubted = f"{none_of_these} of them {NONE_OF_THESE}, " if config.keep < 1 else ""
     print(f"{len(paths)} photos by {model.name}, {doubted}{unusable} of them unusable (column error): {output}")
+    if formulas:
+        print(f"{formulas} texts in it begin like formulas (=, +, -, @): let a spreadsheet import all columns as text")
 
 
 def top_columns(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:

@@ -1,30 +1,53 @@
-"""MLflow's scoring server for one model, with limits that ``mlflow models serve`` does not have.
+"""The HTTP server for one model: MLflow's routes, formats and answers, and photos as they are; what it says of itself.
 
-``mlflow models serve`` starts uvicorn on its own app, and takes no middleware: nothing can limit the size of a request.
-Here the same app gets Starlette's `RequestBodyLimitMiddleware`, and uvicorn a limit on concurrent requests. Routes,
-formats and answers are MLflow's.
+``mlflow models serve`` computes one request after another, each by itself, and takes no middleware: nothing can limit
+what a request costs. Here requests pass `limits`, and go in batches to processes that hold the model (`workers`). What
+MLflow's scoring server takes, its own code parses.
 """
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
+import json
+import logging
 import socket
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-import mlflow
-import numpy as np
-from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.protos.databricks_pb2 import ErrorCode
+from mlflow.pyfunc import scoring_server
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request  # at run time: FastAPI reads annotations
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from pipeline import tracking
-from pipeline.config import DamagedModel, ServeConfig, UserError, first_line
+from pipeline import __version__, tracking
+from pipeline.config import ServeConfig, UserError
+from pipeline.serving.inputs import MAX_PHOTOS
+from pipeline.serving.limits import PREDICTIONS, PromptConnection, RequestLimits, answer_of
+from pipeline.serving.workers import BATCH, ModelWorkers, Refused, Rows
 from pipeline.tracking import registry
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.middleware.base import RequestResponseEndpoint
+
+KEEP_ALIVE_S = 5
+JSON_TYPES = ("application/json", "application/json;charset=utf-8")  # of others MLflow says what it thinks of them
+TOP_FIELDS = {*scoring_server.SUPPORTED_FORMATS, scoring_server.SERVING_PARAMS_KEY}
 
 
 def run_server(config: ServeConfig) -> None:
@@ -34,63 +57,197 @@ def run_server(config: ServeConfig) -> None:
     tracking.connect()
     model = registry.fetch_model(config.model_uri)
     check_address_is_free(config.host, config.port)
-    app = limited_app(model.root, round(config.max_body_mb * 2**20))
-    print(f"{model.name} answers on http://{config.host}:{config.port}/invocations", flush=True)
-    uvicorn.run(
-        app, host=config.host, port=config.port, limit_concurrency=config.max_requests, log_level="warning",
-        timeout_keep_alive=5,
+    metrics = CollectorRegistry()
+    batch_photos = Histogram("batch_photos", "Photos in a call of the model.", buckets=_powers(BATCH), registry=metrics)
+    batch_seconds = Histogram("batch_duration_seconds", "A call of the model.", registry=metrics)
+
+    def observe(photos: int, seconds: float) -> None:
+        batch_photos.observe(photos)
+        batch_seconds.observe(seconds)
+
+    workers = ModelWorkers(model.root, config.workers, config.request_timeout_s, observe)
+    try:
+        workers.start()
+        app = serving_app(workers, Model.load(str(model.root)), model.name, config, metrics)
+        _log_access()
+        print(f"{model.name} answers on http://{config.host}:{config.port}{PREDICTIONS}, see /docs", flush=True)
+        uvicorn.run(
+            app, host=config.host, port=config.port, http=PromptConnection, log_level="warning", access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=round(config.request_timeout_s),
+        )  # fmt: skip
+    finally:
+        workers.close()
+
+
+def serving_app(
+    workers: ModelWorkers, model: Model, name: str, config: ServeConfig, metrics: CollectorRegistry
+) -> FastAPI:
+    """Return the app, whose requests the started ``workers`` answer.
+
+    Args:
+        workers: hold the model.
+        model: what MLflow knows of it.
+        name: what it is called, for the page.
+        config: the limits.
+        metrics: what ``/metrics`` shows.
+    """
+    from fastapi_offline import FastAPIOffline
+
+    @asynccontextmanager
+    async def threads(_: FastAPI) -> AsyncIterator[None]:
+        # MLflow's code waits for its answer in a thread: one for each request, or they would wait for each other.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.max_requests))
+        yield
+
+    app: FastAPI = FastAPIOffline(
+        title=name,
+        version=__version__,
+        description=_DESCRIPTION.format(address=f"http://{config.host}:{config.port}{PREDICTIONS}"),
+        lifespan=threads,
+        redoc_url=None,
+    )
+    Gauge("requests_waiting", "Requests that wait for the model.", registry=metrics).set_function(
+        lambda: workers.waiting
+    )
+    Gauge("workers_idle", "Processes that wait for requests.", registry=metrics).set_function(lambda: workers.ready)
+    ProcessCollector(registry=metrics)
+    app.add_middleware(
+        RequestLimits, max_body_bytes=round(config.max_body_mb * 2**20), max_requests=config.max_requests,
+        timeout_s=config.request_timeout_s, wait_s=workers.wait_s, metrics=metrics,
     )  # fmt: skip
 
+    async def refuse(request: Request, error: Exception) -> Response:
+        return answer_of(_refused_of(error))
 
-def limited_app(model_folder: Path, max_body_bytes: int) -> FastAPI:
-    """Return MLflow's scoring app for a logged model on disk, which answers 413 to a larger request.
+    for kind in (Refused, RecursionError, ValueError):
+        app.add_exception_handler(kind, refuse)
+    schema = model.get_params_schema()  # type: ignore[no-untyped-call]
+    known = {param.name: param.default for param in schema.params} if schema else {}
+    theirs = scoring_server.init(_QueuedModel(workers, model, known))  # type: ignore[arg-type]
+    parse_theirs = next(route.endpoint for route in theirs.routes if route.path == PREDICTIONS)
 
-    Faulty requests that MLflow's own app answers with status 500 get one of 400 to 499.
+    @app.post(PREDICTIONS, summary="Classify photos", openapi_extra=_invocations_schema(known), response_model=None)
+    async def predict(request: Request) -> Response:
+        """Photos in, a row for each out: label, probability, a column per class (or `top_k`), and `error`.
 
-    Raises:
-        DamagedModel: the model, which runs code of its own, does not load.
-    """
-    from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+        The body is a photo as it is, a form with files, or any of MLflow's forms with photos as base64 text.
+        """
+        kind = request.headers["content-type"].partition(";")[0].strip().lower()
+        if kind.startswith("image/"):
+            return await answer([await request.body()], dict(request.query_params))
+        if kind == "multipart/form-data":
+            return await answer(*await _form_of(request))
+        if request.query_params:
+            raise Refused(400, "parameters must be in the body (params) of JSON, got some in the address")
+        if request.headers["content-type"].replace(" ", "").lower() in JSON_TYPES:
+            given = await asyncio.to_thread(json.loads, await request.body())
+            if photos := _texts_of(given):
+                return await answer(photos, given.get(scoring_server.SERVING_PARAMS_KEY) or {})
+        return await parse_theirs(request)
 
-    model = _loaded(model_folder)
-    app: FastAPI = scoring_server.init(model)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=max_body_bytes)
-    app.add_exception_handler(RecursionError, _answer(400, "JSON must not be nested so deeply"))
-    app.add_exception_handler(ValueError, _answer(400, "the body must be what its content type says, and is not"))
-    remedy = "send fewer or smaller photos, or start the server with a larger max_body_mb"
-    too_large = _answer(413, f"a request must have at most {max_body_bytes} bytes ({remedy})")
-    of_no_kind = _answer(415, "a request must say its content type (application/json)")
+    async def answer(photos: Sequence[bytes | str], params: Mapping[str, Any]) -> Response:
+        rows = await asyncio.wrap_future(workers.submit_photos(photos, checked_params(params, known)))
+        return JSONResponse({"predictions": rows})
 
-    @app.middleware("http")
-    async def refuse_by_its_head(request: Request, proceed: RequestResponseEndpoint) -> Response:
-        if int(request.headers.get("content-length", 0)) > max_body_bytes:
-            return await too_large(request, ValueError())
-        if request.method == "POST" and "content-type" not in request.headers:
-            return await of_no_kind(request, ValueError())
-        return await proceed(request)
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    async def show_metrics() -> Response:
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
+    app.router.routes += [route for route in theirs.routes if route.path in ("/ping", "/health", "/version")]
     return app
 
 
-def _loaded(model_folder: Path) -> PyFuncModel:
-    """Load a model, and its network, so that no caller waits for that."""
+class _QueuedModel:
+    """What MLflow's scoring server takes for a model: the processes that hold it."""
+
+    def __init__(self, workers: ModelWorkers, model: Model, known: Mapping[str, Any]) -> None:
+        self.metadata, self._workers, self._known = model, workers, known
+
+    def predict(self, data: object, params: Mapping[str, Any] | None = None) -> Rows:
+        try:
+            return self._workers.submit_input(data, checked_params(params or {}, self._known)).result()
+        except Refused as refused:
+            code = refused.error_code if refused.error_code in ErrorCode.keys() else "INVALID_PARAMETER_VALUE"  # noqa: SIM118
+            raise MlflowException(refused.message, ErrorCode.Value(code)) from None
+
+
+def checked_params(params: object, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request asks of the model; texts, as of a form, become numbers.
+
+    MLflow ignores what it does not know, and the models take a ``top_k`` of 0, their default, for all classes.
+
+    Raises:
+        Refused: something is not known, or asks for no class.
+    """
+    if not isinstance(params, Mapping):
+        raise Refused(400, f"params must be an object, got {type(params).__name__}")
+    if unknown := [name for name in params if name not in known]:
+        raise Refused(400, f"params must be among {', '.join(known) or 'none'}, got {unknown[0]!r}")
+    asked = {name: _number_of(value) if isinstance(value, str) else value for name, value in params.items()}
+    top_k = asked.get("top_k")
+    if isinstance(top_k, bool) or (isinstance(top_k, int) and top_k < 1):
+        raise Refused(400, f"top_k must be at least 1, got {json.dumps(top_k)} (leave it out for all classes)")
+    return asked
+
+
+def _number_of(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _texts_of(given: object) -> list[str]:
+    """Return the photos of the usual JSON body, a list of base64 texts; none of other forms, which MLflow parses.
+
+    MLflow would make of the texts an array whose every item is as large as the largest.
+    """
+    if not isinstance(given, dict):
+        return []
+    if unknown := given.keys() - TOP_FIELDS:
+        raise Refused(400, f"the body's fields must be among {', '.join(sorted(TOP_FIELDS))}, got {min(unknown)!r}")
+    forms = given.keys() & {*scoring_server.SUPPORTED_FORMATS}
+    photos = given.get("inputs", given.get("instances"))
+    if len(forms) != 1 or not isinstance(photos, list) or not all(isinstance(photo, str) for photo in photos):
+        return []
+    return photos
+
+
+async def _form_of(request: Request) -> tuple[list[bytes], dict[str, str]]:
+    """Return the files and the parameters of a form."""
     try:
-        model = mlflow.pyfunc.load_model(str(model_folder))
-        model.predict(np.zeros((1, 8, 8, 3), np.uint8))
-    except (ImportError, MemoryError, OSError):
-        raise
-    except Exception as error:  # of the model's own code, whose exceptions are not those of this package
-        raise DamagedModel(f"a model must load and answer, got {first_line(error)} from {model_folder}") from error
-    return model
+        async with request.form(max_files=MAX_PHOTOS) as form:
+            fields = form.multi_items()
+            photos = [await value.read() for _, value in fields if isinstance(value, UploadFile)]
+            params = {name: value for name, value in fields if isinstance(value, str)}
+    except HTTPException as error:  # of the form's parser
+        raise Refused(400, f"a form must be well-formed: {error.detail}") from None
+    if not photos:
+        raise Refused(400, "a form must have at least one file, got none (curl -F file=@photo.jpg)")
+    return photos, {**request.query_params, **params}
 
 
-def _answer(status: int, message: str) -> Callable[[Request, Exception], Awaitable[Response]]:
-    from fastapi.responses import JSONResponse
+def _refused_of(error: Exception) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, RecursionError):
+        return Refused(400, "JSON must not be nested so deeply")
+    return Refused(400, "the body must be what its content type says, and is not")
 
-    async def answer(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error_code": "INVALID_REQUEST", "message": message}, status_code=status)
 
-    return answer
+def _log_access() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access = logging.getLogger("photo_pipeline.access")
+    access.setLevel(logging.INFO)
+    access.addHandler(handler)
+    access.propagate = False
+
+
+def _powers(most: int) -> list[int]:
+    return [2**power for power in range(most.bit_length())]
 
 
 def check_address_is_free(host: str, port: int) -> None:
@@ -105,3 +262,93 @@ def check_address_is_free(host: str, port: int) -> None:
             f"host and port must be an address to listen on, got {host}:{port}: {error.strerror} "
             f"(try --port={port + 1})"
         ) from error
+
+
+_DESCRIPTION = """\
+Photos in, labels and probabilities out. Try it below, or in a shell:
+
+    curl -F file=@photo.jpg {address}
+"""
+
+
+def _invocations_schema(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what OpenAPI says of ``/invocations``, with a photo to try it."""
+    parameters = {
+        "top_k": {"type": "integer", "minimum": 1, "description": "Only this many likeliest classes."},
+        "keep": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 1,
+            "description": "Share of photos of known classes that keep their label; less sure ones are none of these.",
+        },
+    }
+    shown = {name: parameters.get(name, {}) for name in known}
+    photo = {"type": "string", "format": "binary"}
+    text = {"type": "string", "format": "byte", "description": "A photo as base64 text."}
+    json_body = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "inputs": {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_PHOTOS},
+            "params": {"type": "object", "properties": shown, "additionalProperties": False},
+        },
+    }
+    row = {
+        "type": "object",
+        "properties": {
+            "label": {"type": ["string", "null"]},
+            "probability": {"type": ["number", "null"]},
+            "error": {"type": ["string", "null"], "description": "Why the photo could not be used."},
+        },
+        "additionalProperties": True,
+    }
+    answer = {"type": "object", "properties": {"predictions": {"type": "array", "items": row}}}
+    example = {"predictions": [{"label": "daisy", "probability": 0.9, "daisy": 0.9, "roses": 0.1, "error": None}]}
+    form = {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": photo, "minItems": 1}, **shown},
+        "required": ["file"],
+    }
+    refusals = {
+        "400": "The body, or a parameter, is not what it must be.",
+        "408": "The body did not arrive in time.",
+        "413": "The body is too large.",
+        "415": "The body is of no kind that is known.",
+        "503": "Too many requests wait; Retry-After says when to ask again.",
+    }
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "schema": shown[name],
+                "description": "Of a photo or a form; JSON has params.",
+            }
+            for name in shown
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": json_body, "example": {"inputs": [_example_photo()]}},
+                "image/jpeg": {"schema": photo},
+                "image/png": {"schema": photo},
+                "multipart/form-data": {"schema": form},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "A row for every photo.",
+                "content": {"application/json": {"schema": answer, "example": example}},
+            },
+            **{status: {"description": text} for status, text in refusals.items()},
+        },
+    }
+
+
+def _example_photo() -> str:
+    """Return a small picture as base64 text."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").resize((32, 32)).save(buffer, "JPEG")
+    return base64.b64encode(buffer.getvalue()).decode()
