@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import pipeline.commands
 from pipeline.config import UserError, first_line
 from pipeline.config.command_line import parse_flags
+from pipeline.config.recipes import Recipe
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
 HELP = {"help", "-h", "--help"}
@@ -79,8 +80,14 @@ def _run(arguments: Sequence[str]) -> int:
 
     with raise_interrupts(*SIGNALS):
         command = importlib.import_module(f"pipeline.commands.{name}")
-        command.run(parse_flags(command.CONFIG, name, flags))
+        command.run(parse_flags(command.CONFIG, name, flags, _read_recipe))
     return 0
+
+
+def _read_recipe(name: str) -> Recipe:
+    from pipeline.tracking import read_recipe_or_run
+
+    return read_recipe_or_run(name)
 
 
 def _place(name: str) -> tuple[int, str]:

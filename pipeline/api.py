@@ -115,6 +115,8 @@ def predict(photos: str | Path | Iterable[str | Path], model_uri: str = CHAMPION
 
 def _run(name: str, flags: dict[str, Any]) -> object:
     """Run a command with flags that are given as values, and return its result."""
+    from pipeline.tracking import read_recipe_or_run
+
     _prepare_process()
     command = importlib.import_module(f"pipeline.commands.{name}")
     config_class: type[Config] = command.CONFIG
@@ -127,7 +129,7 @@ def _run(name: str, flags: dict[str, Any]) -> object:
             )
     given = {flag: as_text(_plain(value)) for flag, value in flags.items()}
     texts = config_text(config_class()) | given
-    return command.run(make_config(config_class, with_recipe(config_class, texts, set(given))))
+    return command.run(make_config(config_class, with_recipe(config_class, texts, set(given), read_recipe_or_run)))
 
 
 def _plain(value: object) -> object:

@@ -8,21 +8,29 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import pydantic
 
 from pipeline.config.base import Config, UserError
 from pipeline.config.command_configs import AblateConfig, MainConfig
-from pipeline.config.recipes import read_recipe
+from pipeline.config.recipes import Recipe, read_recipe
 from pipeline.config.text import as_text, fields_of, groups_of, make_config
 
 C = TypeVar("C", bound=Config)
 
 
-def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -> C:
+def parse_flags(
+    config_class: type[C], command: str, arguments: Sequence[str], read: Callable[[str], Recipe] = read_recipe
+) -> C:
     """Read ``--name=value`` or ``--name value`` flags into a config; ``--name`` alone turns a switch on.
+
+    Args:
+        config_class: of the command.
+        command: its name.
+        arguments: that it was given.
+        read: finds a recipe by its name.
 
     Raises:
         UserError: an unknown flag, a flag without a value, or a value out of its range.
@@ -53,7 +61,7 @@ def parse_flags(config_class: type[C], command: str, arguments: Sequence[str]) -
     if unknown:
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
-    return make_config(config_class, with_recipe(config_class, flags, _given(config_class, arguments)))
+    return make_config(config_class, with_recipe(config_class, flags, _given(config_class, arguments), read))
 
 
 def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list[str]:
@@ -83,14 +91,19 @@ def _given(config_class: type[Config], arguments: Sequence[str]) -> set[str] | N
     return None if given >= set(fields_of(config_class)) else given
 
 
-def with_recipe(config_class: type[Config], flags: dict[str, str], given: set[str] | None) -> dict[str, str]:
+def with_recipe(
+    config_class: type[Config],
+    flags: dict[str, str],
+    given: set[str] | None,
+    read: Callable[[str], Recipe] = read_recipe,
+) -> dict[str, str]:
     """Return the flags with those that were not given as the recipe wants them, if one is named.
 
     Where nobody knows which were given, it is those that are at their defaults.
     """
     if not (name := flags.get("recipe", "")):
         return flags
-    wanted = read_recipe(name).flags
+    wanted = read(name).flags
     of_any = {*MainConfig.model_fields, *AblateConfig.model_fields} - {"recipe"}
     if unknown := [flag for flag in wanted if flag not in of_any]:
         raise UserError(f"recipe={name} must hold flags of train, tune or ablate, got {unknown[0]!r}")

@@ -23,8 +23,8 @@ class RecipeConfig(Config):
 
     recipe: str = Field(
         "",
-        description="Name of a recipe (see pipeline/recipes) or a .yaml file, whose flags take the place of defaults; "
-        "a flag overrides it with any value but its default.",
+        description="Name of a recipe (see pipeline/recipes), a .yaml file, or runs:/ID for the flags of that run; they "
+        "take the place of defaults; a flag that is given overrides them.",
     )
 
 

@@ -1,5 +1,7 @@
 """Recipes: flags under a name, each a YAML file of ``pipeline/recipes`` that says what it reproduces, and expects.
 
+The flags of a run are a recipe, too, by its address (`recipe_of_run`).
+
 A recipe fills in the flags that are not given. ``mlflow run`` gives every flag, most of them with their defaults, so
 nobody can tell which the user chose: there a flag overrides a recipe if its value differs from the default, and what
 the recipe sets is printed.
@@ -14,9 +16,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.config.base import UserError, first_line
+from pipeline.config.command_configs import AblateConfig, TrainConfig, TuneConfig
+from pipeline.config.identity import restore_config
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 SUFFIX = ".yaml"
+RUN = "runs:/"
 
 
 class Recipe(NamedTuple):
@@ -35,6 +40,23 @@ def names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob(f"*{SUFFIX}"))
 
 
+def is_run(name: str) -> bool:
+    """Return whether a recipe is a run, by its address ``runs:/ID``."""
+    return name.startswith(RUN)
+
+
+def recipe_of_run(recorded: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that trains or searches again as a run's ``config.json`` has it, perhaps an earlier version's.
+
+    A flag that is younger than the record has the value that means "as before".
+    """
+    kind = TuneConfig if "n_trials" in recorded else AblateConfig if "factors" in recorded else TrainConfig
+    flags = restore_config(kind, {**recorded, "timeout_s": 0.0}).model_dump()
+    defaults = {name: field.default for name, field in kind.model_fields.items()}
+    changed = {name: value for name, value in flags.items() if value != defaults[name]}
+    return Recipe({name: value for name, value in changed.items() if name not in ("recipe", "resume")}, {})
+
+
 def read_recipe(name: str) -> Recipe:
     """Return a recipe by its name, or by the path of a file that ends with .yaml.
 
@@ -43,7 +65,7 @@ def read_recipe(name: str) -> Recipe:
     """
     file = Path(name) if name.endswith(SUFFIX) else FOLDER / f"{name}{SUFFIX}"
     if not name.endswith(SUFFIX) and name not in names():
-        raise UserError(f"recipe must be one of {', '.join(names())}, or a {SUFFIX} file, got {name!r}")
+        raise UserError(f"recipe must be one of {', '.join(names())}, a {SUFFIX} file, or {RUN}ID, got {name!r}")
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

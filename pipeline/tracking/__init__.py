@@ -22,6 +22,7 @@ from pipeline.tracking.contents import (
     log_table,
     log_text,
     open_run,
+    read_recipe_or_run,
     read_val_predictions,
     rename,
     run_facts,
@@ -59,7 +60,7 @@ __all__ = [
     "RUN_PICTURES", "STOPPED", "STUDY", "TRAINING", "VAL_PREDICTIONS", "StoreGone", "adopt_children", "artifact_place",
     "close_run", "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch",
     "log_classifier", "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics",
-    "log_table", "log_text", "mark_dead_runs", "open_elsewhere", "open_run", "read_val_predictions", "rename", "run",
-    "run_facts", "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tag_of_open_run",
-    "tags_of_stopped_run", "training_states", "ui_command", "when_finished",
+    "log_table", "log_text", "mark_dead_runs", "open_elsewhere", "open_run", "read_recipe_or_run",
+    "read_val_predictions", "rename", "run", "run_facts", "runs_page", "save_figure", "set_note", "set_tags",
+    "store_identity", "tag_of_open_run", "tags_of_stopped_run", "training_states", "ui_command", "when_finished",
 ]  # fmt: skip

@@ -21,10 +21,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from PIL import Image
 
+from pipeline.config import UserError, first_line
+from pipeline.config.recipes import Recipe, is_run, read_recipe, recipe_of_run
 from pipeline.files import csv_text
 from pipeline.tracking import outbox
 from pipeline.tracking.model import NAME
-from pipeline.tracking.runs import NAMED
+from pipeline.tracking.runs import CONFIG_FILE, NAMED, connect
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,6 +150,24 @@ def artifact_place(file: str) -> str:
 def set_tags(tags: Mapping[str, str]) -> None:
     """Tag the open run."""
     outbox.deliver(_open_run(), "tags", dict(tags))
+
+
+def read_recipe_or_run(name: str) -> Recipe:
+    """Return a recipe by its name, or the flags of the run that it names.
+
+    Raises:
+        UserError: there is no such recipe or run.
+    """
+    if not is_run(name):
+        return read_recipe(name)
+    connect()
+    try:
+        recorded = mlflow.artifacts.load_dict(f"{name.rstrip('/')}/{CONFIG_FILE}")
+    except Exception as error:  # each store raises its own
+        raise UserError(
+            f"recipe must name a run of this pipeline, got {name!r}: {first_line(error)} (`mlflow ui` shows their ids)"
+        ) from error
+    return recipe_of_run(recorded)
 
 
 def tag_of_open_run(name: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from pipeline import tracking
 from pipeline.config import PreprocessConfig, TrainConfig, TuneConfig, UserError
 from pipeline.config.command_line import parse_flags
-from pipeline.config.recipes import FOLDER, names, read_recipe
+from pipeline.config.recipes import FOLDER, names, read_recipe, recipe_of_run
 from pipeline.config.text import as_text, config_text
 from tests.conftest import RunIn
 
@@ -117,3 +118,30 @@ def test_the_quick_recipe_keeps_its_word(project: Path, run_in: RunIn) -> None:
     assert trained.data.params["recipe"] == "quick"
     assert given.data.tags["continued_in"] == trained.info.run_id
     assert yaml.safe_load((FOLDER / "quick.yaml").read_text())["flags"]["data"] == "synthetic"
+
+
+def test_a_run_is_a_recipe_also_of_an_earlier_version() -> None:
+    flags = {"learning_rate": 0.01, "classes": ("a", "b"), "weights": "none", "seed": 3, "recipe": "quick"}
+    recorded = TrainConfig(**flags, timeout_s=60).model_dump(mode="json")
+    recorded |= {"epochs": 7, "image_size": 32}
+    del recorded["class_weights"]  # as before there was such a flag
+    wanted = recipe_of_run(recorded).flags
+    given = ("--learning_rate=0.5", "--recipe=runs:/1")
+    config = parse_flags(TrainConfig, "train", given, lambda _: recipe_of_run(recorded))
+    assert (config.classes, config.seed, config.epochs, config.image_size) == (("a", "b"), 3, 7, 32)
+    assert (config.learning_rate, config.timeout_s, config.recipe) == (0.5, 0.0, "runs:/1")
+    assert not wanted.keys() & {"recipe", "timeout_s", "class_weights", "optimizer"}
+    search = recipe_of_run(TuneConfig(n_trials=3, weights="none").model_dump(mode="json")).flags
+    assert search["n_trials"] == 3
+
+
+def test_a_run_that_is_not_there_is_a_mistake_of_one_line(
+    tracking_store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(weights="none", learning_rate=0.02)
+    with tracking.run("train", "a name", config) as run_id:
+        pass
+    assert tracking.read_recipe_or_run(f"runs:/{run_id}").flags["learning_rate"] == 0.02
+    with pytest.raises(UserError, match=r"recipe must name a run of this pipeline, got 'runs:/none': [^\n]*$"):
+        tracking.read_recipe_or_run("runs:/none")
