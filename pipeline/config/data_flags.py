@@ -23,7 +23,7 @@ class RecipeConfig(Config):
 
     recipe: str = Field(
         "",
-        description="Name of a recipe (see pipeline/recipes), a .yaml file, or runs:/ID for the flags of that run; they "
+        description="Name of a recipe (see pipeline/recipes), a .yaml file, or runs:/ID for that run's flags: they "
         "take the place of defaults; a flag that is given overrides them.",
     )
 
