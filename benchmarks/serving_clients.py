@@ -35,7 +35,7 @@ def main() -> None:
             answer = connection.getresponse()
             text = answer.read()
             now = time.perf_counter()
-            if begun >= start and now < end:
+            if start <= now < end:
                 if answer.status == 200 and b'"label"' in text:
                     seconds.append((now, now - begun))
                 else:

@@ -1,6 +1,6 @@
 """The HTTP server for one model: MLflow's routes, formats and answers, and photos as they are; what it says of itself.
 
-``mlflow models serve`` computes one request after another, each by itself, and takes no middleware: nothing can limit
+``mlflow models serve`` computes each request by itself, and takes no middleware: nothing can limit
 what a request costs. Here requests pass `limits`, and go in batches to processes that hold the model (`workers`). What
 MLflow's scoring server takes, its own code parses.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
@@ -93,7 +93,7 @@ def serving_app(
     """
     from fastapi_offline import FastAPIOffline
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def threads(_: FastAPI) -> AsyncIterator[None]:
         # MLflow's code waits for its answer in a thread: one for each request, or they would wait for each other.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(config.max_requests))
@@ -122,7 +122,7 @@ def serving_app(
     for kind in (Refused, RecursionError, ValueError):
         app.add_exception_handler(kind, refuse)
     schema = model.get_params_schema()  # type: ignore[no-untyped-call]
-    known = {param.name: param.default for param in schema.params} if schema else {}
+    known = [param.name for param in schema.params] if schema else []
     theirs = scoring_server.init(_QueuedModel(workers, model, known))  # type: ignore[arg-type]
     parse_theirs = next(route.endpoint for route in theirs.routes if route.path == PREDICTIONS)
 
@@ -134,7 +134,7 @@ def serving_app(
         """
         kind = request.headers["content-type"].partition(";")[0].strip().lower()
         if kind.startswith("image/"):
-            return await answer([await request.body()], dict(request.query_params))
+            return await answer([await request.body()], _numbers_of(request.query_params))
         if kind == "multipart/form-data":
             return await answer(*await _form_of(request))
         if request.query_params:
@@ -142,10 +142,10 @@ def serving_app(
         if request.headers["content-type"].replace(" ", "").lower() in JSON_TYPES:
             given = await asyncio.to_thread(json.loads, await request.body())
             if photos := _texts_of(given):
-                return await answer(photos, given.get(scoring_server.SERVING_PARAMS_KEY) or {})
+                return await answer(photos, given.get(scoring_server.SERVING_PARAMS_KEY))
         return await parse_theirs(request)
 
-    async def answer(photos: Sequence[bytes | str], params: Mapping[str, Any]) -> Response:
+    async def answer(photos: Sequence[bytes | str], params: object) -> Response:
         rows = await asyncio.wrap_future(workers.submit_photos(photos, checked_params(params, known)))
         return JSONResponse({"predictions": rows})
 
@@ -160,43 +160,45 @@ def serving_app(
 class _QueuedModel:
     """What MLflow's scoring server takes for a model: the processes that hold it."""
 
-    def __init__(self, workers: ModelWorkers, model: Model, known: Mapping[str, Any]) -> None:
+    def __init__(self, workers: ModelWorkers, model: Model, known: Sequence[str]) -> None:
         self.metadata, self._workers, self._known = model, workers, known
 
-    def predict(self, data: object, params: Mapping[str, Any] | None = None) -> Rows:
+    def predict(self, data: object, params: object = None) -> Rows:
         try:
-            return self._workers.submit_input(data, checked_params(params or {}, self._known)).result()
+            return self._workers.submit_input(data, checked_params(params, self._known)).result()
         except Refused as refused:
             code = refused.error_code if refused.error_code in ErrorCode.keys() else "INVALID_PARAMETER_VALUE"  # noqa: SIM118
             raise MlflowException(refused.message, ErrorCode.Value(code)) from None
 
 
-def checked_params(params: object, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request asks of the model; texts, as of a form, become numbers.
+def checked_params(params: object, known: Sequence[str]) -> dict[str, Any]:
+    """Return what a request asks of the model, which may be None.
 
     MLflow ignores what it does not know, and the models take a ``top_k`` of 0, their default, for all classes.
 
     Raises:
         Refused: something is not known, or asks for no class.
     """
-    if not isinstance(params, Mapping):
+    if params is None:
+        return {}
+    if not isinstance(params, dict):
         raise Refused(400, f"params must be an object, got {type(params).__name__}")
     if unknown := [name for name in params if name not in known]:
         raise Refused(400, f"params must be among {', '.join(known) or 'none'}, got {unknown[0]!r}")
-    asked = {name: _number_of(value) if isinstance(value, str) else value for name, value in params.items()}
-    top_k = asked.get("top_k")
+    top_k = params.get("top_k")
     if isinstance(top_k, bool) or (isinstance(top_k, int) and top_k < 1):
         raise Refused(400, f"top_k must be at least 1, got {json.dumps(top_k)} (leave it out for all classes)")
-    return asked
+    return params
 
 
-def _number_of(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+def _numbers_of(texts: Mapping[str, str]) -> dict[str, int | float | str]:
+    """Return the parameters of an address or a form; what is no number stays a text, which is refused as such."""
+    numbers: dict[str, int | float | str] = dict(texts)
+    for name, text in texts.items():
+        for kind in (float, int):
+            with contextlib.suppress(ValueError):
+                numbers[name] = kind(text)
+    return numbers
 
 
 def _texts_of(given: object) -> list[str]:
@@ -215,7 +217,7 @@ def _texts_of(given: object) -> list[str]:
     return photos
 
 
-async def _form_of(request: Request) -> tuple[list[bytes], dict[str, str]]:
+async def _form_of(request: Request) -> tuple[list[bytes], dict[str, int | float | str]]:
     """Return the files and the parameters of a form."""
     try:
         async with request.form(max_files=MAX_PHOTOS) as form:
@@ -226,7 +228,7 @@ async def _form_of(request: Request) -> tuple[list[bytes], dict[str, str]]:
         raise Refused(400, f"a form must be well-formed: {error.detail}") from None
     if not photos:
         raise Refused(400, "a form must have at least one file, got none (curl -F file=@photo.jpg)")
-    return photos, {**request.query_params, **params}
+    return photos, _numbers_of({**request.query_params, **params})
 
 
 def _refused_of(error: Exception) -> Refused:
@@ -271,7 +273,7 @@ Photos in, labels and probabilities out. Try it below, or in a shell:
 """
 
 
-def _invocations_schema(known: Mapping[str, Any]) -> dict[str, Any]:
+def _invocations_schema(known: Sequence[str]) -> dict[str, Any]:
     """Return what OpenAPI says of ``/invocations``, with a photo to try it."""
     parameters = {
         "top_k": {"type": "integer", "minimum": 1, "description": "Only this many likeliest classes."},

@@ -166,9 +166,11 @@ def test_a_number_of_classes_that_is_none_is_refused(server: Server, top_k: obje
         ({"params": {"topk": 2}}, "topk"),
         ({"params": {"top_k": 2, "": 1}}, "''"),
         ({"params": [2]}, "params"),
+        ({"params": 0}, "params"),
+        ({"params": {"top_k": "2"}}, "top_k"),
         ({"top_k": 2}, "top_k"),
     ],
-    ids=range(4),
+    ids=range(6),
 )
 def test_a_parameter_that_is_unknown_is_refused(server: Server, body: dict[str, object], named: str) -> None:
     for photos in ({"inputs": [_text(_photo())]}, {"dataframe_split": {"columns": ["image"], "data": [["x"]]}}):
