@@ -34,7 +34,8 @@ def main(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     for command in (["tune", *(f"--{flag}" for flag in FLAGS)], ["evaluate", "--promotion=better"]):
-        subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, env=environment, check=True)
+        if not list(folder.glob(f"reports/{command[0]}-*.html")):
+            subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, env=environment, check=True)
     with chromium() as browser:
         _take_reports(browser, folder)
         with _server(folder, environment, "health", "mlflow", "ui", "--workers=1") as address:
@@ -59,7 +60,7 @@ def _take_reports(browser: Browser, folder: Path) -> None:
         ("report_search_phone", "tune-*.html", PHONE),
     ):
         with _page(browser, size) as page:
-            page.goto(max((folder / "reports").glob(pattern), key=lambda file: file.stat().st_mtime).as_uri())
+            page.goto(next((folder / "reports").glob(pattern)).as_uri())
             _take(page, name)
 
 
