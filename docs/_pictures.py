@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 FLAGS = ["data=synthetic", "weights=none", "image_size=64", "epochs=8", "n_trials=6"]
-PHONE, SCREEN = (390, 844), (1280, 900)
+PHONE, SCREEN, LIST = (390, 844), (1280, 900), (1280, 640)  # pixels
+DEMO, DEMO_PHONE = (900, 1200), (390, 1250)
 
 
 def main(folder: Path) -> None:
@@ -33,7 +34,8 @@ def main(folder: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     for command in (["tune", *(f"--{flag}" for flag in FLAGS)], ["evaluate", "--promotion=better"]):
-        subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, env=environment, check=True)
+        if not list(folder.glob(f"reports/{command[0]}-*.html")):
+            subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, env=environment, check=True)
     with chromium() as browser:
         _take_reports(browser, folder)
         with _server(folder, environment, "health", "mlflow", "ui", "--workers=1") as address:
@@ -52,18 +54,19 @@ def _server(folder: Path, environment: Mapping[str, str], health: str, *module: 
 
 
 def _take_reports(browser: Browser, folder: Path) -> None:
-    """Take the beginnings of the two reports, side by side as a screen and a phone show them."""
-    for name, pattern in (("report_search", "tune-*.html"), ("report_evaluation", "evaluate-*.html")):
-        address = max((folder / "reports").glob(pattern), key=lambda file: file.stat().st_mtime).as_uri()
-        for suffix, size in (("", SCREEN), ("_phone", PHONE)):
-            with _page(browser, size) as page:
-                page.goto(address)
-                _take(page, name + suffix)
+    """Take the beginnings of two reports, one as a screen and one as a phone shows it."""
+    for name, pattern, size in (
+        ("report_evaluation", "evaluate-*.html", SCREEN),
+        ("report_search_phone", "tune-*.html", PHONE),
+    ):
+        with _page(browser, size) as page:
+            page.goto(next((folder / "reports").glob(pattern)).as_uri())
+            _take(page, name)
 
 
 def _take_runs(browser: Browser, address: str) -> None:
     """Take the list of runs, with the trials of the search unfolded."""
-    with _page(browser, SCREEN) as page:
+    with _page(browser, LIST) as page:
         page.goto(f"{address}/#/experiments/0/runs?workflowType=machine_learning")
         search = page.get_by_role("row").filter(has_text="6 trials").last
         search.wait_for()
@@ -79,7 +82,7 @@ def _take_runs(browser: Browser, address: str) -> None:
 def _take_demo(browser: Browser, address: str, folder: Path) -> None:
     """Take the page of the demo: one photo on a screen, several on a phone."""
     photos = sorted((folder / "data").rglob("*.jpg"))
-    for name, size, chosen in (("demo", SCREEN, photos[70:71]), ("demo_phone", PHONE, photos[70::130])):
+    for name, size, chosen in (("demo", DEMO, photos[70:71]), ("demo_phone", DEMO_PHONE, photos[70::130])):
         with _page(browser, size) as page:
             page.goto(address)
             page.locator("input[type=file]").wait_for(state="attached")

@@ -123,7 +123,7 @@ def describe_weakest_class(predictions: pd.DataFrame, class_names: Sequence[str]
     right = round(recall * support)
     return (
         f"It is weakest on {name}: it recognises {right} of {support} photo{'s' if support > 1 else ''} "
-        f"({100 * recall:.0f} %), and most often takes it for {confused_with.idxmax()} ({confused_with.max()} "
+        f"({100 * recall:.0f} %), and most often says {confused_with.idxmax()} instead ({confused_with.max()} "
         f"photo{'s' if confused_with.max() > 1 else ''})."
     )
 
