@@ -16,7 +16,7 @@ def run(config: CONFIG) -> None:
 
     preload_trials(config)
     tracking.connect()
-    with tracking.run("main", f"main {config.data}", config):
+    with tracking.run("main", f"main {config.data_name}", config):
         search = TuneConfig(**{name: getattr(config, name) for name in TuneConfig.model_fields})
         resolved = resolve_search(search)
         run_preprocessing(PreprocessConfig(**resolved.data_config().model_dump(), strict=config.strict))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -61,6 +62,11 @@ class DataConfig(Config):
     near_duplicates: Annotated[bool, AsBefore(True)] = Field(
         True, description="Photos that look alike share a split; false: only copies and mirror images, pixel by pixel."
     )
+
+    @property
+    def data_name(self) -> str:
+        """The last part of the path or address of ``data``, for names of runs."""
+        return PurePath(self.data.partition("?")[0]).name or self.data
 
     @field_validator("image_size")
     @classmethod

@@ -32,7 +32,7 @@ def run_preprocessing(config: PreprocessConfig) -> Store:
     """Prepare the photos, or find them prepared; log samples, class counts, the data set, and what operations do."""
     tracking.connect()
     config = expected_size(config)
-    with tracking.run("preprocess", f"preprocess {config.data}", config):
+    with tracking.run("preprocess", f"preprocess {config.data_name}", config):
         store = open_store(config, thorough=True)
         log_store(store, with_pictures=True)
         if config.image_ops:

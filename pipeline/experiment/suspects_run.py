@@ -30,7 +30,7 @@ def run_suspects(config: SuspectsConfig) -> None:
             "suspects needs a backbone that has learned something, got random weights (python -m pipeline weights says "
             "how to bring others, or try weights=models:/flower-classifier@challenger)"
         )
-    with tracking.run("suspects", f"suspects {config.data}", config):
+    with tracking.run("suspects", f"suspects {config.data_name}", config):
         store = open_store(config)
         log_store(store)
         rows = pd.concat([store.rows(split) for split in JUDGED_SPLITS], ignore_index=True)

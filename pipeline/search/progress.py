@@ -125,9 +125,7 @@ def summary_line(study: Study, config: TuneConfig, plan: TimePlan | None = None)
     parts = [
         f"{finished}/{goal:.0f} trials" if math.isfinite(goal) else f"{finished} trial{'s' * (finished != 1)}",
         f"best {best.value:.4f} (trial {best.number}{_improvement(study)})" if best else "none complete yet",
-        f"{pruned} pruned",
-        f"{failed} failed",
-        f"{running} running",
+        *(f"{count} {what}" for count, what in ((pruned, "pruned"), (failed, "failed"), (running, "running")) if count),
         f"about {format_duration(left)} left" if left else "",
         f"{format_duration(min(left, again))} of them for confirmations" if left and again else "",
     ]

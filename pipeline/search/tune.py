@@ -116,7 +116,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
     tracking.connect(many_machines=typed.many_machines)
     config = resolved or resolve_search(typed)
     trials_or_time = f"{config.most_trials:g} trials" if math.isfinite(config.most_trials) else _time(config)
-    name = f"tune {config.data}, {trials_or_time}"
+    name = f"tune {config.data_name}, {trials_or_time}"
     key, tags = training_key(config), begun_tags(typed, config)
     as_typed = config.model_copy(update={"weights": typed.weights})
     with tracking.run("tune", name, as_typed, tags, training=key) as parent:
