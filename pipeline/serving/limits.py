@@ -128,6 +128,8 @@ class RequestLimits:
             admitted = True
             await self._answer(scope, body, receive, send)
         except Refused as refused:
+            self.held_bytes -= held  # at once, and not when the caller has read the answer
+            held = 0
             await _refuse(refused, self._retry_after_s, None if admitted else receive, scope, send)
         except _Gone:
             pass
