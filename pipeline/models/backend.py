@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 BACKEND = "tensorflow"
+THREADS = "TF_NUM_INTRAOP_THREADS"
 
 
 @cache
@@ -45,6 +46,32 @@ def import_backend() -> None:
     if (found := keras.config.backend()) != BACKEND:
         raise UserError(f"Keras must compute by {BACKEND}, got {found} (set KERAS_BACKEND={BACKEND}, in a new process)")
     tf.get_logger().setLevel("ERROR")  # else it warns about retracing, because every trial has a network of its own
+
+
+def threads() -> int:
+    """Return how many threads an operation may use. Sums are split among them, so results depend on it."""
+    import tensorflow as tf
+
+    chosen = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get(THREADS) or 0)
+    return chosen or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+def keep_threads(count: int) -> None:
+    """Compute with so many threads, whatever this process has been given; say so, or that it is too late."""
+    import tensorflow as tf
+
+    if (own := threads()) == count:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+    except RuntimeError:  # something has been computed
+        print(
+            f"this was begun with {count} threads, and goes on with {own}: its results are not the same to the last "
+            f"bit (set {THREADS}={count} for that)",
+            flush=True,
+        )
+    else:
+        print(f"threads: {count} instead of {own}, with which this was begun", flush=True)
 
 
 def set_up_keras() -> None:

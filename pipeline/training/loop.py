@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipeline.config import Objective, TrainConfig, UserError
 from pipeline.data.store import Store
+from pipeline.models.backend import keep_threads, threads
 from pipeline.processes import defer_interrupts
 from pipeline.training.checkpoint import Checkpoints, TrainingState
 from pipeline.training.phases import Phase, phases_of
@@ -168,6 +169,7 @@ def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> No
         "steps_done": progress.steps_done,
         "seconds": progress.seconds,
         "precision": trainer.precision,
+        "threads": threads(),
     }
     checkpoints.save(len(progress.epochs), progress.steps_done, TrainingState(arrays, metadata))
 
@@ -187,6 +189,8 @@ def _start_or_resume(
 ) -> tuple[Trainer, _Progress]:
     """Return the trainer and the progress at the start of a training, or at its last checkpoint."""
     saved = checkpoints.load() if checkpoints else None
+    if saved and "threads" in saved.progress:  # earlier versions do not know
+        keep_threads(saved.progress["threads"])
     objective = phases[-1].config.judged_by
     progress = _restore_progress(saved, objective) if saved else _Progress(objective)
     trainer = make_trainer(_phase_at(phases, progress.epoch), store, start_from)

@@ -20,9 +20,10 @@ from pipeline.config import OptimizerName, TrainConfig
 from pipeline.data.pixels.decode import decode, prepare
 from pipeline.data.store.store import Store, prepared_store
 from pipeline.evaluation import confusion_table
+from pipeline.models import backend
 from pipeline.models.builder import build_classifier
 from pipeline.processes import raise_interrupts
-from pipeline.training import trainer
+from pipeline.training import loop, trainer
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import FitResult, fit
@@ -128,6 +129,38 @@ def test_an_interrupt_before_an_epoch_loses_nothing(
     assert "going on in epoch 3, after 0 of 3 steps" in capsys.readouterr().out
     assert _losses(went_on) == _losses(uninterrupted)
     np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
+
+
+def test_a_training_goes_on_with_the_threads_that_it_was_begun_with(
+    base: TrainConfig, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, checkpoints, store = _changed(base, epochs=2), Checkpoints(tmp_path, {}), prepared_store(base, data_root)
+
+    def interrupt(epoch: Epoch) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    own = backend.threads()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        raise_interrupts(signal.SIGTERM),
+        patch.object(loop, "threads", lambda: own + 1),
+    ):
+        fit(config, store, interrupt, checkpoints=checkpoints)
+    fit(config, store, checkpoints=checkpoints)  # this process has computed something
+    said = f"begun with {own + 1} threads, and goes on with {own}: its results are not the same to the last bit"
+    assert said in capsys.readouterr().out
+
+
+def test_threads_are_set_where_nothing_has_been_computed() -> None:
+    script = (
+        "from pipeline.models import backend; backend.load_backend(); backend.keep_threads(3); "
+        "import tensorflow as tf; tf.ones(3) + 1; backend.keep_threads(3); print(backend.threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[1:] == ["3"]
+    assert done.stdout.startswith("threads: 3 instead of ")
 
 
 def test_the_best_epoch_comes_back(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
