@@ -17,7 +17,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[postgres]'
 # mounted read-only. Commands that were killed go on in the same volume, under whatever host name they come back.
 RUN useradd --uid 10001 --create-home pipeline && install --directory --owner=pipeline /work
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1 MLFLOW_DISABLE_TELEMETRY=true
-USER pipeline
+USER 10001
 WORKDIR /work
 VOLUME /work
 

@@ -40,7 +40,7 @@ def test_what_is_copied_is_there_and_nothing_else_gets_in() -> None:
 
 
 def test_it_runs_without_rights_in_a_folder_that_is_a_volume() -> None:
-    user, entry = DOCKERFILE.index("\nUSER pipeline"), DOCKERFILE.index("\nENTRYPOINT")
+    user, entry = DOCKERFILE.index("\nUSER 10001"), DOCKERFILE.index("\nENTRYPOINT")
     assert user < entry
     assert not re.search(r"^(RUN|COPY)", DOCKERFILE[user:], re.MULTILINE)
     assert "VOLUME /work" in DOCKERFILE
