@@ -32,7 +32,8 @@ FASTER_WITH = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 IMPORTS = {
     "opencv": ("import cv2", "Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; Fedora: dnf install mesa-libGL"),
     "tensorflow": (
-        "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')), 'GPUs')",
+        "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')), 'GPUs,', "
+        "'built for CUDA' if tf.test.is_built_with_cuda() else 'built without CUDA')",
         "its wheels need a processor with AVX, and 64-bit Linux, macOS or WSL",
     ),
 }

@@ -30,6 +30,9 @@ def load_backend() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPUs now, while its messages are redirected
+        for gpu in tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # another program in this process uses it already
+                tf.config.experimental.set_memory_growth(gpu, True)  # several workers, and other programs, share it
 
 
 def import_backend() -> None:

@@ -153,6 +153,7 @@ def _train_epoch(
     def after_step(done: int, seconds: float) -> None:
         progress.steps_done, progress.seconds = done, seconds_before + seconds
         if checkpoints and (interrupted() or checkpoints.due()):
+            trainer.check_loss(progress.epoch, done)
             _save(trainer, progress, checkpoints)
         if interrupted():
             raise KeyboardInterrupt

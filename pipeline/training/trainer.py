@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+CHECKED_STEPS = 20  # after which the loss is read; on a GPU each reading waits for all that is queued there
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The metrics of one epoch (counted from 1); field names are MLflow metric names.
@@ -164,6 +167,8 @@ class Trainer(ABC):
 
         ``after_step`` is called with the number of finished steps of the epoch, and the seconds since `train` began.
 
+        The loss is looked at every `CHECKED_STEPS`, as the processor waits for a GPU to read it.
+
         Raises:
             Diverged: the loss became NaN or infinite.
         """
@@ -174,7 +179,8 @@ class Trainer(ABC):
         with tqdm(total=self.steps, initial=first_step, desc=title, leave=False, disable=None) as bar:
             for steps_done, (images, targets) in enumerate(batches, first_step + 1):
                 self.step(images, targets)
-                self._check_finite(float(self._totals.numpy()[0]), epoch, steps_done)
+                if steps_done % CHECKED_STEPS == 0 or steps_done == self.steps:
+                    self.check_loss(epoch, steps_done)
                 bar.update()
                 after_step(steps_done, time.perf_counter() - started)
 
@@ -212,11 +218,15 @@ class Trainer(ABC):
         for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
 
+    def check_loss(self, epoch: int, step: int) -> None:
+        """Raise Diverged if the loss of the epoch's steps so far is not finite; a NaN stays in their sum."""
+        self._check_finite(float(self._totals.numpy()[0]), epoch, step)
+
     def _check_finite(self, loss: float, epoch: int, step: int) -> None:
         if not math.isfinite(loss):
             peak = self._config.learning_rate
             raise Diverged(
-                f"the loss must stay finite, got {loss} after step {step} of epoch {epoch} with "
+                f"the loss must stay finite, got {loss} by step {step} of epoch {epoch} with "
                 f"optimizer={self._config.optimizer} learning_rate={peak:g}, then at "
                 f"{float(self._optimizer.learning_rate.numpy()):.3g} (try a tenth of it, or more warmup_epochs)"
             )

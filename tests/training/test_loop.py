@@ -260,6 +260,27 @@ def test_a_rate_that_is_far_too_high_diverges(base: TrainConfig, data_root: Path
     assert "\n" not in str(caught.value)
 
 
+def test_the_loss_is_read_every_few_steps_and_before_it_is_saved(
+    base: TrainConfig, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[int, int]] = []
+    check_loss = NetworkTrainer.check_loss
+
+    def reading(own: NetworkTrainer, epoch: int, step: int) -> None:
+        read.append((epoch, step))
+        check_loss(own, epoch, step)
+
+    monkeypatch.setattr(NetworkTrainer, "check_loss", reading)
+    monkeypatch.setattr(trainer, "CHECKED_STEPS", 2)
+    config = _changed(base, epochs=2)  # of three steps
+    _fit(config, data_root)
+    assert read == [(1, 2), (1, 3), (2, 2), (2, 3)]
+    read.clear()
+    monkeypatch.setattr(Checkpoints, "due", lambda _: True)
+    fit(config, prepared_store(config, data_root), checkpoints=Checkpoints(tmp_path, {}))
+    assert {(1, 1), (2, 1)} < set(read)
+
+
 def test_divergence_in_the_last_step_is_seen_too(base: TrainConfig, data_root: Path) -> None:
     """The loss is measured before the step that ruins the weights."""
     config = _changed(base, optimizer="sgd", learning_rate=1e30, warmup_epochs=0, batch_size=18)
