@@ -83,7 +83,7 @@ def sleeping_trial(config: TuneConfig, seconds: float, number: int) -> None:
             time.sleep(seconds / EPOCHS)
             last = Epoch(epoch, 1.0, 0.5, 1.0, epoch / EPOCHS, 1e-3, 400.0)
             on_epoch(last)
-        return Trained(last, "")
+        return Trained(last, "", pd.DataFrame(), pd.DataFrame(), {})
 
     def nothing(*_: Any, **__: Any) -> Any:
         return contextlib.nullcontext("run")
