@@ -29,6 +29,7 @@ from pipeline.experiment import (
     resolve_start,
     tracked_fit,
     training_key,
+    trainings_end,
     unusual_structure,
     with_epochs,
 )
@@ -37,7 +38,7 @@ from pipeline.report import AblationReport, ablation_report
 from pipeline.training import Epoch, Untrainable, step_of_one_photo
 
 ABLATION, SETTINGS, SEED = "ablation", "settings", "seed"  # tags of a training: whose it is, and what it measures
-AFTER_S, AFTER_SHARE = 30.0, 0.1  # of the time, for the comparison after the last training
+AFTER_S = 30.0  # for the comparison
 ROUNDS = 3  # how often a training whose process is killed is given to another
 SHOWN_FACTORS = 4  # in the run's name
 
@@ -56,7 +57,7 @@ def run_ablation(config: AblateConfig) -> None:
     with tracking.run("ablate", _name(cells), as_typed, tags, training=key) as parent:
         store = _open_stores(cells)
         check_start(config, store)
-        end = began + config.timeout_s - min(AFTER_S, AFTER_SHARE * config.timeout_s) if config.timeout_s else math.inf
+        end = trainings_end(began, config.timeout_s, AFTER_S)
         if (chosen := with_epochs(config, store, partial(_fits, store, end))) != config:
             config, cells = chosen, plan_trainings(chosen)
         for setting in settings_that_change_nothing(config):

@@ -7,7 +7,13 @@ same things under the same names. Does not own many trainings (`search`, `ablati
 """
 
 from pipeline.experiment.chosen import with_epochs
-from pipeline.experiment.expected_time import TRAINING_S, estimated_gigaflops, expected_seconds, machine_gigaflops
+from pipeline.experiment.expected_time import (
+    TRAINING_S,
+    estimated_gigaflops,
+    expected_seconds,
+    machine_gigaflops,
+    trainings_end,
+)
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.label_suspects import MISSING_EXTRA, can_find_suspects
@@ -39,6 +45,6 @@ __all__ = [
     "TrainingResult", "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of",
     "describe", "estimated_gigaflops", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
     "machine_gigaflops", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
-    "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key",
+    "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key", "trainings_end",
     "unusual_structure", "with_epochs",
 ]  # fmt: skip

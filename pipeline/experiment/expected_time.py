@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,19 @@ MATRIX_SIDE, MATRIX_PRODUCTS = 1024, 12
 # A training's operations per second, in those of NumPy's matrix product: 0.4 at 64 px, 0.8 at 160 px; and about what a
 # training takes besides (docs/log.md, "What a search will take").
 EFFICIENCY, TRAINING_S = 0.6, 6.0
+AFTER_SHARE = 0.1  # of a short time, which what follows the last training may take
 REACHED = 0.85  # of the speed of the bare step; reading and augmentation share the processor with it
+
+
+def trainings_end(began: float, timeout_s: float, after_s: float) -> float:
+    """Return when the last training must have ended, as a Unix time in seconds; never, without a ``timeout_s``.
+
+    Args:
+        began: when the command did.
+        timeout_s: seconds for all of it; 0 for no limit.
+        after_s: what follows the last training takes: plots, a report, a registration.
+    """
+    return began + timeout_s - min(after_s, AFTER_SHARE * timeout_s) if timeout_s else math.inf
 
 
 def expected_seconds(config: TrainConfig, train_photos: int, val_photos: int, gigaflops: float) -> float:

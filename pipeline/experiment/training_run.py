@@ -7,7 +7,6 @@ project leaves the same things under the same names. The caller opens the run.
 from __future__ import annotations
 
 import contextlib
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +37,7 @@ from pipeline.evaluation import (
 )
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
-from pipeline.experiment.expected_time import expected_seconds, measured_gigaflops
+from pipeline.experiment.expected_time import expected_seconds, measured_gigaflops, trainings_end
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
@@ -58,7 +57,7 @@ from pipeline.tracking import registry
 from pipeline.training import Checkpoints, Diverged, Epoch, FitResult, fit, seen_photos
 
 CHECKPOINTS = RUNS_FOLDER / "checkpoints"
-AFTER_S, AFTER_SHARE = 30.0, 0.1  # for plots and registration, and what of a short time they may take
+AFTER_S = 30.0  # for plots and registration
 SHOWN_CLASSES, SHOWN_EPOCHS = 6, 6  # of the picture of augmented photos
 
 
@@ -117,7 +116,7 @@ def run_training(config: TrainConfig) -> TrainingResult:
         store = open_store(config)
         check_start(config, store)
         log_store(store, with_pictures=True)
-        end = began + config.timeout_s - min(AFTER_S, AFTER_SHARE * config.timeout_s) if config.timeout_s else math.inf
+        end = trainings_end(began, config.timeout_s, AFTER_S)
         config = with_epochs(config, store, _fits_until(end, store), may_be_longer=True)
         print_imbalance(config, store)
         trained = tracked_fit(config.model_copy(update={"timeout_s": 0.0}), store, _print_epochs_until(end, config))

@@ -16,13 +16,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config import TuneConfig
-from pipeline.experiment import TRAINING_S, expected_seconds
+from pipeline.experiment import TRAINING_S, expected_seconds, trainings_end
 from pipeline.search import study as studies
 from pipeline.search.plan import FINE_TUNED_VARIANTS, is_head
 from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
 from pipeline.search.trial_record import FINISHED
 
-AFTER_S, AFTER_SHARE = 60.0, 0.1  # what follows the last training, and what of a short time it may take
+AFTER_S = 60.0  # for plots, report and registration
 LEAST_TRIALS = 6  # of a search by time; trials become shorter for so many to fit
 WORTH_BEGINNING = 0.5  # of a trial: one that would not get so far before the trials end is not begun
 MOST_CONFIRMED = 0.4  # of the time; where all confirmations would take more, fewer are made
@@ -94,12 +94,12 @@ def fits_in_time(config: TuneConfig, train_photos: int, val_photos: int, gigaflo
     if expected is None:
         return True
     wanted = heads_of(config) + min(LEAST_TRIALS, studies.trial_goal(config) - heads_of(config))
-    return expected.trials_in(config, config.timeout_s - after_s(config)) >= wanted
+    return expected.trials_in(config, seconds_for_trainings(config)) >= wanted
 
 
-def after_s(config: TuneConfig) -> float:
-    """Return what of ``timeout_s`` is kept for plots, report and registration."""
-    return min(AFTER_S, AFTER_SHARE * config.timeout_s)
+def seconds_for_trainings(config: TuneConfig) -> float:
+    """Return what of ``timeout_s`` is for trials and confirmations."""
+    return trainings_end(0.0, config.timeout_s, AFTER_S)
 
 
 class TimePlan:
@@ -107,7 +107,7 @@ class TimePlan:
 
     def __init__(self, config: TuneConfig, study: Study, began: float) -> None:
         self._config, self._study = config, study
-        self.end = began + config.timeout_s - after_s(config) if config.timeout_s else math.inf
+        self.end = trainings_end(began, config.timeout_s, AFTER_S)
 
     def trials_end(self) -> float:
         """Return when trials end: with the confirmations, as soon as a trial has shown what they take."""

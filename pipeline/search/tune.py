@@ -52,7 +52,7 @@ from pipeline.search.space import Space, params_at_border
 from pipeline.search.space_file import flags_not_searched, inline_space_file, mode_of, space_of
 from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
-from pipeline.search.time_plan import TimePlan, after_s, describe_plan, expected_parts, fits_in_time
+from pipeline.search.time_plan import TimePlan, describe_plan, expected_parts, fits_in_time, seconds_for_trainings
 from pipeline.search.trial_record import RESULT
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
@@ -222,7 +222,7 @@ def _prepare(study: Study, config: TuneConfig, space: Space, report_line: Report
 def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], gigaflops: float | None) -> str:
     finished, _, _ = studies.trial_counts(study)
     expected = None if finished else expected_parts(config, *photos, gigaflops)
-    fitting = expected.trials_in(config, config.timeout_s - after_s(config)) if expected else None
+    fitting = expected.trials_in(config, seconds_for_trainings(config)) if expected else None
     line = describe_plan(config, fitting)
     seconds = expected.total(config) if expected else math.nan
     if math.isfinite(seconds):

@@ -13,9 +13,9 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from pipeline.config import TuneConfig
+from pipeline.experiment.expected_time import AFTER_SHARE
 from pipeline.search.time_plan import (
     AFTER_S,
-    AFTER_SHARE,
     LEAST_TRIALS,
     TimePlan,
     describe_plan,
