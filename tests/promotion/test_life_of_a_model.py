@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ class Life:
         return str(self.client.get_registered_model(NAME).aliases["champion"])
 
     def card(self, version: int) -> str:
-        return " ".join(self.client.get_model_version(NAME, str(version)).description.split())
+        """Return a version's description as people read it, on one line."""
+        return unescape(" ".join(self.client.get_model_version(NAME, str(version)).description.split()))
 
 
 @pytest.fixture

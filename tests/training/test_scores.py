@@ -16,7 +16,8 @@ from pipeline.training.scores import score_of_one_answer, step_of_one_photo, val
 def test_they_are_the_metrics_of_the_evaluation(seed: int, photos: int, classes: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(rng.integers(1, classes + 1), size=photos)  # some classes may be absent
-    probabilities = rng.dirichlet(np.full(classes, 0.5), photos)
+    # None so small that its logarithm is bounded, which each bounds at another end of what floats can be.
+    probabilities = np.maximum(rng.dirichlet(np.full(classes, 0.5), photos), 1e-9)
     scores = validation_scores(labels, probabilities)
     metrics = classification_metrics(labels, probabilities, [str(number) for number in range(classes)])
     assert scores.keys() == OBJECTIVES.keys()
