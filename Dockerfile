@@ -1,5 +1,5 @@
 # The commands of this project in a container. `docker build -t photo-pipeline .`, then
-#   docker run --rm -v "$PWD/work:/work" -v "$PWD/photos:/photos:ro" photo-pipeline tune --data=/photos
+#   docker run --rm -v "$PWD/work:/project" -v "$PWD/photos:/photos:ro" photo-pipeline tune --data=/photos
 # docs/containers.md has servers, volumes, and a model that is baked in.
 FROM python:3.11-slim-bookworm
 
@@ -13,13 +13,13 @@ COPY pyproject.toml requirements.txt constraints.txt README.md ./
 COPY pipeline pipeline
 RUN pip install --no-cache-dir --constraint constraints.txt '.[postgres]'
 
-# Nothing is written but to /work (photos that were prepared, runs, reports: a volume) and /tmp, so that the rest can be
+# Nothing is written but to /project (photos that were prepared, runs, reports: a volume) and /tmp, so that the rest can be
 # mounted read-only. Commands that were killed go on in the same volume, under whatever host name they come back.
-RUN useradd --uid 10001 --create-home pipeline && install --directory --owner=pipeline /work
+RUN useradd --uid 10001 --create-home pipeline && install --directory --owner=pipeline /project
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PYTHONUNBUFFERED=1 MLFLOW_DISABLE_TELEMETRY=true
 USER 10001
-WORKDIR /work
-VOLUME /work
+WORKDIR /project
+VOLUME /project
 
 ENTRYPOINT ["photo-pipeline"]
 CMD ["help"]

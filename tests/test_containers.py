@@ -43,7 +43,7 @@ def test_it_runs_without_rights_in_a_folder_that_is_a_volume() -> None:
     user, entry = DOCKERFILE.index("\nUSER 10001"), DOCKERFILE.index("\nENTRYPOINT")
     assert user < entry
     assert not re.search(r"^(RUN|COPY)", DOCKERFILE[user:], re.MULTILINE)
-    assert "VOLUME /work" in DOCKERFILE
+    assert "VOLUME /project" in DOCKERFILE
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -67,6 +67,16 @@ class Running:
         headers = {"Content-Type": "image/jpeg"}
         return requests.post(f"http://127.0.0.1:{self.port}{path}", data=body, headers=headers, timeout=20)
 
+    def begin_post(self, part: bytes, length: int) -> http.client.HTTPConnection:
+        """Send the head of a request whose body has this length, and a part of the body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.putrequest("POST", "/invocations")
+        connection.putheader("Content-Type", "image/jpeg")
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        connection.send(part)
+        return connection
+
     def open(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
@@ -126,15 +136,7 @@ def test_idle_connections_take_no_place(served: Running) -> None:
 
 def test_slow_bodies_take_no_place_and_get_their_time() -> None:
     with _served(timeout_s=1.0) as served:
-        slow = []
-        for _ in range(5):
-            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-            connection.putrequest("POST", "/invocations")
-            connection.putheader("Content-Type", "image/jpeg")
-            connection.putheader("Content-Length", "100")
-            connection.endheaders()
-            connection.send(b"x")
-            slow.append(connection)
+        slow = [served.begin_post(b"x", length=100) for _ in range(5)]
         assert served.post(b"abc").text == "3"
         answers = [connection.getresponse() for connection in slow]
         assert [answer.status for answer in answers] == [408] * 5
@@ -163,15 +165,7 @@ def test_what_a_caller_left_is_given_up(served: Running) -> None:
 
 def test_bodies_together_are_limited(served: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELD_BODIES", 2)
-    halves = []
-    for _ in range(2):
-        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        connection.putrequest("POST", "/invocations")
-        connection.putheader("Content-Type", "image/jpeg")
-        connection.putheader("Content-Length", "1000")
-        connection.endheaders()
-        connection.send(b"x" * 990)
-        halves.append(connection)
+    halves = [served.begin_post(b"x" * 990, length=1000) for _ in range(2)]
     wait_until(lambda: served.limits.held_bytes == 1980)
     assert served.post(b"x" * 30).status_code == 503
     for connection in halves:
