@@ -23,7 +23,7 @@ from pipeline.experiment import (
     expected_seconds,
     log_report,
     log_store,
-    machine_gigaflops,
+    machine_speed,
     open_store,
     print_imbalance,
     resolve_start,
@@ -92,11 +92,11 @@ def _open_stores(cells: Sequence[Cell]) -> Store:
 def _fits(store: Store, end: float, config: AblateConfig) -> bool:
     """Return whether all trainings are expected to end in time."""
     base = config.train_config(epochs=1, head_epochs=0, warmup_epochs=0)
-    gigaflops = None if config.ray_address else machine_gigaflops(base, len(store.class_names))
-    if not gigaflops:
+    speed = None if config.ray_address else machine_speed(base, len(store.class_names))
+    if not speed:
         return True
     photos = len(store.labels("train")), len(store.labels("validation"))
-    seconds = sum(expected_seconds(cell.training, *photos, gigaflops) for cell in plan_trainings(config))
+    seconds = sum(expected_seconds(cell.training, *photos, speed) for cell in plan_trainings(config))
     return time.time() + seconds <= end
 
 

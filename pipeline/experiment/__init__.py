@@ -8,10 +8,10 @@ same things under the same names. Does not own many trainings (`search`, `ablati
 
 from pipeline.experiment.chosen import with_epochs
 from pipeline.experiment.expected_time import (
-    TRAINING_S,
-    estimated_gigaflops,
+    MachineSpeed,
+    estimated_speed,
     expected_seconds,
-    machine_gigaflops,
+    machine_speed,
     trainings_end,
 )
 from pipeline.experiment.identity import training_key
@@ -41,10 +41,10 @@ from pipeline.experiment.training_run import (
 )
 
 __all__ = [
-    "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "TRAINING_S",
+    "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "MachineSpeed",
     "TrainingResult", "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of",
-    "describe", "estimated_gigaflops", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
-    "machine_gigaflops", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
+    "describe", "estimated_speed", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
+    "machine_speed", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
     "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key", "trainings_end",
     "unusual_structure", "with_epochs",
 ]  # fmt: skip

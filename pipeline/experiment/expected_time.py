@@ -6,6 +6,7 @@ import math
 import time
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +19,18 @@ GPU_FILE = Path("/dev/nvidiactl")
 BACKWARD = 2  # passes backward cost that many forward
 PHOTO_PX = 224  # of the published costs of the variants
 MATRIX_SIDE, MATRIX_PRODUCTS = 1024, 12
-# A training's operations per second, in those of NumPy's matrix product: 0.4 at 64 px, 0.8 at 160 px; and about what a
-# training takes besides (docs/log.md, "What a search will take").
-EFFICIENCY, TRAINING_S = 0.6, 6.0
+# A training's operations per second, in those of NumPy's matrix product: 0.4 at 64 px, 0.8 at 160 px; about what a
+# training takes besides, and how much of that the first step is (docs/log.md, "What a search will take").
+EFFICIENCY, STARTUP_S, STARTUPS = 0.6, 6.0, 2.3
 AFTER_SHARE = 0.1  # of a short time, which what follows the last training may take
 REACHED = 0.85  # of the speed of the bare step; reading and augmentation share the processor with it
+
+
+class MachineSpeed(NamedTuple):
+    """How many billions of multiplications and additions a second a training does, and what it takes besides."""
+
+    gigaflops: float
+    startup_s: float = STARTUP_S
 
 
 def trainings_end(began: float, timeout_s: float, after_s: float) -> float:
@@ -36,9 +44,9 @@ def trainings_end(began: float, timeout_s: float, after_s: float) -> float:
     return began + timeout_s - min(after_s, AFTER_SHARE * timeout_s) if timeout_s else math.inf
 
 
-def expected_seconds(config: TrainConfig, train_photos: int, val_photos: int, gigaflops: float) -> float:
-    """Return about how long a training takes alone on a machine that does so many ``gigaflops`` in a training."""
-    return TRAINING_S + _passes(config, train_photos, val_photos) * _gigaflops_of(config) / gigaflops
+def expected_seconds(config: TrainConfig, train_photos: int, val_photos: int, speed: MachineSpeed) -> float:
+    """Return about how long a training takes alone on a machine of this ``speed``."""
+    return speed.startup_s + _passes(config, train_photos, val_photos) * _gigaflops_of(config) / speed.gigaflops
 
 
 def _passes(config: TrainConfig, train_photos: int, val_photos: int) -> float:
@@ -60,24 +68,26 @@ def _gigaflops_of(config: TrainConfig) -> float:
     return float(VARIANTS[config.variant].gigaflops * (config.width * config.image_size / PHOTO_PX) ** 2)
 
 
-def measured_gigaflops(config: TrainConfig, classes: int) -> float:
-    """Measure how many billions of multiplications and additions a second a training of this network does here."""
+def measured_speed(config: TrainConfig, classes: int) -> MachineSpeed:
+    """Measure how fast a training of this network is here, by some of its steps."""
     one_epoch = config.model_copy(update={"epochs": 1, "head_epochs": 0, "warmup_epochs": 0.0})
-    return (1 + BACKWARD) * REACHED * measure_speed(one_epoch, classes) * _gigaflops_of(config)
+    step = measure_speed(one_epoch, classes)
+    gigaflops = (1 + BACKWARD) * REACHED * step.images_per_second * _gigaflops_of(config)
+    return MachineSpeed(gigaflops, STARTUPS * step.startup_s)
 
 
 @cache
-def machine_gigaflops(config: TrainConfig, classes: int) -> float | None:
-    """Return `measured_gigaflops`, from a process of its own, so that this one stays free of TensorFlow.
+def machine_speed(config: TrainConfig, classes: int) -> MachineSpeed | None:
+    """Return `measured_speed`, from a process of its own, so that this one stays free of TensorFlow.
 
     Where the network does not fit into memory, or for another reason cannot be measured, it is estimated.
     """
     training = config.model_copy(update={"weights": "none"})
-    (outcome,) = run_tasks(measured_gigaflops, [(training, classes)], workers=1)
-    return outcome.value or estimated_gigaflops()
+    (outcome,) = run_tasks(measured_speed, [(training, classes)], workers=1)
+    return outcome.value or estimated_speed()
 
 
-def estimated_gigaflops() -> float | None:
+def estimated_speed() -> MachineSpeed | None:
     """Return about the same in a tenth of a second, without TensorFlow; None where there is a GPU."""
     if GPU_FILE.exists():
         return None
@@ -87,4 +97,4 @@ def estimated_gigaflops() -> float | None:
         matrix @ matrix
         seconds.append(time.perf_counter() - start)
     # The fastest: the first starts the threads, and any may wait for other work of the machine.
-    return EFFICIENCY * 2 * MATRIX_SIDE**3 / 1e9 / min(seconds)
+    return MachineSpeed(EFFICIENCY * 2 * MATRIX_SIDE**3 / 1e9 / min(seconds))

@@ -37,7 +37,7 @@ from pipeline.evaluation import (
 )
 from pipeline.experiment import review
 from pipeline.experiment.chosen import with_epochs
-from pipeline.experiment.expected_time import expected_seconds, measured_gigaflops, trainings_end
+from pipeline.experiment.expected_time import expected_seconds, measured_speed, trainings_end
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
 from pipeline.experiment.lineage import PHOTOS_FILE, Start, check_start, saved_start
@@ -130,7 +130,7 @@ def run_training(config: TrainConfig) -> TrainingResult:
 def _fits_until(end: float, store: Store) -> Callable[[TrainConfig], bool]:
     """Return what tells of a training whether it will end in time, by the measured speed of its steps."""
     photos = len(store.labels("train")), len(store.labels("validation"))
-    measured = cache(partial(measured_gigaflops, classes=len(store.class_names)))
+    measured = cache(partial(measured_speed, classes=len(store.class_names)))
 
     def fits(config: TrainConfig) -> bool:
         if config.freeze_backbone:

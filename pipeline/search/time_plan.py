@@ -16,11 +16,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.config import TuneConfig
-from pipeline.experiment import TRAINING_S, expected_seconds, trainings_end
+from pipeline.experiment import MachineSpeed, expected_seconds, trainings_end
 from pipeline.search import study as studies
 from pipeline.search.plan import FINE_TUNED_VARIANTS, is_head
 from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
-from pipeline.search.trial_record import FINISHED
+from pipeline.search.trial_record import FINISHED, RESULT, SECONDS_PER_EPOCH
 
 AFTER_S = 60.0  # for plots, report and registration
 LEAST_TRIALS = 6  # of a search by time; trials become shorter for so many to fit
@@ -71,26 +71,28 @@ def heads_of(config: TuneConfig) -> int:
     return int(min(config.head_trials, goal)) if mode_of(config) == HEADS_FIRST_MODE else 0
 
 
-def expected_parts(config: TuneConfig, train_photos: int, val_photos: int, gigaflops: float | None) -> Expected | None:
+def expected_parts(
+    config: TuneConfig, train_photos: int, val_photos: int, speed: MachineSpeed | None
+) -> Expected | None:
     """Return about what the parts of the search take on a machine of this speed; None where that is not known."""
-    if gigaflops is None:
+    if speed is None:
         return None
     variants = [str(variant) for variant in space_of(config).choices("variant")]
 
     def seconds(**changes: object) -> list[float]:
         trainings = [config.train_config(variant=variant, **changes) for variant in variants]
-        return [expected_seconds(training, train_photos, val_photos, gigaflops) for training in trainings]
+        return [expected_seconds(training, train_photos, val_photos, speed) for training in trainings]
 
     heads = heads_of(config)
     trial, again = fmean(seconds()), fmean(seconds(epochs=round(config.confirm_epochs_factor * config.epochs)))
     of_heads = sum(seconds(freeze_backbone=True, head_epochs=0, start_size=0, unfreeze_from="stem")) if heads else 0.0
-    of_heads += max(0, heads - len(variants)) * TRAINING_S  # on features that are there
+    of_heads += max(0, heads - len(variants)) * speed.startup_s  # on features that are there
     return Expected(of_heads, trial, config.confirm_top_k * config.confirm_seeds * again)
 
 
-def fits_in_time(config: TuneConfig, train_photos: int, val_photos: int, gigaflops: float | None) -> bool:
+def fits_in_time(config: TuneConfig, train_photos: int, val_photos: int, speed: MachineSpeed | None) -> bool:
     """Return whether enough trials, and the confirmations, are expected to fit into ``timeout_s``."""
-    expected = expected_parts(config, train_photos, val_photos, gigaflops)
+    expected = expected_parts(config, train_photos, val_photos, speed)
     if expected is None:
         return True
     wanted = heads_of(config) + min(LEAST_TRIALS, studies.trial_goal(config) - heads_of(config))
@@ -143,7 +145,7 @@ class TimePlan:
 def confirmation_seconds(study: Study, config: TuneConfig, top_k: int | None = None) -> float | None:
     """Return about what the confirmations of the best ``top_k`` trials take; None before one is complete.
 
-    A confirmation takes as much longer than its trial as it has more epochs; where a head is among the best, as a
+    A confirmation takes as much longer than its trial as its further epochs do; where a head is among the best, as a
     fine-tuning, which it may yet give way to.
     """
     top_k = config.confirm_top_k if top_k is None else top_k
@@ -154,8 +156,15 @@ def confirmation_seconds(study: Study, config: TuneConfig, top_k: int | None = N
     again = top_k * config.confirm_seeds
     if not again:
         return 0.0
-    times = [seconds_of(trial) for trial in (tuned or complete)[:top_k]]
-    return again * config.confirm_epochs_factor * fmean(times) / min(config.workers, again)
+    times = [_seconds_again(trial, config) for trial in (tuned or complete)[:top_k]]
+    return again * fmean(times) / min(config.workers, again)
+
+
+def _seconds_again(trial: FrozenTrial, config: TuneConfig) -> float:
+    """Return about what the confirmation of a trial takes; of one epoch, it is not known what was start-up."""
+    seconds, further = seconds_of(trial), config.confirm_epochs_factor - 1
+    epoch = trial.user_attrs.get(RESULT, {}).get(SECONDS_PER_EPOCH)
+    return seconds + further * (seconds if epoch is None else epoch * config.epochs)
 
 
 def seconds_left(study: Study, config: TuneConfig, plan: TimePlan | None = None) -> float | None:

@@ -27,8 +27,11 @@ MODEL_URI = "model_uri"
 RESULT = "result"
 """``{"value": objective, "pruned": bool, "val_accuracy": float}``, kept before its run is closed and the study is told.
 
-One that diverged is a pruned one, and has ``"diverged": True``, too.
+One that diverged is a pruned one, and has ``"diverged": True``, too. One of several epochs has `SECONDS_PER_EPOCH`.
 """
+
+SECONDS_PER_EPOCH = "seconds_per_epoch"
+"""What an epoch has taken, all but the first."""
 
 RETRY_OF, RETRIES = "retry_of", "retries"
 """The trial that died, of which this one is another try, and the number of tries before."""

@@ -36,6 +36,7 @@ from pipeline.search.trial_record import (
     RETRIES,
     RETRY_OF,
     RUN_ID,
+    SECONDS_PER_EPOCH,
     TRAINING,
 )
 from pipeline.training import Epoch, Untrainable
@@ -173,9 +174,11 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
     if RETRY_OF in trial.user_attrs:
         tags |= {RETRY_OF: str(trial.user_attrs[RETRY_OF]), RETRIES: str(trial.user_attrs[RETRIES])}
     pruned, objective = False, wanted.objective
+    ended: list[float] = []
 
     def report(epoch: Epoch) -> bool:
         nonlocal pruned
+        ended.append(time.perf_counter())
         trial.report(getattr(epoch, objective), epoch.epoch)
         may_be_pruned = training.prunes and epoch.epoch < wanted.epochs
         pruned = pruned or (may_be_pruned and bool(trial.should_prune()))  # a bool of NumPy is not JSON
@@ -194,6 +197,8 @@ def _train(trial: Trial, training: Training, parent: str, store: Store) -> Ended
         else:
             best = trained.best
             result = {"value": getattr(best, objective), "pruned": pruned, "val_accuracy": best.val_accuracy}
+            if len(ended) > 1:
+                result[SECONDS_PER_EPOCH] = (ended[-1] - ended[0]) / (len(ended) - 1)
             trial.set_user_attr(MODEL_URI, trained.model_uri)
             state = "pruned" if pruned else "complete"
         tracking.set_tags({"trial_state": state})

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 from itertools import count, takewhile
 
 import numpy as np
@@ -22,14 +21,15 @@ from pipeline.data.store import Store
 from pipeline.experiment import (
     MISSING_EXTRA,
     SUSPECTS_TABLE,
+    MachineSpeed,
     begun_tags,
     can_find_suspects,
     check_start,
-    estimated_gigaflops,
+    estimated_speed,
     go_on_with,
     log_report,
     log_store,
-    machine_gigaflops,
+    machine_speed,
     open_store,
     print_imbalance,
     print_model,
@@ -125,8 +125,8 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
         log_store(store, with_pictures=True)
         photos = len(store.labels("train")), len(store.labels("validation"))
         config, epochs = _as_begun(typed, config, store.digest)
-        speed = cache(partial(_gigaflops, config, len(store.class_names)))
-        config = with_epochs(config, store, lambda chosen: fits_in_time(chosen, *photos, speed()), begun_with=epochs)
+        speed = _speed(config, len(store.class_names))
+        config = with_epochs(config, store, lambda chosen: fits_in_time(chosen, *photos, speed), begun_with=epochs)
         space = space_of(config)
         print_imbalance(config, store, varied=space.to_dict())
         study = studies.open_study(config, store.digest)
@@ -137,9 +137,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
         with show_progress(study, config, plan) as report_line:
             claim(study, config, store.digest, tracking.store_identity(), report_line)
             _prepare(study, config, space, report_line)
-            is_measured = bool(speed.cache_info().currsize)
-            gigaflops = speed() if is_measured or config.ray_address else estimated_gigaflops()
-            report_line(_plan_line(study, config, photos, gigaflops))
+            report_line(_plan_line(study, config, photos, speed))
             try:
                 _run_trials(study, config, plan, parent, report_line)
                 retrained = _retrain(study, config, plan, parent, report_line)
@@ -193,12 +191,14 @@ def _with_known_weights(config: TuneConfig) -> TuneConfig:
     return config.model_copy(update={"variants": known})
 
 
-def _gigaflops(config: TuneConfig, classes: int) -> float | None:
-    """Return the speed of trainings on this machine; None where it is not known."""
+def _speed(config: TuneConfig, classes: int) -> MachineSpeed | None:
+    """Return the speed of trainings, measured where time is the budget; None where it is not known."""
     if config.ray_address:
         return None
+    if not config.timeout_s:
+        return estimated_speed()
     training = config.train_config(variant=config.variants[0], epochs=1, head_epochs=0, warmup_epochs=0)
-    return machine_gigaflops(training, classes)
+    return machine_speed(training, classes)
 
 
 def _prepare(study: Study, config: TuneConfig, space: Space, report_line: ReportLine) -> None:
@@ -219,9 +219,9 @@ def _prepare(study: Study, config: TuneConfig, space: Space, report_line: Report
         report_line(f"head_trials={config.head_trials} is left out: random weights have no features to compare")
 
 
-def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], gigaflops: float | None) -> str:
+def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], speed: MachineSpeed | None) -> str:
     finished, _, _ = studies.trial_counts(study)
-    expected = None if finished else expected_parts(config, *photos, gigaflops)
+    expected = None if finished else expected_parts(config, *photos, speed)
     fitting = expected.trials_in(config, seconds_for_trainings(config)) if expected else None
     line = describe_plan(config, fitting)
     seconds = expected.total(config) if expected else math.nan

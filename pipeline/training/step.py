@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -125,9 +125,18 @@ def _split_over_replicas(batch: tf.Tensor, strategy: tf.distribute.Strategy) -> 
     )
 
 
-def images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
-    """Measure one device's training step in ``precision`` on random pixels; return the median speed of some steps."""
+class StepSpeed(NamedTuple):
+    """A training on one device: the median speed of some steps, and the seconds until the first has ended."""
+
+    images_per_second: float
+    startup_s: float
+
+
+def measure_step(config: TrainConfig, classes: int, precision: str) -> StepSpeed:
+    """Measure one device's training step in ``precision`` on random pixels, and what precedes it."""
     import tensorflow as tf
+
+    began = time.perf_counter()
 
     network = build_classifier(config, classes, policy_of(precision), load_weights=False, fast=not on_gpu())
     optimizer = make_optimizer(config, MEASURED_STEPS, precision)
@@ -137,10 +146,9 @@ def images_per_second(config: TrainConfig, classes: int, precision: str) -> floa
     shape = (batch, config.image_size, config.image_size, 3)
     images = tf.constant(rng.integers(0, 256, shape, dtype=np.uint8))
     targets = tf.one_hot(rng.integers(0, classes, batch), classes)
-    seconds = []
+    ended = []
     for _ in range(1 + MEASURED_STEPS):
-        started = time.perf_counter()
         step(images, targets)
         totals.numpy()  # waits for the step
-        seconds.append(time.perf_counter() - started)
-    return batch / float(np.median(seconds[1:]))
+        ended.append(time.perf_counter())
+    return StepSpeed(batch / float(np.median(np.diff(ended))), ended[0] - began)

@@ -33,7 +33,7 @@ from pipeline.training.optimizers import make_optimizer
 from pipeline.training.phases import Phase
 from pipeline.training.precision import MIN_STEPS_TO_MEASURE, choose_precision
 from pipeline.training.scores import validation_scores
-from pipeline.training.step import compiled_step, images_per_second
+from pipeline.training.step import StepSpeed, compiled_step, measure_step
 
 if TYPE_CHECKING:
     import keras
@@ -255,7 +255,7 @@ class NetworkTrainer(Trainer):
         saved = load_start(start_from) if start_from else None
         batches = TrainingBatches(store, config, self.phase.pixels)
         precision = choose_precision(
-            config, config.epochs * batches.steps, on_gpu(), lambda name: images_per_second(config, classes, name)
+            config, config.epochs * batches.steps, on_gpu(), partial(_images_per_second, config, classes)
         )
         policy, small_config = policy_of(precision), config.model_copy(update={"image_size": self.phase.pixels})
         with self._strategy.scope():
@@ -310,13 +310,17 @@ class HeadTrainer(Trainer):
         return self._cache.classifier
 
 
-def measure_speed(config: TrainConfig, classes: int) -> float:
-    """Return how many photos a second a training of the whole network takes, in the number format that it will have."""
+def measure_speed(config: TrainConfig, classes: int) -> StepSpeed:
+    """Measure a training of the whole network, in the number format that it will have."""
     load_backend()
     set_up_keras()
-    speed = partial(images_per_second, config, classes)
     with memory_errors_named(config):
-        return speed(choose_precision(config, MIN_STEPS_TO_MEASURE, on_gpu(), speed))
+        speed = partial(_images_per_second, config, classes)
+        return measure_step(config, classes, choose_precision(config, MIN_STEPS_TO_MEASURE, on_gpu(), speed))
+
+
+def _images_per_second(config: TrainConfig, classes: int, precision: str) -> float:
+    return measure_step(config, classes, precision).images_per_second
 
 
 def make_trainer(

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from optuna.study import Study
 
 from pipeline.config import DATA_FOLDER, TuneConfig
+from pipeline.experiment import MachineSpeed
 from pipeline.search import study as studies
 from pipeline.search.plan import best_variants, is_head, next_of_plan
 from pipeline.search.space_file import space_of
@@ -100,7 +101,7 @@ def test_only_a_search_that_begins_with_heads_has_another_space() -> None:
 
 
 def _expected(config: TuneConfig, photos: int) -> float:
-    expected = expected_parts(config, photos, photos // 10, 100.0)
+    expected = expected_parts(config, photos, photos // 10, MachineSpeed(100.0))
     return expected.total(config) if expected else 0.0
 
 

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from pipeline.config import TuneConfig
-from pipeline.experiment.expected_time import AFTER_SHARE
+from pipeline.experiment.expected_time import AFTER_SHARE, MachineSpeed
 from pipeline.search.time_plan import (
     AFTER_S,
     LEAST_TRIALS,
@@ -26,7 +26,7 @@ from pipeline.search.time_plan import (
 
 HOUR_S = 3600.0
 BEGAN = time.time()
-GIGAFLOPS = 10.0  # of a slow machine
+SLOW = MachineSpeed(10.0)
 
 
 def _config(**flags: Any) -> TuneConfig:
@@ -84,7 +84,7 @@ def test_the_time_left_is_bounded_by_the_time_there_is() -> None:
 
 
 def test_more_time_is_worth_longer_trials_until_enough_fit() -> None:
-    here, fitting = (3000, 300, GIGAFLOPS), []
+    here, fitting = (3000, 300, SLOW), []
     for timeout_s in (600.0, HOUR_S, 10 * HOUR_S):
         fit = [epochs for epochs in range(3, 200) if fits_in_time(_config(timeout_s=timeout_s, epochs=epochs), *here)]
         assert fit == list(range(3, 3 + len(fit)))
@@ -102,7 +102,7 @@ def test_more_time_is_worth_longer_trials_until_enough_fit() -> None:
 def test_heads_are_cheap_in_the_plan() -> None:
     flags: dict[str, Any] = {"weights": "imagenet", "image_size": 64, "head_epochs": 2, "unfreeze_lr_factor": 0.3}
     config = _config(**flags, head_trials=6)
-    expected = expected_parts(config, 3000, 300, GIGAFLOPS)
+    expected = expected_parts(config, 3000, 300, SLOW)
     assert expected is not None
     assert expected.heads < 6 * expected.trial / 2
     assert expected.trials_in(config, 20 * HOUR_S) > 12

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config import TrainConfig
 from pipeline.training import precision
 from pipeline.training.precision import MIN_STEPS_TO_MEASURE, choose_precision
-from pipeline.training.step import images_per_second
+from pipeline.training.step import measure_step
 
 LONG = MIN_STEPS_TO_MEASURE
 
@@ -65,4 +65,6 @@ def test_what_is_asked_for_or_too_short_or_emulated_is_not_measured(
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_a_step_can_be_measured_in_every_format(small_net: None, name: str) -> None:
-    assert images_per_second(TrainConfig(weights="none", image_size=32, batch_size=2), 3, name) > 0
+    speed = measure_step(TrainConfig(weights="none", image_size=32, batch_size=2), 3, name)
+    assert speed.images_per_second > 0
+    assert speed.startup_s > 0
