@@ -17,6 +17,7 @@ from typing import NamedTuple
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from pipeline.config import Config, UserError, first_line, open_flags, without_passwords
 from pipeline.config.text import config_text
@@ -32,6 +33,7 @@ NAMED = "photo_pipeline.named"  # tag: the user has named the run, as by `mlflow
 MADE_UP_NAME = re.compile(r"[a-z]+-[a-z]+-[0-9]{1,3}")  # by MLflow, where the user gives none
 STUDY = "study_name"  # tag: the study that a trial's run belongs to
 CONFIG_FILE = "config.json"
+EXPERIMENT = "photo-pipeline"  # of the runs that are opened here, where the user has chosen none
 _MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 MOST_CHILDREN = 50_000  # MLflow's own limit for one answer
 COMMIT = "PIPELINE_GIT_COMMIT"  # variable that tells workers, who may see a copy of the code without its repository
@@ -271,12 +273,41 @@ def _started(
     given = os.environ.pop(_MLFLOW_RUN_ID, "") if stopped or config_text(config).get("recipe") else ""
     nested = parent is not None or mlflow.active_run() is not None
     # To one that exists it would give the name at once, and the user may have named it.
-    new_name = None if stopped or _MLFLOW_RUN_ID in os.environ else name
-    active = mlflow.start_run(stopped, run_name=new_name, nested=nested, parent_run_id=parent, tags=dict(tags))
+    is_new = not stopped and _MLFLOW_RUN_ID not in os.environ
+    active = mlflow.start_run(
+        stopped,
+        experiment_id=_experiment_of_new_run(parent) if is_new else None,
+        run_name=name if is_new else None,
+        nested=nested,
+        parent_run_id=parent,
+        tags=dict(tags),
+    )
     if given:
         MlflowClient().set_tag(given, "continued_in", active.info.run_id)
         MlflowClient().set_tag(given, RUN_NAME, f"goes on in {active.info.run_id}")
     return active
+
+
+def _experiment_of_new_run(parent: str | None) -> str | None:
+    """Return the id of the experiment of the run above, or of our own; None where the user has chosen one."""
+    if above := parent or ((active := mlflow.active_run()) and active.info.run_id):
+        return str(MlflowClient().get_run(above).info.experiment_id)
+    if any(os.environ.get(name) for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")):
+        return None  # `mlflow.set_experiment` sets the id, too
+    known = MlflowClient().get_experiment_by_name(EXPERIMENT)
+    if known is None:
+        try:
+            return str(MlflowClient().create_experiment(EXPERIMENT))
+        except MlflowException:
+            known = MlflowClient().get_experiment_by_name(EXPERIMENT)
+            if known is None:
+                raise  # else another process was faster
+    if known.lifecycle_stage != "active":
+        raise UserError(
+            f"new runs need an experiment that is not deleted, got {EXPERIMENT} (mlflow experiments restore "
+            f"--experiment-id {known.experiment_id}, or set MLFLOW_EXPERIMENT_NAME to another)"
+        )
+    return str(known.experiment_id)
 
 
 def _forget_ended_run() -> None:

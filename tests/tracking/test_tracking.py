@@ -149,6 +149,42 @@ def test_a_run_that_was_opened_for_the_command_is_adopted(
     assert len(tracking_store.search_runs(["0"])) == 2
 
 
+def test_runs_go_to_an_experiment_of_our_own_unless_the_user_has_chosen_one(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def experiment_of_new_run(parent: str | None = None) -> str:
+        with tracking.run("train", "train", CONFIG, parent=parent) as run_id, tracking.run("trial", "below", CONFIG):
+            inner = mlflow.active_run()
+        assert inner is not None
+        experiment = tracking_store.get_run(run_id).info.experiment_id
+        assert inner.info.experiment_id == experiment
+        return str(tracking_store.get_experiment(experiment).name)
+
+    elsewhere = tracking_store.create_run(tracking_store.create_experiment("trials")).info
+    assert experiment_of_new_run() == "Default"  # chosen for all tests
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    assert [experiment_of_new_run(), experiment_of_new_run()] == [runs.EXPERIMENT] * 2
+    assert experiment_of_new_run(elsewhere.run_id) == "trials"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", elsewhere.experiment_id)  # as `mlflow.set_experiment` does
+    assert experiment_of_new_run() == "trials"
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
+    own = tracking_store.get_experiment_by_name(runs.EXPERIMENT)
+    assert own is not None
+    tracking_store.delete_experiment(own.experiment_id)
+    with pytest.raises(UserError, match=f"restore --experiment-id {own.experiment_id}"):
+        experiment_of_new_run()
+
+
+def test_a_stopped_run_of_another_experiment_goes_on(
+    tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.suppress(KeyboardInterrupt), tracking.run("train", "first", CONFIG, training="a") as stopped:
+        raise KeyboardInterrupt
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    with tracking.run("train", "again", CONFIG, training="a") as run_id:
+        assert run_id == stopped
+
+
 def test_a_name_that_the_user_gave_stays(tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = tracking_store.create_run("0", run_name="before the holidays").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", opened)
