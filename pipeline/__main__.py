@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 import pipeline.commands
-from pipeline.config import UserError, first_line
-from pipeline.config.command_line import parse_flags
+from pipeline.config import Config, UserError, first_line
+from pipeline.config.command_line import PROGRAM, completion_script, parse_flags
 from pipeline.config.recipes import Recipe
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
@@ -67,7 +67,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(_usage(names))
         return 0
     if arguments[0] == "--version":
-        print(f"photo-pipeline {pipeline.__version__}")
+        print(f"{PROGRAM} {pipeline.__version__}")
+        return 0
+    if arguments[0] == "--completion":
+        print(completion_script({name: _config_of(name) for name in names}, arguments[1] if arguments[1:] else ""))
         return 0
     name, *flags = arguments
     if name not in names:
@@ -109,9 +112,14 @@ def _is_of_the_disk(error: BaseException | None) -> bool:
 def _usage(names: Sequence[str]) -> str:
     lines = ["usage: python -m pipeline COMMAND [--flag=value ...]", "", "commands:"]
     for name in names:
-        config = importlib.import_module(f"pipeline.commands.{name}").CONFIG
-        lines.append(f"  {name:<12} {config.__doc__}")
-    return "\n".join([*lines, "", "python -m pipeline COMMAND --help lists a command's flags."])
+        lines.append(f"  {name:<12} {_config_of(name).__doc__}")
+    lines += ["", "python -m pipeline COMMAND --help lists a command's flags."]
+    return "\n".join([*lines, f"{PROGRAM} --completion SHELL prints what bash, zsh or tcsh complete flags by."])
+
+
+def _config_of(name: str) -> type[Config]:
+    config: type[Config] = importlib.import_module(f"pipeline.commands.{name}").CONFIG
+    return config
 
 
 def run_from_shell() -> int:

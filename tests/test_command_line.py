@@ -89,6 +89,27 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"photo-pipeline {pipeline.__version__}\n")
 
 
+def test_a_shell_completes_commands_and_flags(tmp_path: Path) -> None:
+    script = _run("--completion", "bash", folder=tmp_path).stdout
+    complete = "; ".join(
+        f'COMP_WORDS=(x {words}); COMP_CWORD={place}; _tyro_photo_pipeline; echo "${{COMPREPLY[@]}}"'
+        for words, place in (("tu", 1), ("tune --lear", 2), ("train --lr_sch", 2))
+    )
+    done = subprocess.run(["bash", "-c", f"{script}\n{complete}"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tune", "--learning_rate", "--lr_schedule"]
+    assert "bash, zsh, tcsh, got 'fish'" in _assert_one_error_line(_run("--completion", "fish", folder=tmp_path))
+
+
+def test_help_has_no_colours_where_the_user_wants_none(tmp_path: Path) -> None:
+    if not shutil.which("script"):
+        pytest.skip("a terminal needs the program script")
+    for no_color, coloured in (("", True), ("1", False)):
+        command = ["script", "-qc", f"{shlex.quote(sys.executable)} -m pipeline doctor --help", "/dev/null"]
+        variables = os.environ | {"NO_COLOR": no_color, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=True)
+        assert ("\x1b[" in done.stdout) == coloured
+
+
 def test_help_of_a_command_may_come_before_it(tmp_path: Path) -> None:
     assert _run("help", "rollback", folder=tmp_path).stdout == _run("rollback", "--help", folder=tmp_path).stdout
     assert _run("help", folder=tmp_path).stdout == _run("--help", folder=tmp_path).stdout

@@ -50,19 +50,19 @@ from pipeline.config.command_configs import (
 from pipeline.config.data_flags import DataConfig, IntakeConfig
 from pipeline.config.identity import identifying_flags, restore_config, values_as_before
 from pipeline.config.objectives import OBJECTIVES, Objective
-from pipeline.config.places import DATA_FOLDER, REPORTS_FOLDER, RUNS_FOLDER
+from pipeline.config.places import DATA_FOLDER, EXPORTS_FOLDER, REPORTS_FOLDER, RUNS_FOLDER
 from pipeline.config.promotion_flags import PromotionConfig
 from pipeline.config.serving_flags import ModelDataConfig
 from pipeline.config.training_flags import StructureConfig, TrainingConfig, weights_by_variant, weights_table
 from pipeline.config.weights_flags import WeightsConfig
 
 __all__ = [
-    "DATA_FOLDER", "FIRST_MAX_PIXELS", "FROM_SCRATCH", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS", "OBJECTIVES",
-    "PRETRAINED_SIZE_PX", "REPORTS_FOLDER", "RUNS_FOLDER", "AblateConfig", "Augment", "Config", "DamagedModel",
-    "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig", "MainConfig",
-    "ModelDataConfig", "Objective", "OptimizerName", "PredictConfig", "PreprocessConfig", "PromotionConfig", "Resize",
-    "RollbackConfig", "Schedule", "ServeConfig", "StructureConfig", "SuspectsConfig", "TrainConfig", "TrainingConfig",
-    "TuneConfig", "UserError", "Variant", "WeightsConfig", "chosen_by_photos", "first_line", "identifying_flags",
-    "least_epochs", "most_epochs", "open_flags", "restore_config", "values_as_before", "variables_of",
-    "weights_by_variant", "weights_table", "with_variables", "without_passwords",
+    "DATA_FOLDER", "EXPORTS_FOLDER", "FIRST_MAX_PIXELS", "FROM_SCRATCH", "IMAGE_SIZE_STEP", "MAX_PIXELS", "MOST_PIXELS",
+    "OBJECTIVES", "PRETRAINED_SIZE_PX", "REPORTS_FOLDER", "RUNS_FOLDER", "AblateConfig", "Augment", "Config",
+    "DamagedModel", "DataConfig", "DemoConfig", "DoctorConfig", "EvaluateConfig", "ExportConfig", "IntakeConfig",
+    "MainConfig", "ModelDataConfig", "Objective", "OptimizerName", "PredictConfig", "PreprocessConfig",
+    "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "StructureConfig", "SuspectsConfig",
+    "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "WeightsConfig", "chosen_by_photos",
+    "first_line", "identifying_flags", "least_epochs", "most_epochs", "open_flags", "restore_config",
+    "values_as_before", "variables_of", "weights_by_variant", "weights_table", "with_variables", "without_passwords",
 ]  # fmt: skip

@@ -5,10 +5,12 @@ Validation, and the wording of errors, is in `text`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import pydantic
@@ -19,6 +21,9 @@ from pipeline.config.recipes import Recipe, read_recipe
 from pipeline.config.text import as_text, fields_of, groups_of, make_config
 
 C = TypeVar("C", bound=Config)
+
+PROGRAM = "photo-pipeline"
+SHELLS = ("bash", "zsh", "tcsh")
 
 
 def parse_flags(
@@ -36,6 +41,8 @@ def parse_flags(
         UserError: an unknown flag, a flag without a value, or a value out of its range.
         SystemExit: after ``--help`` has been printed.
     """
+    if os.environ.get("NO_COLOR"):  # https://no-color.org; Rich follows it by itself
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "0")
     import tyro
 
     if broken := next((text for text in arguments if not _is_text(text)), ""):
@@ -62,6 +69,32 @@ def parse_flags(
         raise UserError(_unknown_flag(unknown[0], config_class, command))
     flags = {name: text for group in vars(groups).values() for name, text in vars(group).items()}
     return make_config(config_class, with_recipe(config_class, flags, _given(config_class, arguments), read))
+
+
+def completion_script(configs: Mapping[str, type[Config]], shell: str) -> str:
+    """Return what a shell is to source in order to complete the commands' names and flags.
+
+    Args:
+        configs: of the commands, by name.
+        shell: bash, zsh or tcsh.
+
+    Raises:
+        UserError: another shell.
+    """
+    import tyro
+
+    if shell not in SHELLS:
+        raise UserError(f"--completion must name one of {', '.join(SHELLS)}, got {shell!r}")
+    script = io.StringIO()
+    with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            {name: _flag_groups(config) for name, config in configs.items()},
+            prog=PROGRAM,
+            args=["--tyro-print-completion", shell],
+            use_underscores=True,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    return script.getvalue()
 
 
 def _with_switches(config_class: type[Config], arguments: Sequence[str]) -> list[str]:

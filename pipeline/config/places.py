@@ -10,5 +10,8 @@ DATA_FOLDER = Path("data")
 RUNS_FOLDER = Path("mlruns")
 """Artifacts, the Optuna study, checkpoints, and what waits for the MLflow server."""
 
+EXPORTS_FOLDER = Path("exports")
+"""Models in other formats, a folder for each."""
+
 REPORTS_FOLDER = Path("reports")
 """Copies of the reports of searches and evaluations, to be opened in a browser."""
