@@ -1,17 +1,24 @@
-"""The documentation: every flag it names exists, and the site builds with no link that leads nowhere."""
+"""The documentation: its commands are taken, the tutorial works, the site builds for any screen, without dead links."""
 
 from __future__ import annotations
 
 import importlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline.config.command_line import parse_flags
+from pipeline.config.recipes import Recipe, read_recipe
 from pipeline.config.text import fields_of
 from pipeline.mlproject import ENTRY_POINTS
+from tests.browsers import chromium
+from tests.conftest import CLASSES, PHOTOS_PER_CLASS, RunIn
+from tests.small_net import SMALL
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,10 +38,60 @@ def test_every_flag_of_every_command_exists(page: Path) -> None:
     assert wrong == []
 
 
+def _commands(page: Path) -> list[tuple[str, list[str]]]:
+    """Return the commands in a page's code blocks: each one's name, and its flags as the shell hands them over."""
+    blocks = "\n".join(re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
+    found = []
+    for line in blocks.replace("\\\n", " ").splitlines():
+        for command in re.split(r" && ", line):
+            words = shlex.split(command, comments=True)
+            for start in (["python", "-m", "pipeline"], ["photo-pipeline"], ["mlflow", "run", ".", "-e"]):
+                if words[: len(start)] == start:
+                    name, *rest = words[len(start) :]
+                    given = [f"--{word}" for place, word in enumerate(rest) if rest[place - 1] == "-P" and place]
+                    found.append((name, given if start[0] == "mlflow" else rest))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_taken_as_it_stands_there(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "space.yaml").write_text("learning_rate: {low: 0.001, high: 0.01}\n")
+    monkeypatch.chdir(tmp_path)
+    recipe_of_run = Recipe(flags={}, expected={})
+    for name, flags in _commands(page):
+        if name in ENTRY_POINTS:
+            config = importlib.import_module(f"pipeline.commands.{name}").CONFIG
+            parse_flags(config, name, flags, lambda text: recipe_of_run if "RUN_ID" in text else read_recipe(text))
+
+
+@pytest.mark.slow
+def test_the_tutorial_works_as_it_stands_there(project: Path, fork_in: RunIn, photo_folder: Path) -> None:
+    """With less of everything: smaller photos, fewer epochs and trials."""
+    for folder in ("my", "new"):
+        shutil.copytree(photo_folder, project / folder / "photos")
+    less = {"image_size": "32", "epochs": "2", "n_trials": "2", "batch_size": "8", "variants": "resnet18"}
+    ran = []
+    for name, flags in _commands(ROOT / "docs" / "tutorial.md"):
+        known = fields_of(importlib.import_module(f"pipeline.commands.{name}").CONFIG)
+        own = [flag for flag in flags if flag.partition("=")[0].removeprefix("--") not in less]
+        rest = [f"--{flag}={value}" for flag, value in less.items() if flag in known and name != "evaluate"]
+        fork_in(project, name, *own, *rest, **SMALL)
+        ran.append(name)
+    assert ran == ["preprocess", "train", "tune", "evaluate", "predict"]
+    assert len((project / "labels.csv").read_text().splitlines()) == 1 + len(CLASSES) * PHOTOS_PER_CLASS
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the site needs the extra docs (pip install '.[docs]')")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert "<code>learning_rate</code>" in (tmp_path / "flags" / "index.html").read_text()
+    assert "<code>UserError</code>" in (tmp_path / "api" / "index.html").read_text()
     assert (tmp_path / "images" / "imports.svg").stat().st_size > 1000
+    with chromium() as browser:
+        for width in (1280, 390):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            for file in tmp_path.rglob("index.html"):
+                page.goto(file.as_uri())
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (file, width)
