@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -45,9 +48,16 @@ class Result(ABC):
         return f"{type(self).__name__}: {self.summary}"
 
     def _repr_html_(self) -> str:
-        link = f'<p><a href="{escape(self.report)}">report</a></p>' if self.report else ""
+        link = f'<p><a href="{escape(_from_here(self.report))}">report</a></p>' if self.report else ""
         table = self.table.to_html(max_rows=SHOWN_ROWS, float_format="{:.4g}".format, border=0)
         return f"<p>{escape(self.summary)}</p>{link}{table}{''.join(map(_image, self.figures, self.figures.values()))}"
+
+
+def _from_here(address: str) -> str:
+    """Return a file's address from the working folder, as browsers open no ``file:`` from Jupyter's pages."""
+    path = Path(url2pathname(urlsplit(address).path))
+    is_below = address.startswith("file:") and path.is_relative_to(Path.cwd())
+    return quote(path.relative_to(Path.cwd()).as_posix()) if is_below else address
 
 
 def _image(name: str, figure: Figure) -> str:
