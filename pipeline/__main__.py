@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            print("interrupted: everything logged so far is kept", file=sys.stderr)
+            print("interrupted: everything so far is kept; give the same command again to go on", file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise
@@ -77,6 +77,8 @@ def _run(arguments: Sequence[str]) -> int:
         close = difflib.get_close_matches(name, names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}{meant}")
+    if sys.platform == "win32":  # which has neither the timers nor the locks that keep what is promised
+        raise UserError("the system must be Linux or macOS, got Windows (give the command in WSL 2)")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's other programs need
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
     from pipeline.processes import SIGNALS, raise_interrupts

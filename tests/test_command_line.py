@@ -234,6 +234,14 @@ def test_another_error_is_shown_as_it_is_whatever_its_words(error: Exception, mo
         command_line.main([])
 
 
+def test_windows_itself_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert command_line.main(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("error: the system must be Linux or macOS, got Windows")
+
+
 def test_what_a_library_made_of_an_interrupt_ends_as_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,7 +253,7 @@ def test_what_a_library_made_of_an_interrupt_ends_as_one(
 
     monkeypatch.setattr(doctor, "run", run)
     assert command_line.main(["doctor"]) == 130
-    assert capsys.readouterr().err == "interrupted: everything logged so far is kept\n"
+    assert capsys.readouterr().err == "interrupted: everything so far is kept; give the same command again to go on\n"
 
 
 def _raising(error: Exception) -> Callable[..., int]:

@@ -9,6 +9,7 @@ ran on can tell. Without such proof nothing counts as ended.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -20,9 +21,6 @@ from typing import NamedTuple
 import psutil
 
 from pipeline.config import RUNS_FOLDER
-
-if sys.platform != "win32":
-    import fcntl
 
 OWNERS = RUNS_FOLDER / "owners"  # beside the checkpoints: the folder's id, and the lock of each process at work in it
 FOLDER_ID = "folder"
@@ -114,8 +112,6 @@ def _own_lock() -> tuple[str, str]:
 
 def _take_lock() -> tuple[str, str, int]:
     """Lock a new file, which keeps the lock until the process ends, and remove those of processes that have ended."""
-    if sys.platform == "win32":
-        raise OSError("no locks of this kind")
     OWNERS.mkdir(parents=True, exist_ok=True)
     if not _folder_id():
         draft = OWNERS / f".{uuid.uuid4().hex}"
@@ -139,8 +135,6 @@ def _take_lock() -> tuple[str, str, int]:
 
 def _is_free(lock: Path) -> bool:
     """Return whether the process that locked the file has ended; the file may have been removed since then."""
-    if sys.platform == "win32":
-        return False
     try:
         file = os.open(lock, os.O_RDWR)
     except FileNotFoundError:

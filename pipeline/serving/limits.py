@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import sys
+import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,9 +28,6 @@ from pipeline.serving.workers import Refused
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-if sys.platform != "win32":
-    import resource
-
 PREDICTIONS = "/invocations"
 QUIET = ("/ping", "/health", "/metrics")  # asked for every few seconds: in the access log only where they fail
 ROUTES = (PREDICTIONS, *QUIET, "/version", "/docs", "/openapi.json")  # of metrics: any other path is "other"
@@ -38,7 +35,7 @@ HEAD_TIMEOUT_S = 10  # for the first byte of a request, and for its headers
 LINGER_S = 2  # for which the rest of a refused body is read, or its sender would not read the answer
 HELD_BODIES = 16  # times the largest body: the most bytes that all requests together may hold
 SPARE_FILES = 100  # that are not connections
-MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if sys.platform != "win32" else 512  # of select()
+MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 log = logging.getLogger("photo_pipeline.access")
 
