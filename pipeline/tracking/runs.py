@@ -23,6 +23,7 @@ from pipeline.config import Config, UserError, first_line, open_flags, without_p
 from pipeline.config.text import config_text
 from pipeline.processes import is_gone, is_here, is_interrupt, is_of_this_host, is_owner_mark, owner_mark
 from pipeline.tracking import outbox
+from pipeline.tracking.lease import has_run_out, lease_tag, renewed_lease
 from pipeline.tracking.moved_folder import follow_moved_folder
 from pipeline.tracking.store import ERRORS, StoreGone, open_stores, raise_if_store_gone, retries, silence_mlflow
 
@@ -60,16 +61,24 @@ def connect(many_machines: bool = False) -> int:
 
 
 def mark_dead_runs() -> int:
-    """Send what waits, and mark runs whose process has certainly died as KILLED; return their number."""
+    """Send what waits, and mark runs whose process has died as KILLED; return their number.
+
+    That is certain of those of this folder or kernel; those of others are taken for dead when their lease has run out.
+    """
     outbox.send_all()
     running = MlflowClient().search_runs(experiment_ids(), "attributes.status = 'RUNNING'")
-    gone = [run.info.run_id for run in running if is_gone(owner_of(run))]
+    gone = [run.info.run_id for run in running if _is_gone(run)]
     # Read again: a process may have closed its run, and exited, between the first reading and the check.
     dead = [run_id for run_id in gone if MlflowClient().get_run(run_id).info.status == "RUNNING"]
     for run_id in dead:
         MlflowClient().set_tag(run_id, STOPPED, "true")
         MlflowClient().set_terminated(run_id, "KILLED")
     return len(dead)
+
+
+def _is_gone(run: Run) -> bool:
+    owner = owner_of(run)
+    return is_gone(owner) or (bool(owner) and not is_here(owner) and has_run_out(run.data.tags))
 
 
 def owner_of(run: Run) -> str:
@@ -127,7 +136,15 @@ def run(
     silence_mlflow()
     of_training = {TRAINING: training, STOPPED: "false"} if training else {}
     below = {PARENT: parent} if parent else {}  # a run that goes on may do so under another
-    all_tags = {"stage": stage, PROCESS: owner_mark(), **_commit_tag(), **(tags or {}), **of_training, **below}
+    all_tags = {
+        "stage": stage,
+        PROCESS: owner_mark(),
+        **lease_tag(),
+        **_commit_tag(),
+        **(tags or {}),
+        **of_training,
+        **below,
+    }
     with raise_if_store_gone():
         _forget_ended_run()
         stopped = _stopped_run(all_tags, config)
@@ -135,7 +152,7 @@ def run(
         is_own = not (stopped or parent or is_adopted)
         active = _started(stopped, name, config, parent, all_tags)
     try:
-        with raise_if_store_gone():
+        with raise_if_store_gone(), renewed_lease(active.info.run_id):
             mlflow.set_tags(all_tags | ({NAMED: "true"} if _is_named(active, is_adopted) else {RUN_NAME: name}))
             _log_config(config, active)
             yield active.info.run_id
@@ -166,6 +183,8 @@ def _finish(run_id: str) -> None:
     end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
         with retries(0 if waits else outbox.RETRIES):
+            if lease_tag():  # another folder may have taken it for dead while this machine slept
+                mlflow.set_tag(STOPPED, "false")
             mlflow.end_run("FINISHED")
     except ERRORS:
         if not outbox.store_is_away():
