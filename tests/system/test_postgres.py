@@ -1,16 +1,18 @@
-"""A study and its runs on a real PostgreSQL server, searched by two commands at once."""
+"""A study and its runs on a real PostgreSQL server, searched by two containers at once."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import optuna
 import pytest
 from mlflow import MlflowClient
 
-from tests.forks import Forks
+from tests.conftest import PIPELINE
+from tests.processes.test_owners import CONTAINER
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
-from tests.small_net import SMALL
 
 TRIALS = 4
 CHANGES = {"n_trials": TRIALS, "confirm_top_k": 0, "width": 0.01, "precision": "float32"}
@@ -21,21 +23,32 @@ def _with_password(url: str) -> str:
 
 
 @pytest.mark.slow
-def test_two_searches_at_once_share_the_trials_and_keep_the_password(
+def test_two_containers_share_the_trials_of_a_search_and_keep_the_password(
     project: Path,
     postgres: Postgres,
     tune_flags: dict[str, object],
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
-    forks: Forks,
 ) -> None:
+    """They have one host name, and folders and process numbers of their own: neither may end what the other runs."""
     study_url, runs_url, port = postgres.new_database("study"), postgres.new_database("runs"), free_port()
-    environment |= {"PGPASSWORD": PASSWORD, "STUDY_PASSWORD": PASSWORD} | SMALL
+    environment |= {"PGPASSWORD": PASSWORD, "STUDY_PASSWORD": PASSWORD}
     environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
     flags = [f"--{name}={value}" for name, value in (tune_flags | CHANGES).items()]
     search = ["tune", *flags, f"--storage={_with_password(study_url)}"]
     with mlflow_server(project, port, environment, runs_url):
-        searches = [forks.start(project, environment, *search) for _ in range(2)]
+        folders = [project, Path(shutil.copytree(project, project.with_name("other")))]
+        searches = [
+            subprocess.Popen(
+                [*CONTAINER, *PIPELINE, *search],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for folder in folders
+        ]
         printed = ["".join(command.communicate(timeout=540)) for command in searches]
         assert [command.returncode for command in searches] == [0, 0], printed
         client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
