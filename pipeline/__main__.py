@@ -24,6 +24,7 @@ ORDER_OF_WORK = (
     "rollback", "weights", "doctor",
 )  # fmt: skip
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+NOWHERE_TO_WRITE = ("usable temporary directory", "writable cache directory")  # Python's and matplotlib's words
 DISK_ERRORS_OF_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 
 
@@ -107,7 +108,7 @@ def _is_of_the_disk(error: BaseException | None) -> bool:
     if isinstance(error, shutil.Error):  # of many files, each with its reason as text
         return any(os.strerror(number) in str(error) for number in DISK_ERRORS)
     if isinstance(error, OSError):
-        return error.errno in DISK_ERRORS
+        return error.errno in DISK_ERRORS or any(words in str(error) for words in NOWHERE_TO_WRITE)
     return error is not None and _is_of_the_disk(error.__cause__)
 
 

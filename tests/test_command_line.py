@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,7 +214,9 @@ def test_an_error_of_the_disk_gets_advice_about_disks(
     of_many_files = shutil.Error([("a", "b", str(of_system))])
     wrapped = _raised(RuntimeError("a library's words"), _raised(ValueError("another's"), of_system))
     of_sqlite = _raised(RuntimeError("the store's words"), _read_only(tmp_path))
-    for error in (of_system, of_many_files, wrapped, of_sqlite):
+    with pytest.raises(FileNotFoundError) as nowhere:
+        tempfile._get_default_tempdir(["/proc/1/nowhere"])
+    for error in (of_system, of_many_files, wrapped, of_sqlite, nowhere.value):
         monkeypatch.setattr(command_line, "_run", _raising(error))
         assert command_line.main([]) == 2
         assert capsys.readouterr().err.startswith("error: the disk must have room")
