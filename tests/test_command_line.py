@@ -214,8 +214,10 @@ def test_an_error_of_the_disk_gets_advice_about_disks(
     of_many_files = shutil.Error([("a", "b", str(of_system))])
     wrapped = _raised(RuntimeError("a library's words"), _raised(ValueError("another's"), of_system))
     of_sqlite = _raised(RuntimeError("the store's words"), _read_only(tmp_path))
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/1/nowhere"])
     with pytest.raises(FileNotFoundError) as nowhere:
-        tempfile._get_default_tempdir(["/proc/1/nowhere"])
+        tempfile._get_default_tempdir()
+    monkeypatch.undo()
     for error in (of_system, of_many_files, wrapped, of_sqlite, nowhere.value):
         monkeypatch.setattr(command_line, "_run", _raising(error))
         assert command_line.main([]) == 2
