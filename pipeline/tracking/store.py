@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -23,6 +24,8 @@ from pipeline.config import RUNS_FOLDER, UserError, first_line, without_password
 UNREACHABLE_AFTER_S = 5
 LOCKED_FOR_S = 120
 _RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
+VIEW = "photos"  # of the list of runs, which MLflow keeps with an experiment as one that is shared
+SHOWN_METRICS = ("best_val_accuracy", "test_accuracy")
 UNSENT = RUNS_FOLDER / "unsent"  # see `outbox`
 ERRORS = (MlflowException, requests.RequestException)  # what MLflow raises where its store does not answer
 
@@ -191,9 +194,17 @@ def ui_command() -> str:
 def runs_page(experiment_id: str) -> str:
     """Return how to open the runs of an experiment: the UI's command and the page, or the page of a server.
 
-    Without ``workflowType``, MLflow 3.17 opens on the traces of language models.
+    Without ``workflowType``, MLflow 3.17 opens on the traces of language models. The page shows `SHOWN_METRICS`.
     """
-    page, uri = f"/#/experiments/{experiment_id}?workflowType=machine_learning", mlflow.get_tracking_uri()
+    MlflowClient().set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(_view()))
+    query, uri = f"workflowType=machine_learning&viewStateShareKey={VIEW}", mlflow.get_tracking_uri()
+    page = f"/#/experiments/{experiment_id}/runs?{query}"
     if uri.startswith(("http://", "https://")):
         return f"{store_address().rstrip('/')}{page}"
     return f"{ui_command()}, then http://127.0.0.1:5000{page}"
+
+
+def _view() -> dict[str, object]:
+    """Return the columns of the list of runs, and their order, in MLflow's own words."""
+    columns = [f"metrics.`{name}`" for name in SHOWN_METRICS]
+    return {"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": False}

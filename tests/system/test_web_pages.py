@@ -113,12 +113,16 @@ def test_the_search_is_one_row_with_its_trials_below(site: Site, page: Page) -> 
     assert _unfolded_trials(site, page).count() == 2
 
 
-def test_the_printed_page_opens_on_the_runs(site: Site, page: Page, tuned_project: Tuned) -> None:
+def test_the_printed_page_opens_on_the_runs_and_their_accuracies(site: Site, page: Page, tuned_project: Tuned) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
     (line,) = (line for line in tuned_project.printed.splitlines() if "compare the runs:" in line)
     address = re.search(r"http://127.0.0.1:5000(/\S+)", line)
     assert address
     page.goto(f"{site.ui}{address[1]}")
     page.get_by_role("row").filter(has_text=", 2 trials").first.wait_for()
+    column = page.get_by_role("columnheader").filter(has_text="best_val_accuracy").first.bounding_box()
+    assert column
+    assert column["x"] < 1100
 
 
 def test_no_page_has_a_broken_picture_or_anything_off_the_screen(site: Site, page: Page) -> None:

@@ -342,11 +342,14 @@ def test_the_ui_command_names_a_store_that_is_not_the_default(
 def test_the_page_of_the_runs_is_that_of_the_store(
     tracking_store: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = "/#/experiments/7?workflowType=machine_learning"
-    assert tracking.runs_page("7") == f"mlflow ui, then http://127.0.0.1:5000{page}"
+    page = "/#/experiments/0/runs?workflowType=machine_learning&viewStateShareKey=photos"
+    assert tracking.runs_page("0") == f"mlflow ui, then http://127.0.0.1:5000{page}"
+    shared = json.loads(tracking_store.get_experiment("0").tags["mlflow.sharedViewState.photos"])
+    assert "metrics.`best_val_accuracy`" in shared["selectedColumns"]
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", lambda *_: None)  # there is no such server
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://someone:secret@mlflow.example/team/")
-    assert tracking.runs_page("7").endswith(f"mlflow.example/team{page}")
-    assert "secret" not in tracking.runs_page("7")
+    assert tracking.runs_page("0").endswith(f"mlflow.example/team{page}")
+    assert "secret" not in tracking.runs_page("0")
 
 
 def test_a_store_in_a_file_is_refused_to_many_machines(tracking_store: MlflowClient) -> None:
