@@ -135,7 +135,8 @@ def _fit(taken: list[float]) -> Callable[..., FitResult]:
             logging += time.perf_counter() - before
         labels = store.labels("validation")
         probabilities = np.full((len(labels), len(store.class_names)), 1 / len(store.class_names), np.float32)
-        result = FitResult(pd.DataFrame(epochs), epochs[-1], probabilities, "float32", lambda: model)
+        answers = np.zeros((EPOCHS, len(labels)), np.uint16)
+        result = FitResult(pd.DataFrame(epochs), epochs[-1], probabilities, answers, "float32", lambda: model)
         taken.append(time.perf_counter() - start - logging)
         return result
 

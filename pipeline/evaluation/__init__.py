@@ -31,6 +31,7 @@ from pipeline.evaluation.metrics import (
     metrics_of,
     per_class_table,
 )
+from pipeline.evaluation.optimism import ExpectedAccuracy, expected_accuracy
 from pipeline.evaluation.tables import (
     MOST_SQUARE,
     PREDICTION_COLUMNS,
@@ -44,10 +45,10 @@ from pipeline.evaluation.unknown import Rejection, rejection_at
 
 __all__ = [
     "BASELINE_ALPHA", "CORRUPTIONS", "METRICS", "MOST_SQUARE", "PICTURES", "PREDICTION_COLUMNS", "TABLES", "Baseline",
-    "Comparison", "Rejection", "bootstrap_interval", "calibration_error_by_chance", "classification_metrics",
-    "compact_counts", "compare", "compare_with_baseline", "confused_pairs", "confusion_difference", "confusion_rates",
-    "confusion_table", "corrupt_images", "corruption_table", "coverage_at", "coverage_table", "error_left", "error_of",
-    "fit_temperature", "interval_of_shares", "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value",
-    "metrics_of", "per_class_table", "prediction_table", "rejection_at", "rejection_reason", "reliability_table",
-    "with_temperature",
+    "Comparison", "ExpectedAccuracy", "Rejection", "bootstrap_interval", "calibration_error_by_chance",
+    "classification_metrics", "compact_counts", "compare", "compare_with_baseline", "confused_pairs",
+    "confusion_difference", "confusion_rates", "confusion_table", "corrupt_images", "corruption_table", "coverage_at",
+    "coverage_table", "error_left", "error_of", "expected_accuracy", "fit_temperature", "interval_of_shares",
+    "interval_table", "mean_corrupted_accuracy", "metric_name", "metric_value", "metrics_of", "per_class_table",
+    "prediction_table", "rejection_at", "rejection_reason", "reliability_table", "with_temperature",
 ]  # fmt: skip

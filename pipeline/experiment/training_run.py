@@ -289,6 +289,8 @@ def _log_result(
     if with_predictions:
         paths = store.rows("validation")["path"].tolist()
         tracking.log_table(prediction_table(paths, labels, probabilities, names), tracking.VAL_PREDICTIONS)
+        if len(result.val_answers):
+            tracking.log_val_answers(result.val_answers)
     return table, figures
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.config import Objective
-from pipeline.evaluation import compare_with_baseline, interval_of_shares
+from pipeline.evaluation import ExpectedAccuracy, compare_with_baseline, interval_of_shares
 from pipeline.report import trial_drawings as drawings
 from pipeline.report.failures import class_section, describe_weakest_class, error_photos_section
 from pipeline.report.inline_svg import narrow_svg
@@ -34,7 +34,8 @@ class SearchReport:
 
     ``trials`` is `study_plots.trial_table`, ``curves`` has number, epoch and value, ``confirmations`` trial, seed and
     value (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
-    are ``images`` and whose leak groups are ``groups``; None where its run has none.
+    are ``images`` and whose leak groups are ``groups``; None where its run has none. ``expected`` is its accuracy on
+    other photos, if that is known.
     """
 
     title: str
@@ -51,6 +52,7 @@ class SearchReport:
     predictions: pd.DataFrame | None
     figures: Mapping[str, Figure]
     objective: Objective
+    expected: ExpectedAccuracy | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -89,6 +91,7 @@ def _answer(search: SearchReport) -> list[str]:
     tells_more = search.seeds > 1 or search.objective.name != "val_accuracy"
     return [
         _describe_model(search, search.predictions),
+        *([search.expected.sentence] if search.expected else []),
         *([_describe_settings(search)] if tells_more else []),
         _next_step(search),
         describe_weakest_class(search.predictions, search.class_names),

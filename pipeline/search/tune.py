@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
 
@@ -18,6 +18,7 @@ from optuna.study import Study
 from pipeline import tracking
 from pipeline.config import Objective, TuneConfig, UserError, weights_by_variant
 from pipeline.data.store import Store
+from pipeline.evaluation import ExpectedAccuracy, expected_accuracy
 from pipeline.experiment import (
     MISSING_EXTRA,
     SUSPECTS_TABLE,
@@ -148,11 +149,12 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
             tracking.end_children(parent)
             winner = _log_winner(study, retrained, config.judged_by, report_line)
             _report_baseline(winner, store, config.judged_by, report_line)
+            expected = _log_expected(winner, confirmations.confirmations_of(retrained), store, config.judged_by)
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner, config.judged_by)
         _report_borders(study.trials[winner.trial].params, space)
         confirmed = confirmations.confirmations_of(retrained)
-        place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures)
+        place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures, expected)
     print_model(version, place)
     tables = (trial_table(study), pd.DataFrame(confirmed, columns=Confirmation._fields), study.study_name)
     params = study.trials[winner.trial].params
@@ -343,6 +345,35 @@ def _report_baseline(winner: Winner, store: Store, objective: Objective, report_
         )
 
 
+def _log_expected(
+    winner: Winner, confirmed: Sequence[Confirmation], store: Store, objective: Objective
+) -> ExpectedAccuracy | None:
+    """Log and print the accuracy to expect on photos that have not picked the winner; None where it is not known."""
+    if objective.name != "val_accuracy":
+        return None
+    runs: dict[int, list[str]] = {}
+    for done in confirmed:
+        runs.setdefault(done.trial, []).append(done.run_id)
+    labels, right = store.labels("validation"), []
+    for of_config in runs.values() or [[winner.run_id]]:
+        answers = [given for run_id in of_config if (given := tracking.read_val_answers(run_id)) is not None]
+        if len(answers) < len(of_config):
+            return None  # a training was begun by an earlier version
+        right.append([given == labels for given in answers])
+    expected = expected_accuracy(right, store.rows("validation")["group"].to_numpy())
+    if not expected:
+        return None
+    tracking.log_metrics(
+        {
+            "expected_accuracy": expected.value,
+            "expected_accuracy_ci_low": expected.low,
+            "expected_accuracy_ci_high": expected.high,
+        }
+    )
+    print(expected.sentence, flush=True)
+    return expected
+
+
 def _log_search(study: Study, winner: Winner, objective: Objective) -> dict[str, Figure]:
     table = trial_table(study)
     tracking.log_table(table, "trials.csv")
@@ -387,6 +418,7 @@ def _log_report(
     store: Store,
     version: Version,
     figures: dict[str, Figure],
+    expected: ExpectedAccuracy | None,
 ) -> str:
     """Log the report and return where to open it."""
     photos = store.rows("validation")
@@ -404,6 +436,7 @@ def _log_report(
         images=store.images("validation"),
         groups=photos["group"].to_numpy(),
         predictions=tracking.read_val_predictions(winner.run_id),
+        expected=expected,
         figures=figures,
         facts={"Photos": f"{len(store.manifest):,}", "Classes": str(len(store.class_names)), **tracking.run_facts()},
     )

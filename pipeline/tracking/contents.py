@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.data import pandas_dataset
 from mlflow.exceptions import MlflowException
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 VAL_PREDICTIONS = "val_predictions.parquet"  # of a training whose model is kept: what it says of validation photos
 VAL_PREDICTIONS_BEFORE = "val_predictions.csv"  # of earlier versions, of every training
+VAL_ANSWERS = "val_answers.parquet"  # of the same: the class index that each photo (row) was given after each epoch
 SUSPECTS = ("label_suspects.csv", "label_suspects.png")
 RUN_PICTURES = (
     "confusion_matrix.json",
@@ -234,13 +236,30 @@ def log_classifier(folder: Path, class_names: Sequence[str], example: bytes) -> 
 
 def read_val_predictions(run_id: str) -> pd.DataFrame | None:
     """Return what the model of a run says of the validation photos, or None if the run kept no predictions."""
+    return _read_table(run_id, (VAL_PREDICTIONS, VAL_PREDICTIONS_BEFORE))
+
+
+def log_val_answers(answers: np.ndarray) -> None:
+    """Store the class indices (epochs, n) that the validation photos were given after each epoch of the open run."""
+    columns = {f"epoch_{epoch}": given for epoch, given in enumerate(answers, start=1)}
+    log_table(pd.DataFrame(columns), VAL_ANSWERS)
+
+
+def read_val_answers(run_id: str) -> np.ndarray | None:
+    """Return what `log_val_answers` stored in a run, or None."""
+    table = _read_table(run_id, (VAL_ANSWERS,))
+    return None if table is None else table.to_numpy().T
+
+
+def _read_table(run_id: str, files: Sequence[str]) -> pd.DataFrame | None:
+    """Return the first of these tables that a run has; of a .csv, labels are text, whatever they look like."""
     there = {artifact.path for artifact in mlflow.artifacts.list_artifacts(run_id=run_id) or ()}
-    file = next((file for file in (VAL_PREDICTIONS, VAL_PREDICTIONS_BEFORE) if file in there), None)
+    file = next((file for file in files if file in there), None)
     if not file:
         return None
     with tempfile.TemporaryDirectory() as scratch:
         downloaded = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=scratch)
-        if file == VAL_PREDICTIONS:
+        if file.endswith(".parquet"):
             return pd.read_parquet(downloaded)
         return pd.read_csv(downloaded, dtype={"label": str, "predicted": str}, keep_default_na=False)
 

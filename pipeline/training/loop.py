@@ -30,11 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best epoch with its validation probabilities (n, classes), and all epochs."""
+    """The best epoch with its validation probabilities (n, classes), and all epochs.
+
+    ``val_answers`` are the class indices (epochs, n) that validation photos were given after each epoch; none (0, n)
+    where the training was begun by an earlier version, which did not keep them.
+    """
 
     history: pd.DataFrame
     best: Epoch
     val_probabilities: np.ndarray
+    val_answers: np.ndarray
     precision: str
     _build: Callable[[], keras.Model]
 
@@ -53,6 +58,7 @@ class _Progress:
     best: Epoch | None = None
     best_weights: list[np.ndarray] = field(default_factory=list)
     best_probabilities: np.ndarray = field(default_factory=lambda: np.empty(0))
+    answers: list[np.ndarray] = field(default_factory=list)  # per epoch, of the validation photos
     steps_done: int = 0  # of the current epoch
     seconds: float = 0.0  # spent on these steps
 
@@ -62,6 +68,7 @@ class _Progress:
 
     def add(self, epoch: Epoch, weights: list[np.ndarray], probabilities: np.ndarray) -> None:
         self.epochs.append(epoch)
+        self.answers.append(probabilities.argmax(axis=1).astype(np.uint16))
         self.steps_done, self.seconds = 0, 0.0
         if self.best is None or self._rank(epoch) > self._rank(self.best):
             self.best, self.best_weights, self.best_probabilities = epoch, weights, probabilities
@@ -70,7 +77,10 @@ class _Progress:
         """Return the best epoch's result; ``trainer`` builds its network from the weights."""
         assert self.best is not None
         build = partial(trainer.classifier, self.best_weights)
-        return FitResult(pd.DataFrame(self.epochs), self.best, self.best_probabilities, trainer.precision, build)
+        are_known = len(self.answers) == len(self.epochs)
+        answers = np.stack(self.answers) if are_known else np.empty((0, len(self.best_probabilities)), np.uint16)
+        history = pd.DataFrame(self.epochs)
+        return FitResult(history, self.best, self.best_probabilities, answers, trainer.precision, build)
 
     def is_out_of_patience(self, patience: int, first: int) -> bool:
         """Return whether the objective is no better for ``patience`` epochs (0: never), from epoch ``first`` on."""
@@ -162,7 +172,8 @@ def _train_epoch(
 
 
 def _save(trainer: Trainer, progress: _Progress, checkpoints: Checkpoints) -> None:
-    groups = {"state": trainer.state(), "best": progress.best_weights, "judged": [progress.best_probabilities]}
+    judged = [progress.best_probabilities]
+    groups = {"state": trainer.state(), "best": progress.best_weights, "judged": judged, "answers": progress.answers}
     arrays = {f"{name}{number}": array for name, group in groups.items() for number, array in enumerate(group)}
     metadata: dict[str, Any] = {
         "epochs": [asdict(epoch) for epoch in progress.epochs],
@@ -179,9 +190,16 @@ def _restore_progress(saved: TrainingState, objective: Objective) -> _Progress:
     metadata = saved.progress
     epochs = [Epoch(**epoch) for epoch in metadata["epochs"]]
     best = epochs[metadata["best"] - 1] if metadata["best"] else None
-    probabilities = _arrays_of(saved, "judged")[0]
+    probabilities, answers = _arrays_of(saved, "judged")[0], _arrays_of(saved, "answers")
     return _Progress(
-        objective, epochs, best, _arrays_of(saved, "best"), probabilities, metadata["steps_done"], metadata["seconds"]
+        objective,
+        epochs,
+        best,
+        _arrays_of(saved, "best"),
+        probabilities,
+        answers,
+        metadata["steps_done"],
+        metadata["seconds"],
     )
 
 

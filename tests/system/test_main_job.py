@@ -175,6 +175,9 @@ def test_the_search_shows_the_matrix_of_its_winner(tuned_project: Tuned) -> None
     (confirmed,) = _stage(tuned_project.runs, "confirm")
     assert _matrix_accuracy(tuned_project.client, parent) == parent.data.metrics["confirmed_val_accuracy"]
     assert confirmed.data.metrics["best_val_accuracy"] == parent.data.metrics["confirmed_val_accuracy"]
+    value, low, high = (parent.data.metrics[f"expected_accuracy{end}"] for end in ("", "_ci_low", "_ci_high"))
+    assert low <= value <= min(high, parent.data.metrics["confirmed_val_accuracy"])
+    assert "On new photos of this kind expect about" in tuned_project.printed
     best = max(run.data.metrics["best_val_accuracy"] for run in _stage(tuned_project.runs, "trial"))
     assert parent.data.metrics["best_val_accuracy"] == best
 

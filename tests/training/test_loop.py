@@ -25,7 +25,7 @@ from pipeline.models.builder import build_classifier
 from pipeline.processes import raise_interrupts
 from pipeline.training import loop, trainer
 from pipeline.training.batches import TrainingBatches
-from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.checkpoint import Checkpoints, TrainingState
 from pipeline.training.loop import FitResult, fit
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.trainer import Diverged, Epoch, NetworkTrainer, OutOfMemory
@@ -102,6 +102,30 @@ def test_an_interrupt_between_two_epochs_loses_nothing(
     timed = ["images_per_second"]
     pd.testing.assert_frame_equal(went_on.history.drop(columns=timed), uninterrupted.history.drop(columns=timed))
     np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
+    np.testing.assert_array_equal(went_on.val_answers, uninterrupted.val_answers)
+    right = (went_on.val_answers == store.labels("validation")).mean(axis=1)
+    assert right.tolist() == pytest.approx(went_on.history["val_accuracy"].tolist())
+
+
+def test_a_checkpoint_of_a_version_that_kept_no_answers_goes_on_without(
+    base: TrainConfig, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, checkpoints = _changed(base, epochs=3), Checkpoints(tmp_path, {})
+    store, save = prepared_store(config, data_root), Checkpoints.save
+
+    def save_as_before(own: Checkpoints, epoch: int, step: int, state: TrainingState) -> None:
+        arrays = {name: array for name, array in state.arrays.items() if not name.startswith("answers")}
+        save(own, epoch, step, TrainingState(arrays, state.progress))
+
+    monkeypatch.setattr(Checkpoints, "save", save_as_before)
+    with pytest.raises(KeyboardInterrupt), raise_interrupts(signal.SIGTERM):
+        fit(
+            config,
+            store,
+            lambda epoch: epoch.epoch == 2 and signal.raise_signal(signal.SIGTERM),
+            checkpoints=checkpoints,
+        )
+    assert fit(config, store, checkpoints=checkpoints).val_answers.shape == (0, len(store.labels("validation")))
 
 
 def test_an_interrupt_before_an_epoch_loses_nothing(
