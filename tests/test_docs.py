@@ -64,6 +64,12 @@ def test_every_command_is_taken_as_it_stands_there(page: Path, tmp_path: Path, m
             parse_flags(config, name, flags, lambda text: recipe_of_run if "RUN_ID" in text else read_recipe(text))
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_example_in_python_can_be_read(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        compile(block, page.name, "exec")
+
+
 @pytest.mark.slow
 def test_the_tutorial_works_as_it_stands_there(project: Path, fork_in: RunIn, photo_folder: Path) -> None:
     """With less of everything: smaller photos, fewer epochs and trials."""
