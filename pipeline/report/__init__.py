@@ -11,9 +11,9 @@ from pipeline.report.evaluation_report import EvaluationReport, evaluation_repor
 from pipeline.report.interactive import interactive_page
 from pipeline.report.page import Page, Photo, Picture, Section, Table, render
 from pipeline.report.result import Result
-from pipeline.report.search_report import SearchReport, search_report
+from pipeline.report.search_report import SearchReport, search_report, searched_flags
 
 __all__ = [
     "AblationReport", "EvaluationReport", "Page", "Photo", "Picture", "Result", "SearchReport", "Section", "Table",
-    "ablation_report", "evaluation_report", "interactive_page", "render", "search_report",
+    "ablation_report", "evaluation_report", "interactive_page", "render", "search_report", "searched_flags",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 import pandas as pd
 from matplotlib.figure import Figure
 
-SHOWN_ROWS = 20
+SHOWN_ROWS, SHOWN_DPI = 20, 72  # of a notebook, which holds its pictures
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,6 +62,6 @@ def _from_here(address: str) -> str:
 
 def _image(name: str, figure: Figure) -> str:
     png = BytesIO()
-    figure.savefig(png, format="png", bbox_inches="tight")
+    figure.savefig(png, format="png", bbox_inches="tight", dpi=SHOWN_DPI)
     content = base64.b64encode(png.getvalue()).decode()
     return f'<img alt="{escape(name)}" style="max-width: 100%" src="data:image/png;base64,{content}">'

@@ -41,7 +41,7 @@ from pipeline.experiment import (
 )
 from pipeline.models.variants import VARIANTS
 from pipeline.processes import preload
-from pipeline.report import Result, SearchReport, interactive_page, search_report
+from pipeline.report import Result, SearchReport, interactive_page, search_report, searched_flags
 from pipeline.search import confirmations, trials
 from pipeline.search import study as studies
 from pipeline.search.confirmations import Confirmation, Retraining, Winner
@@ -99,8 +99,8 @@ class SearchResult(Result):
 
     @property
     def table(self) -> pd.DataFrame:
-        """The trials."""
-        return self.trials
+        """The trials, by what they differ in."""
+        return self.trials[["number", "value", "state", "epochs_run", "seconds", *searched_flags(self.trials)]]
 
 
 def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> SearchResult:
