@@ -156,7 +156,7 @@ def read_csv(file: Path, flag: str) -> pd.DataFrame:
             separator = directive[1] if directive else _separator(first)
             names = next(csv.reader([first], delimiter=separator), [])
             if not names:
-                raise UserError(f"{flag}={file} must be a CSV, got no names of columns in its first row")
+                raise UserError(f"{flag}={file} must be a CSV, got no column names in its first row")
             with warnings.catch_warnings():  # rows with more values still
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)
                 table = pd.read_csv(
@@ -213,7 +213,7 @@ def _existing_paths(file: Path, paths: list[str]) -> list[str]:
         example = next((path for path in paths if path.strip()), "")[:MOST_SHOWN]
         raise UserError(
             f"data={file} must list photos by their full paths, or by paths relative to the table's folder, got "
-            f"{len(paths)} rows of which none is there, such as {example!r}, looked for at {file.parent / example} "
+            f"{len(paths)} rows whose files do not exist, such as {example!r}, looked for at {file.parent / example} "
             f"({_alike(file.parent / example) or 'put the table where its paths begin'})"
         )
     return [path.strip() if found is None else found for path, found in zip(paths, existing, strict=True)]

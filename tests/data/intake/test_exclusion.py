@@ -44,7 +44,7 @@ def test_the_names_make_the_store_not_the_file(photo_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("file\na.jpg\n", "with file"), ("", "no names of columns"), (None, "No such file")], ids=repr
+    ("text", "said"), [("file\na.jpg\n", "with file"), ("", "no column names"), (None, "No such file")], ids=repr
 )
 def test_a_file_without_paths_is_the_users_mistake(
     text: str | None, said: str, photo_folder: Path, tmp_path: Path

@@ -137,7 +137,7 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["must be a CSV", "no names of columns"]),
+        ("", ["must be a CSV", "no column names"]),
         ("file,label\na.jpg,rose\n", ["columns path and label", "got file, label", "name a column path"]),
         ("path,label\na.jpg,rose, red\n", ["no more values than the first", "further=' red'", "row 2", 'quote "a, b"']),
         ("path,label\nÄ.JPG,x\n", ["'Ä.JPG'", "there is", "ä.jpg: write names as the files have them"]),
@@ -152,7 +152,10 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
         ("path,label,split\na.jpg,rose,holdout\n", ["train, validation or test", "split='holdout'", "row 2"]),
         ("path,label,split\na.jpg,rose,train\nb.jpg,rose,\n", ["every row or none", "row 3", "1 such"]),
         ("path,label\na.jpg,rose\nhttps://e.org/1.jpg,rose\n", ["that of a file", "row 3", "download the photos"]),
-        ("path,label\nc/1.jpg,rose\nc/2.jpg,tulip\n", ["2 rows of which none is there", "'c/1.jpg'", "table's folder"]),
+        (
+            "path,label\nc/1.jpg,rose\nc/2.jpg,tulip\n",
+            ["2 rows whose files do not exist", "'c/1.jpg'", "table's folder"],
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_row(text: str, parts: list[str], folder: Path) -> None:
