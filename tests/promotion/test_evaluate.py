@@ -65,7 +65,7 @@ def test_of_many_classes_the_weakest_are_printed(assessment: Assessment, capsys:
 
 def test_a_model_that_knows_nothing_is_called_so(assessment: Assessment) -> None:
     nothing, missed = assessment.warnings
-    assert nothing.startswith("It knows nothing beyond chance: ")
+    assert nothing.startswith("It is not proven better than chance: ")
     assert missed.startswith("It recognises no test photo of class ")
     assert missed.endswith(" more.")
 
