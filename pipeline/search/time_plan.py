@@ -39,11 +39,11 @@ def describe_plan(config: TuneConfig, trials: float | None = None) -> str:
         left = f"{goal - heads:.0f}" if math.isfinite(goal) else f"about {max(1.0, (trials or 0.0) - heads):.0f}"
         parts = [
             f"{heads} heads on features of {', '.join(map(str, variants))} at {config.image_size} px",
-            f"{left} times fine-tuning for {config.epochs} epochs" + (f", of the best {few}" if few > 1 else ""),
+            f"{left} fine-tuning trials of {config.epochs} epochs" + (f" with the best {few}" if few > 1 else ""),
         ]
     again = config.confirm_top_k * config.confirm_seeds
     if again:
-        parts.append(f"{again} of them again, {round(config.confirm_epochs_factor * config.epochs)} epochs")
+        parts.append(f"{again} of them trained again for {round(config.confirm_epochs_factor * config.epochs)} epochs")
     return f"plan: {', then '.join(parts)}"
 
 
