@@ -168,7 +168,7 @@ class TrainingConfig(Config):
 
 
 class TimeLimitConfig(Config):
-    """The time of a command that trains."""
+    """The time limit of a command that trains."""
 
     timeout_s: Annotated[float, AsBefore(0.0)] = Field(
         0.0, ge=0, description="Seconds for the whole command; epochs=0 trains as many as fit. 0 for no limit."

@@ -32,7 +32,7 @@ WORTH_TRYING = 0.8  # of what confirmations are expected to take: they are begun
 def describe_plan(config: TuneConfig, trials: float | None = None) -> str:
     """Return a line on what the search will do, with the number of ``trials`` that fit its time, if that is known."""
     goal, variants = studies.trial_goal(config), space_of(config).choices("variant")
-    many = f"{goal:.0f}" if math.isfinite(goal) else f"as many as fit, about {max(1.0, trials or 1.0):.0f},"
+    many = f"{goal:.0f}" if math.isfinite(goal) else f"about {max(1.0, trials or 1.0):.0f} (as many as fit)"
     parts = [f"{many} trials of {config.epochs} epochs at {config.image_size} px"]
     if mode_of(config) == HEADS_FIRST_MODE:
         heads, few = int(min(config.head_trials, goal)), min(FINE_TUNED_VARIANTS, len(variants))

@@ -149,7 +149,7 @@ def serving_app(
         rows = await asyncio.wrap_future(workers.submit_photos(photos, checked_params(params, known)))
         return JSONResponse({"predictions": rows})
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     async def show_metrics() -> Response:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 

@@ -64,9 +64,9 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
     else:
         table["group"] = table["group"].where(~table["group"].isin(MISSING_1), "")
     _reject_rows(file, table, blank | (table["label"] == ""), "every row must have a path and a label")
-    _reject_rows(file, table, table["path"].str.len() > MOST_OF_A_PATH, "a path must be that of a file")
+    _reject_rows(file, table, table["path"].str.len() > MOST_OF_A_PATH, "a path must name a file")
     is_url = table["path"].str.contains(URL)
-    _reject_rows(file, table, is_url, "a path must be that of a file", "; download the photos, and list the files")
+    _reject_rows(file, table, is_url, "a path must name a file", "; download the photos, and list the files")
     split = table["split"].str.lower()
     is_wrong = ~split.isin(["", *SPLIT_NAMES])
     _reject_rows(file, table, is_wrong, "split must be train, validation or test in every row, or empty")
@@ -74,9 +74,9 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
     if version > 1:
         table["path"] = _existing_paths(file, table["path"].tolist())
     if (split != "").any() and not split.map(SPLIT_NAMES).eq(TRAIN).any():
-        raise UserError(f"data={file} must give training photos where it gives splits, got none (split=train)")
+        raise UserError(f"data={file} must have training photos if it has the column split, got none (split=train)")
     named = table["path"].map(lambda path: str((file.parent / path).absolute()))
-    _reject_rows(file, table, named.duplicated(), "every photo must be named once")
+    _reject_rows(file, table, named.duplicated(), "every photo must be listed once")
     return table.assign(split=split.map(SPLIT_NAMES).fillna(""))
 
 

@@ -111,7 +111,7 @@ def test_labels_of_parquet_become_text(folder: Path) -> None:
     assert read([True, False]) == ["True", "False"]
     assert read([0.5, 1.5]) == ["0.5", "1.5"]
     pd.DataFrame({"path": [b"\xff" * 9000], "label": ["x"]}).to_parquet(file)
-    with pytest.raises(UserError, match="that of a file") as error:
+    with pytest.raises(UserError, match="must name a file") as error:
         read_table(file)
     assert len(str(error.value)) < 600
     with pytest.raises(UserError, match=r"a path and a label, got path='b.jpg' in row 3"):
@@ -145,13 +145,13 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
         ("path,Label,label\na.jpg,rose,x\n", ["columns path and label", "keep one column label"]),
         ("path,label\na.jpg,rose\nb.jpg,\n", ["a path and a label", "path='b.jpg'", "row 3"]),
         ("path,label\n", ["no row below the header"]),
-        ("path,label,split\na.jpg,rose,val\n", ["must give training photos"]),
+        ("path,label,split\na.jpg,rose,val\n", ["must have training photos"]),
         ("path,label\n\n\na.jpg,rose\n\nb.jpg,\n", ["a path and a label", "row 6"]),
         ("path,label\na.jpg,rose\n ,tulip\n", ["a path and a label", "label='tulip'", "row 3"]),
-        ("path,label\na.jpg,rose\n./a.jpg,tulip\n", ["named once", "label='tulip'", "row 3"]),
+        ("path,label\na.jpg,rose\n./a.jpg,tulip\n", ["listed once", "label='tulip'", "row 3"]),
         ("path,label,split\na.jpg,rose,holdout\n", ["train, validation or test", "split='holdout'", "row 2"]),
         ("path,label,split\na.jpg,rose,train\nb.jpg,rose,\n", ["every row or none", "row 3", "1 such"]),
-        ("path,label\na.jpg,rose\nhttps://e.org/1.jpg,rose\n", ["that of a file", "row 3", "download the photos"]),
+        ("path,label\na.jpg,rose\nhttps://e.org/1.jpg,rose\n", ["must name a file", "row 3", "download the photos"]),
         (
             "path,label\nc/1.jpg,rose\nc/2.jpg,tulip\n",
             ["2 rows whose files do not exist", "'c/1.jpg'", "table's folder"],
