@@ -123,7 +123,7 @@ def test_no_photo_is_judged_that_was_learned_from(
         np.testing.assert_array_equal(judged.photos.images[row.Index], test.images[place])
         assert CLASSES[judged.photos.labels[row.Index]] == row.label  # as it is labelled today
     assert any("changed" in note for note in judged.notes) == (store.digest != about.data_digest)
-    assert any("learned" in note for note in judged.notes) == (len(kept) < len(names))
+    assert any("left out" in note for note in judged.notes) == (len(kept) < len(names))
     assert judged.claim == "that were never used to train or select it"
 
 

@@ -160,7 +160,7 @@ def test_threads_are_set_where_nothing_has_been_computed() -> None:
         [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[1:] == ["3"]
-    assert done.stdout.startswith("threads: 3 instead of ")
+    assert done.stdout.startswith("threads: 3, as when this was started, instead of ")
 
 
 def test_the_best_epoch_comes_back(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
