@@ -48,13 +48,13 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            print("interrupted: everything so far is kept; give the same command again to go on", file=sys.stderr)
+            print("interrupted: all progress is saved; run the same command again to continue", file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise
         print(
-            f"error: the disk must have room, and be readable and writable, got {first_line(error)} "
-            "(make room or set permissions, and give the same command again)",
+            f"error: the disk must have free space, and be readable and writable, got {first_line(error)} "
+            "(free up space or fix permissions, and run the same command again)",
             file=sys.stderr,
         )
         return USAGE_ERROR
@@ -79,7 +79,7 @@ def _run(arguments: Sequence[str]) -> int:
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"the command must be one of {', '.join(names)}, got {name!r}{meant}")
     if sys.platform == "win32":  # which has neither the timers nor the locks that keep what is promised
-        raise UserError("the system must be Linux or macOS, got Windows (give the command in WSL 2)")
+        raise UserError("the system must be Linux or macOS, got Windows (run the command in WSL 2)")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's other programs need
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
     from pipeline.processes import SIGNALS, raise_interrupts
@@ -117,7 +117,7 @@ def _usage(names: Sequence[str]) -> str:
     for name in names:
         lines.append(f"  {name:<12} {_config_of(name).__doc__}")
     lines += ["", "python -m pipeline COMMAND --help lists a command's flags."]
-    return "\n".join([*lines, f"{PROGRAM} --completion SHELL prints what bash, zsh or tcsh complete flags by."])
+    return "\n".join([*lines, f"{PROGRAM} --completion SHELL prints the completion script for bash, zsh or tcsh."])
 
 
 def _config_of(name: str) -> type[Config]:

@@ -221,7 +221,7 @@ def test_an_error_of_the_disk_gets_advice_about_disks(
     for error in (of_system, of_many_files, wrapped, of_sqlite, nowhere.value):
         monkeypatch.setattr(command_line, "_run", _raising(error))
         assert command_line.main([]) == 2
-        assert capsys.readouterr().err.startswith("error: the disk must have room")
+        assert capsys.readouterr().err.startswith("error: the disk must have free space")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_what_a_library_made_of_an_interrupt_ends_as_one(
 
     monkeypatch.setattr(doctor, "run", run)
     assert command_line.main(["doctor"]) == 130
-    assert capsys.readouterr().err == "interrupted: everything so far is kept; give the same command again to go on\n"
+    assert capsys.readouterr().err == "interrupted: all progress is saved; run the same command again to continue\n"
 
 
 def _raising(error: Exception) -> Callable[..., int]:

@@ -61,7 +61,7 @@ def run_ablation(config: AblateConfig) -> None:
         if (chosen := with_epochs(config, store, partial(_fits, store, end))) != config:
             config, cells = chosen, plan_trainings(chosen)
         for setting in settings_that_change_nothing(config):
-            print(f"{setting} is the base itself, and is left out", flush=True)
+            print(f"{setting} equals the base, and is left out", flush=True)
         print_imbalance(config, store, varied={name for cell in cells for each in cell.settings for name in each.flags})
         known = finished_cells(config, cells, parent)
         print(f"{len(known)} of {len(cells)} trainings are finished", flush=True)
@@ -115,7 +115,10 @@ def _train(
             if outcome.kind == "ProcessExpired":
                 print(f"a training failed: {outcome.error}", flush=True)
             elif outcome.error:
-                raise UserError(f"a training failed: {outcome.error} (what is finished is kept for the same command)")
+                raise UserError(
+                    f"a training failed: {outcome.error} (finished trainings are kept; run the same command again to "
+                    "continue)"
+                )
             else:
                 measured[outcome.value.place] = outcome.value
                 print(f"[{len(measured)}/{len(cells)}] {outcome.value.line(config.judged_by)}", flush=True)
@@ -123,7 +126,7 @@ def _train(
             return [measured[cell.place] for cell in cells]
         if time.time() >= end:
             return _ended_in_time(config, cells, measured)
-    raise UserError(f"every training must end, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
+    raise UserError(f"every training must finish, got {len(cells) - len(measured)} that did not in {ROUNDS} tries")
 
 
 def _ended_in_time(config: AblateConfig, cells: Sequence[Cell], measured: Mapping[Place, Measured]) -> list[Measured]:
@@ -132,10 +135,10 @@ def _ended_in_time(config: AblateConfig, cells: Sequence[Cell], measured: Mappin
     counts = f"{len(measured)} of {len(cells)} trainings"
     if not any(run.settings for run in measured.values()):
         raise UserError(
-            f"timeout_s must be enough for the base and a setting, got {config.timeout_s:g}: {counts} ended (the same "
-            "command goes on)"
+            f"timeout_s must be enough for the base and one setting, got {config.timeout_s:g}: {counts} finished (run "
+            "the same command again to continue)"
         )
-    print(f"time is up: {counts} ended, and are compared (the same command goes on)", flush=True)
+    print(f"time is up: {counts} finished, and are compared (run the same command again to continue)", flush=True)
     return [measured[cell.place] for cell in cells if cell.place in measured]
 
 
@@ -143,7 +146,7 @@ def _log_comparison(measured: Sequence[Measured], objective: Objective, val_labe
     """Log and print what the outcomes say."""
     base = [run for run in measured if not run.settings and not math.isnan(run.outcome)]
     if not base:
-        raise UserError("the base must train, got that it diverged with every seed (try a tenth of its learning_rate)")
+        raise UserError("the base must train, got divergence with every seed (try a tenth of its learning_rate)")
     outcome, photos = fmean(run.outcome for run in base), f"{len(val_labels)} validation photos"
     result = (
         f"{100 * outcome:.1f} % of" if objective.name == "val_accuracy" else f"with {objective.sentence(outcome)} on"

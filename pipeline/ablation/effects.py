@@ -26,8 +26,8 @@ HELPS, HURTS, UNTOLD = "helps", "hurts", "cannot be told"
 POOLED = 2  # what the mean variance of all settings counts, beside a setting's own
 POWER = 0.8  # with which a difference is to be found
 CAVEAT = (
-    "Intervals say what other seeds would change, on the same validation photos. They hold together: in 95 % of such "
-    "ablations all of them do."
+    "The intervals cover the variation between seeds, on the same validation photos. They are simultaneous: in 95 % "
+    "of such ablations all of them hold."
 )
 
 
@@ -180,8 +180,8 @@ def power_sentence(differences: pd.DataFrame, objective: Objective) -> str:
     scale, digits, unit = _unit_of(objective)
     seeds = differences.groupby(["factor", "value"])["difference"].count().median()
     return (
-        f"{seeds:.0f} seeds find a difference of {scale * difference:.{digits}f} {unit} four times in five, "
-        "smaller ones less often."
+        f"{seeds:.0f} seeds detect a difference of {scale * difference:.{digits}f} {unit} in 80 % of cases, smaller "
+        "ones less often."
     )
 
 
@@ -212,10 +212,10 @@ def _describe(row: Any, objective: Objective) -> str:
     if not row.seeds:
         return f"{what} diverged with every seed"
     if row.seeds == 1:
-        return f"{what} {UNTOLD} with one seed ({signed}{lost})"
+        return f"{what} cannot be judged with one seed ({signed}{lost})"
     interval = f"95 % interval {low:+.{digits}f} to {high:+.{digits}f}, {row.seeds} seeds{lost}"
     if row.verdict == UNTOLD:
-        return f"{what} {UNTOLD} from the base ({signed}, {interval})"
+        return f"{what} cannot be told apart from the base ({signed}, {interval})"
     pays = row.verdict == HELPS and not math.isnan(row.gain_per_minute)
     rate = f", {scale * row.gain_per_minute:.{digits}f} per minute of training" if pays else ""
     return f"{what} {row.verdict} by {size}{rate} ({interval})"

@@ -134,7 +134,7 @@ def trainings_from_auto(config: AblateConfig) -> list[TrainConfig]:
     """
     wanted = settings_of(config.factors)
     if any(("weights", "auto") in ((each.factor, each.value), *each.with_flags) for each in wanted):
-        raise UserError("factors must say which weights, got weights=auto, which is resolved once, for all trainings")
+        raise UserError("factors must name the weights, got weights=auto, which is resolved once for all trainings")
     base = config_text(config.train_config())
     trainings = [_training(settings, base) for settings in _combinations(config, wanted)]
     return [training for training in trainings if training.weights == "auto"]

@@ -51,7 +51,7 @@ def run(config: CONFIG) -> None:
         print(f"{finding.state:<9} {finding.about:<12} {finding.text}", flush=True)
         wrong += finding.state == "wrong"
     if wrong:
-        raise UserError(f"nothing must be wrong, got {wrong} findings that are (see the lines marked wrong)")
+        raise UserError(f"all checks must pass, got {wrong} findings that are wrong (see the lines marked wrong)")
 
 
 class Finding(NamedTuple):
@@ -138,7 +138,9 @@ def prepared() -> Iterator[Finding]:
             with FileLock(folder.with_name(f".{named[1]}.lock"), timeout=0):
                 if named[2]:
                     megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
-                    yield Finding("note", "photos", f"{folder} ({megabytes:.0f} MB) is kept: its command goes on there")
+                    yield Finding(
+                        "note", "photos", f"{folder} ({megabytes:.0f} MB) is kept: its command will continue there"
+                    )
                     continue
                 if is_undamaged(folder):
                     whole += 1
@@ -149,8 +151,8 @@ def prepared() -> Iterator[Finding]:
         except OSError as error:
             yield Finding("wrong", "photos", f"{folder} must be readable, got {error.strerror} (permit reading)")
         else:
-            yield Finding("repaired", "photos", f"removed {folder}: damaged, it will be made again")
-    yield Finding("ok", "photos", f"{whole} prepared stores are whole")
+            yield Finding("repaired", "photos", f"removed {folder}: it was damaged, and will be prepared again")
+    yield Finding("ok", "photos", f"{whole} prepared stores are undamaged")
 
 
 def places() -> Iterator[Finding]:
@@ -165,7 +167,7 @@ def places() -> Iterator[Finding]:
     try:
         for line in follow_moved_folder():
             yield Finding("repaired", "places", line)
-        yield Finding("ok", "places", "the MLflow store looks for artifacts where they are")
+        yield Finding("ok", "places", "the MLflow store has the right paths of its artifacts")
     except UserError as error:
         yield Finding("wrong", "places", str(error))
 
@@ -178,9 +180,9 @@ def runs() -> Iterator[Finding]:
     try:
         if dead := tracking.connect():
             yield Finding("repaired", "runs", f"marked {dead} as KILLED: their process is gone")
-        yield Finding("ok", "runs", "the MLflow store answers, and knows how every run of this folder ended or goes on")
+        yield Finding("ok", "runs", "the MLflow store answers, and every run of this folder has the right status")
         if names := tracking.open_elsewhere():
-            text = f"of other folders, they go on or were killed: {', '.join(names)} (doctor in their folder can tell)"
+            text = f"of other folders, still running or killed: {', '.join(names)} (run doctor in their folder)"
             yield Finding("note", "runs", text)
         for study in recover_studies(tracking.close_run):
             yield Finding("repaired", "trials", f"enqueued again in {study}: their process is gone")
@@ -204,9 +206,11 @@ def checkpoints() -> Iterator[Finding]:
                 states = tracking.training_states(folder.name)
                 if states == {"FINISHED"}:
                     shutil.rmtree(folder)
-                    yield Finding("repaired", "checkpoints", f"removed {folder} ({megabytes:.0f} MB): it has ended")
+                    yield Finding(
+                        "repaired", "checkpoints", f"removed {folder} ({megabytes:.0f} MB): its training has ended"
+                    )
                 else:
-                    known = ", ".join(sorted(states)).lower() or "of which this store knows nothing"
+                    known = ", ".join(sorted(states)).lower() or "unknown to this store"
                     yield Finding(
                         "note", "checkpoints", f"{folder} ({megabytes:.0f} MB) is kept for a training: {known}"
                     )

@@ -7,10 +7,10 @@ from pipeline.config import WeightsConfig as CONFIG
 
 HOW_TO = """\
 fetch:   python -m pipeline weights --fetch=resnet18,resnet18_vd
-         (weights=auto does it by itself where {server} answers; HF_ENDPOINT names a mirror)
-carry:   python -m pipeline weights --pack=FOLDER, and put FOLDER at {folder} of the machine without a network;
+         (weights=auto does this itself if {server} answers; HF_ENDPOINT names a mirror)
+copy:    python -m pipeline weights --pack=FOLDER, then copy FOLDER to {folder} on the machine without a network;
          or put a KerasHub preset or a timm model from elsewhere into {folder}/VARIANT
-caches:  KAGGLEHUB_CACHE and HF_HOME say where Kaggle's and Hugging Face's libraries keep what they have"""
+caches:  KAGGLEHUB_CACHE and HF_HOME set where the libraries of Kaggle and Hugging Face keep their downloads"""
 
 
 def run(config: CONFIG) -> None:
@@ -36,7 +36,7 @@ def run(config: CONFIG) -> None:
         source, state = SOURCES.get(variant), state_of(variant)
         if state.damage:
             wrong.append(state.damage)
-        size, top1, licence, address = ("", "", "", "nobody offers them")
+        size, top1, licence, address = ("", "", "", "none published")
         if source:
             size, licence, address = str(source.megabytes), source.licence, f"hf://{source.repository}"
             top1 = "" if source.top1 is None else f"{source.top1:.1f}"

@@ -18,7 +18,7 @@ DEFAULT_FACTORS = (
 
 
 class AblationConfig(Config):
-    """The ablation: which factors around the flags above, and how often."""
+    """The ablation: which factors to vary around the flags above, and how often."""
 
     factors: str = Field(
         DEFAULT_FACTORS,
@@ -29,4 +29,4 @@ class AblationConfig(Config):
     design: Literal["one_at_a_time", "grid"] = Field(
         "one_at_a_time", description="Change one factor at a time, or train every combination."
     )
-    seeds: int = Field(3, ge=1, description="Seeds per value, counted up from seed; one alone can tell nothing.")
+    seeds: int = Field(3, ge=1, description="Seeds per value, counting up from seed; a single seed proves nothing.")

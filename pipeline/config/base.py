@@ -58,7 +58,9 @@ def with_variables(address: str) -> str:
     """
     names = variables_of(address)
     if missing := [name for name in names if name not in os.environ]:
-        raise UserError(f"a variable that an address names must be set, got no {missing[0]} (export {missing[0]}=...)")
+        raise UserError(
+            f"environment variables in an address must be set, got no {missing[0]} (export {missing[0]}=...)"
+        )
     if names and address == f"${{{names[0]}}}":
         return os.environ[names[0]]
     return re.sub(r"\$\{(\w+)\}", lambda found: quote(os.environ[found[1]], safe=""), address)

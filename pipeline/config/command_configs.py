@@ -76,8 +76,8 @@ class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig,
     def _machines_share_the_study(self) -> TuneConfig:
         if self.many_machines and self.storage.startswith("sqlite"):
             raise ValueError(
-                f"storage must be on a database server where ray_address is a cluster, got {self.storage} for "
-                f"ray_address={self.ray_address}: SQLite is a file of one machine "
+                f"storage must be on a database server if ray_address is a cluster, got {self.storage} for "
+                f"ray_address={self.ray_address}: SQLite is a file on one machine "
                 "(storage=postgresql://USER@HOST/DATABASE and pip install -c constraints.txt -e '.[postgres]')"
             )
         return self
@@ -100,11 +100,11 @@ class AblateConfig(RecipeConfig, PhotoTrainingConfig, TimeLimitConfig, AblationC
 
 
 class EvaluateConfig(CandidateConfig, ModelDataConfig, ReportConfig, PromotionConfig):
-    """Report on a registered model's test photos; make it champion if it is proven better."""
+    """Evaluate a registered model on the test photos; make it champion if it is proven better."""
 
 
 class RollbackConfig(RegistryConfig):
-    """Make the champion before the present one champion again."""
+    """Make the previous champion the champion again."""
 
 
 class PredictConfig(PredictionConfig, ModelConfig):
@@ -112,15 +112,15 @@ class PredictConfig(PredictionConfig, ModelConfig):
 
 
 class ServeConfig(AddressConfig, LimitsConfig, ModelConfig):
-    """Serve a registered model over HTTP, with limits to what a request may cost."""
+    """Serve a registered model over HTTP, with limits on the cost of a request."""
 
 
 class DemoConfig(AddressConfig, ModelConfig, ModelPhotosConfig):
-    """Try a registered model in the browser: drop a photo, see what it makes of it."""
+    """Try a registered model in the browser: drop a photo, see the label."""
 
 
 class ExportConfig(ExportFormatsConfig, ModelConfig, ModelPhotosConfig):
-    """Write a registered model as ONNX and LiteRT, and check that they agree with it."""
+    """Export a registered model to ONNX and LiteRT, and check that they agree with it."""
 
 
 class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
@@ -133,7 +133,7 @@ class SuspectsConfig(DataConfig, IntakeConfig, SuspectConfig):
 
 
 class DoctorConfig(PruneConfig):
-    """Check the machine and what stopped processes left; repair what loses nothing."""
+    """Check the machine and what stopped processes left behind; make repairs that lose nothing."""
 
     @model_validator(mode="after")
     def _shows_what_it_frees(self) -> DoctorConfig:

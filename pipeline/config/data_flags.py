@@ -20,12 +20,12 @@ from pipeline.config.identity import AsBefore, FormerDefault
 
 
 class RecipeConfig(Config):
-    """Flags by the name of a recipe."""
+    """Flags from a recipe."""
 
     recipe: str = Field(
         "",
         description="Name of a recipe (see pipeline/recipes), a .yaml file, or runs:/ID for that run's flags: they "
-        "take the place of defaults; a flag that is given overrides them.",
+        "replace the defaults; flags that you give override them.",
     )
 
 
@@ -45,22 +45,26 @@ class DataConfig(Config):
     image_size: int = Field(
         0,
         le=1024,
-        description="Side of the square image in pixels, a multiple of 32; 0 chooses: 64 for random weights, 160 for "
-        "pre-trained ones.",
+        description="Side of the square image in pixels, a multiple of 32; 0 is automatic: 64 for random weights, 160 "
+        "for pre-trained ones.",
     )
-    resize: Resize = Field("crop", description="Make a photo square: stretch, pad with black, or crop the centre.")
+    resize: Resize = Field(
+        "crop", description="How a photo becomes square: stretch, pad with black, or crop the centre."
+    )
     image_ops: Names = Field(
         (),
         description="OpenCV operations in order, such as opening:5,canny:50:150 (see docs/how_to.md).",
     )
     max_pixels: Annotated[int, FormerDefault(FIRST_MAX_PIXELS)] = Field(
-        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Pixels of a photo above which it is not decoded."
+        MAX_PIXELS, ge=64, le=MOST_PIXELS, description="Most pixels that a photo may have; larger ones are not decoded."
     )
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that validation gets.")
-    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that only evaluate reads.")
-    split_seed: int = Field(0, ge=0, description="Draws another split of the same photos.")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class for validation.")
+    test_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share of every class for the test split, which only evaluate reads."
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of the split; another seed splits the same photos differently.")
     near_duplicates: Annotated[bool, AsBefore(True)] = Field(
-        True, description="Photos that look alike share a split; false: only copies and mirror images, pixel by pixel."
+        True, description="Keep photos that look alike in one split; false: only exact copies and mirror images."
     )
 
     @property
@@ -88,7 +92,7 @@ class DataConfig(Config):
 
 
 class IntakeConfig(Config):
-    """What becomes of a data set with photos that cannot be used."""
+    """What to do with a data set that has unusable photos."""
 
     strict: bool = Field(
         False, description="End with exit code 2, before anything is trained, if a photo is quarantined."

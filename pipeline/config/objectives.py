@@ -52,15 +52,15 @@ class Objective:
 OBJECTIVES: Mapping[str, Objective] = {
     objective.name: objective
     for objective in (
-        Objective("val_accuracy", "validation accuracy", "is the share of validation photos it is right on"),
+        Objective("val_accuracy", "validation accuracy", "is the share of validation photos that get the right label"),
         Objective(
             "val_balanced_accuracy",
             "validation balanced accuracy",
-            "is the share of a class's validation photos it is right on, averaged over the classes",
+            "is the share of a class's validation photos that get the right label, averaged over the classes",
         ),
         Objective("val_macro_f1", "validation macro F1", "is the F1 of a class, averaged over the classes"),
         Objective(
-            "val_loss", "validation loss", "is the cross-entropy of its probabilities in nats: less is better", True
+            "val_loss", "validation loss", "is the cross-entropy of the probabilities in nats: lower is better", True
         ),
     )
 }

@@ -10,10 +10,10 @@ from pipeline.config.base import Config
 
 
 class ReportConfig(Config):
-    """How much the report looks at."""
+    """How thorough the report is."""
 
     corruption_photos: int = Field(
-        200, ge=0, description="Test photos at most that are corrupted in 35 ways to measure robustness; 0 for none."
+        200, ge=0, description="Most test photos to corrupt in 35 ways to measure robustness; 0 for none."
     )
 
 
@@ -22,19 +22,19 @@ class PromotionConfig(Config):
 
     promotion: Literal["significant", "better", "always", "never"] = Field(
         "significant",
-        description="Promote what is better than the champion beyond chance, or better at all (a coin toss: of models "
-        "that are as good as it, 44 % come out better), always, or never.",
+        description="Promote a model that is better than the champion beyond chance, better at all (a coin toss: 44 % "
+        "of equally good models come out better), always, or never.",
     )
     promotion_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"] = Field(
         "accuracy",
-        description="By what a model is better: right photos, every class alike (balanced_accuracy, macro_f1), or "
-        "its probabilities (log_loss).",
+        description="Metric by which models are compared: accuracy, all classes weighted equally (balanced_accuracy, "
+        "macro_f1), or the probabilities (log_loss).",
     )
     recall_tolerance: float = Field(
-        0.05, ge=0, le=1, description="How far a class's recall may fall, beyond chance, in a promotion."
+        0.05, ge=0, le=1, description="How far a promotion may lower the recall of a class, beyond chance."
     )
     accept_class_changes: bool = Field(
         False,
-        description="Judge a model of other classes than the champion's by all test photos; by default by those of "
+        description="Judge a model with other classes than the champion's on all test photos; by default only on "
         "classes that both know, and it must know all of the champion's.",
     )

@@ -11,7 +11,7 @@ from pipeline.config.training_flags import SEED, VARIANT, WEIGHTS
 
 
 class RegistryConfig(Config):
-    """Where the model goes."""
+    """Where the model is registered."""
 
     model_name: str = Field(
         "flower-classifier", pattern=r"^[^/:@]+$", description="Name in the MLflow registry (no '/', ':' or '@')."
@@ -19,23 +19,23 @@ class RegistryConfig(Config):
 
 
 class ModelConfig(Config):
-    """Which model: the best proven one where none is named."""
+    """Which model: by default the best proven one."""
 
     model_uri: str = Field(
         "models:/flower-classifier@champion",
         min_length=1,
-        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model. Where "
-        "no version is champion yet, the newest.",
+        description="MLflow URI of the model: models:/name@alias, models:/name/version, runs:/id/model. If there is no "
+        "champion yet, the newest version.",
     )
 
 
 class CandidateConfig(Config):
-    """Which model: the newest where none is named."""
+    """Which model: by default the newest."""
 
     model_uri: str = Field(
         "models:/flower-classifier@challenger",
         min_length=1,
-        description="The model, as MLflow writes it: models:/name@alias, models:/name/version, runs:/id/model.",
+        description="MLflow URI of the model: models:/name@alias, models:/name/version, runs:/id/model.",
     )
 
 
@@ -58,36 +58,36 @@ class ModelDataConfig(Config):
 
 
 class PredictionConfig(Config):
-    """Which photos, and where the table goes."""
+    """Which photos to classify, and where to write the table."""
 
     photos: Names = Field(
         (), description="Files, folders or globs, as a comma list (quote a name with a comma, as in CSV)."
     )
     output: str = Field("predictions.csv", min_length=1, description="CSV file to write.")
-    top_k: int = Field(0, ge=0, description="Columns of this many likeliest classes; 0: a column for every class.")
+    top_k: int = Field(0, ge=0, description="Write only this many most likely classes; 0: a column for every class.")
     keep: float = Field(
         1,
         gt=0,
         le=1,
-        description="Share of photos of known classes that keep their label, such as 0.95; a less sure photo is "
+        description="Share of photos of known classes that keep their label, such as 0.95; less certain photos are "
         "labelled 'none of these'. 1: all keep it.",
     )
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 
 
 class AddressConfig(Config):
-    """Where it listens."""
+    """Where the server listens."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 127.0.0.1 is this machine alone.")
     port: int = Field(5001, ge=1, le=65535, description="Port to listen on.")
 
 
 class LimitsConfig(Config):
-    """What a request may cost."""
+    """Limits on the cost of a request."""
 
-    max_body_mb: float = Field(32, gt=0, description="Size of a request's body, in MiB; a larger one gets status 413.")
+    max_body_mb: float = Field(32, gt=0, description="Largest body of a request, in MiB; a larger one gets status 413.")
     max_requests: int = Field(
-        128, ge=1, description="Requests that may wait or be answered at once; one more gets status 503."
+        128, ge=1, description="Most requests that wait or are answered at once; one more gets status 503."
     )
     request_timeout_s: float = Field(
         30, gt=0, description="Seconds for a request's body to arrive (else status 408), and then for its answer (503)."
@@ -104,22 +104,22 @@ class ModelPhotosConfig(Config):
 
 
 class ExportFormatsConfig(Config):
-    """What the model is written as."""
+    """Formats to export."""
 
     formats: Names = Field(("onnx", "litert"), min_length=1, description="Formats to write: onnx, litert.")
 
 
 class SuspectConfig(Config):
-    """Whose features judge the labels, and how often every photo is learned from."""
+    """Which features judge the labels, and the number of folds."""
 
     variant: Variant = VARIANT
     weights: str = WEIGHTS
     seed: int = SEED
-    folds: int = Field(5, ge=2, description="Parts of the photos; each is judged by what learned from the others.")
+    folds: int = Field(5, ge=2, description="Folds of the photos; each is judged by a model trained on the others.")
 
 
 class PruneConfig(Config):
-    """What is needed no more."""
+    """What is no longer needed."""
 
     prune: bool = Field(
         False,

@@ -10,11 +10,11 @@ from pipeline.config.base import Config, Variant, split_commas
 
 
 class WeightsConfig(Config):
-    """List the ImageNet weights that are here or can be had; fetch, verify and pack them."""
+    """List the ImageNet weights that are here or available; fetch, verify and pack them."""
 
     fetch: Annotated[tuple[Variant, ...], BeforeValidator(split_commas)] = Field(
         (), description="Variants whose weights to fetch into data/weights, as a comma list."
     )
     pack: str = Field(
-        "", description="New folder to copy the weights here to, for data/weights of a machine without a network."
+        "", description="New folder to copy the local weights to, for data/weights on a machine without a network."
     )

@@ -132,5 +132,5 @@ def _facts(model: FetchedModel, about: About) -> dict[str, str]:
         "Model": model.name,
         "Test photos": f"{100 * accuracy:.1f} % right" if accuracy is not None else "not evaluated yet",
         "Network": f"{about.config.get('variant', '')}, {about.image_size} × {about.image_size} pixels",
-        "Learned from": f"{Path(about.data_source).name}, digest {about.data_digest[:12]}",
+        "Trained on": f"{Path(about.data_source).name}, digest {about.data_digest[:12]}",
     }

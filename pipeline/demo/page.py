@@ -56,7 +56,7 @@ def show_classes(demo: Demo) -> None:
     weakest = sorted(demo.recalls, key=lambda name: demo.recalls[name])
     if weakest:
         named = ", ".join(f"{name} ({100 * demo.recalls[name]:.0f} %)" for name in weakest[:WEAKEST])
-        st.write(f"It recognises these worst, by its validation photos: {named}.")
+        st.write(f"It is weakest on these classes, by its validation photos: {named}.")
     table = {"class": weakest or demo.class_names}
     with st.expander("All classes, the weakest first" if weakest else "All classes"):
         st.dataframe(table | {"recognised": [demo.recalls[name] for name in weakest]} if weakest else table)
@@ -67,8 +67,8 @@ def chosen_keep(demo: Demo) -> float:
     if not demo.can_doubt:
         return 1.0
     doubts = st.toggle(
-        "Say “none of these” of photos that are probably of other classes",
-        help="Of photos of its classes, 1 in 20 is called “none of these”, too.",
+        "Answer “none of these” for photos that are probably of other classes",
+        help="This also rejects 1 in 20 photos of its own classes.",
         key="doubts",
     )
     return KEEP if doubts else 1.0
@@ -124,7 +124,7 @@ def show_answer(demo: Demo, photo: Classified) -> None:
     for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
     left, right = st.columns(2)
-    speaks = f"What speaks for {likeliest} (Grad-CAM)"
+    speaks = f"Evidence for {likeliest} (Grad-CAM)"
     left.image(photo.image, caption="The photo", width="stretch", alt=photo.name)
     right.image(demo.overlay(photo.prepared), caption=speaks, width="stretch", alt=f"{photo.name} under a heat map")
 
@@ -135,11 +135,13 @@ def show_neighbours(demo: Demo, photo: Classified) -> None:
     if isinstance(demo.similar, str):
         st.info(f"They cannot be shown: {demo.similar}")
         return
-    with st.spinner("Looking at the training photos…"):
+    with st.spinner("Searching the training photos…"):
         neighbours = demo.similar.nearest(photo.prepared, NEIGHBOURS)
     captions = [f"{neighbour.label} {neighbour.similarity:.2f}" for neighbour in neighbours]
     st.image([neighbour.pixels for neighbour in neighbours], caption=captions, width=THUMBNAIL_PX, alt=captions)
-    st.caption("The number is the cosine of the features before the last layer: 1 is the same to the network.")
+    st.caption(
+        "The number is the cosine similarity of the features before the last layer: 1 means identical to the network."
+    )
 
 
 def show_facts(demo: Demo) -> None:

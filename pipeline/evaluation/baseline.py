@@ -48,11 +48,11 @@ class Baseline:
         if self.metric != "accuracy":
             answer = "the classes' frequencies" if self.metric == "log_loss" else self.largest_class
             return (
-                f"{self.metric.replace('_', ' ')} {self.value:.3f} against {self.baseline_value:.3f} of always "
+                f"{self.metric.replace('_', ' ')} {self.value:.3f} against {self.baseline_value:.3f} for always "
                 f"answering {answer} (permutation test, p = {self.p_value:.2g})"
             )
         return (
-            f"{100 * self.accuracy:.1f} % right against {100 * self.baseline_accuracy:.1f} % of always answering "
+            f"{100 * self.accuracy:.1f} % right against {100 * self.baseline_accuracy:.1f} % for always answering "
             f"{self.largest_class} (exact McNemar p = {self.p_value:.2g})"
         )
 

@@ -79,7 +79,7 @@ class Comparison:
             f"{100 * self.challenger_accuracy:.1f} % right against the champion's {100 * self.champion_accuracy:.1f} % "
             f"on the same {self.photos} photos (difference {100 * self.difference:+.1f} points, 95 % interval "
             f"{100 * self.difference_low:+.1f} to {100 * self.difference_high:+.1f}; "
-            f"{self.only_challenger_right} against {self.only_champion_right} photos that one alone has right, "
+            f"{self.only_challenger_right} against {self.only_champion_right} photos that only one model gets right, "
             f"one-sided p = {self.p_value:.2g}, comparison {self.place} on this test split)"
         )
 
@@ -192,8 +192,8 @@ def _not_significant(comparison: Comparison) -> str:
         left = error_left(comparison.place)
         of_life = f"{allowed:.2g}, the share of {ALPHA} for comparison {comparison.place} on this test split"
         return (
-            f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, at least {of_life}; "
-            f"{100 * left:.0f} % of it is left (more test photos tell more)"
+            f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, not below {of_life}; "
+            f"{100 * left:.0f} % of the {ALPHA} is left (add test photos)"
         )
     return ""
 

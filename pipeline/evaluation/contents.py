@@ -4,10 +4,10 @@ from __future__ import annotations
 
 PICTURES = {
     "confusion_matrix.png": "Confusion matrix of the test photos: counts, and shares of each true class",
-    "confusion_difference.png": "Signed difference of the confusion matrix against the champion's, in photos",
+    "confusion_difference.png": "Signed difference of the confusion matrix from the champion's, in photos",
     "per_class.png": "Precision, recall and F1 of every class with 95 % intervals",
     "calibration.png": "Reliability diagram before and after the temperature",
-    "coverage.png": "Accuracy on the photos that are answered, against their share, when unsure photos are refused",
+    "coverage.png": "Accuracy on the answered photos, against their share, when uncertain photos are refused",
     "corruptions.png": "Accuracy under named corruptions at five strengths",
     "errors.png": "The most confident errors on test photos",
     "grad_cam.png": "Grad-CAM heat maps on wrong and on right answers",
@@ -21,9 +21,9 @@ TABLES = {
     "over 100 classes their columns are in predictions.parquet alone",
     "per_class.json": "precision, recall, f1 and support by class",
     "confusion_matrix.json": "photos, by true and predicted class; of over 100 classes a row per cell that is not 0",
-    "confused_pairs.csv": "true, predicted, photos, share: what is taken for what, most often first",
+    "confused_pairs.csv": "true, predicted, photos, share: which class is mistaken for which, most frequent first",
     "confusion_rates.json": "shares of the true class",
-    "confusion_difference.json": "photos more or fewer than the champion's matrix has",
+    "confusion_difference.json": "difference from the champion's matrix, in photos",
     "calibration.json": "the reliability diagram's bins, with the temperature",
     "calibration_before.json": "the same without the temperature",
     "coverage.csv": "threshold, coverage, accuracy, photos",
@@ -31,6 +31,6 @@ TABLES = {
     "cost.json": "parameters, size_mb, gflops, latency_ms and the like, as name -> number",
     "recall_changes.csv": "class, recall_change against the champion, p_value times the classes, is_worse; worst first",
     "promotion.json": "decision, promoted, and the comparison with the champion",
-    "model_card.md": "the model card, as it stands in the registry",
+    "model_card.md": "the model card, as in the registry",
 }
 """File -> its columns or content; the .json tables are written with orient=split."""

@@ -58,7 +58,7 @@ def with_epochs(
         tried = (_with_epochs(config, store, epochs) for epochs in candidates)
         chosen = next((each for each in tried if begun_with or fits(each)), _with_epochs(config, store, candidates[-1]))
         tracking.set_tags({EPOCHS_BY_TIME: str(chosen.model_dump()["epochs"])})
-        reason = f" (with timeout_s={flags['timeout_s']:g}{', as it was begun' if begun_with else ''})"
+        reason = f" (with timeout_s={flags['timeout_s']:g}{', as when it was started' if begun_with else ''})"
     _print_epochs(chosen, reason)
     tracking.log_config(chosen)
     return chosen
@@ -72,8 +72,8 @@ def _with_epochs(config: C, store: Store, epochs: int) -> C:
 def _print_epochs(config: Config, reason: str) -> None:
     flags = config.model_dump()
     head = (
-        f", of which the first {flags['head_epochs']} train the head alone, and the others all at "
-        f"{flags['unfreeze_lr_factor']:g} of its rate"
+        f", of which the first {flags['head_epochs']} train only the head, and the others all layers at "
+        f"{flags['unfreeze_lr_factor']:g} times its rate"
     )
     print(f"epochs: {flags['epochs']}{head if flags['head_epochs'] else ''}{reason}", flush=True)
 

@@ -36,4 +36,4 @@ def print_imbalance(config: TrainingConfig, store: Store, varied: Collection[str
     if left and (found := store.imbalance):
         blind = " and ".join(flag.blind for flag in left)
         flags = " ".join(f"--{flag.name}={flag.value}" for flag in left)
-        print(f"{found}: {blind} hardly notice{'' if len(left) > 1 else 's'} such a class (try {flags})", flush=True)
+        print(f"{found}: {blind} hardly reflect{'' if len(left) > 1 else 's'} such a class (try {flags})", flush=True)

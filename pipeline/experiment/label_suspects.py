@@ -16,7 +16,7 @@ import pandas as pd
 COLUMNS = ("path", "label", "suggested", "label_probability", "suggested_probability")
 REGULARISATION = 0.01  # inverse strength: few photos have more features than the classes have photos
 MISSING_EXTRA = (
-    "label suspects are not looked for: cleanlab is not installed (pip install -c constraints.txt -e '.[suspects]')"
+    "no search for label suspects: cleanlab is not installed (pip install -c constraints.txt -e '.[suspects]')"
 )
 
 

@@ -60,7 +60,7 @@ def saved_start(weights: str) -> Start | None:
     else:
         file = Path(place)
         if not file.is_file():
-            raise UserError(f"weights must be a file that is there, got {place}")
+            raise UserError(f"weights must be an existing file, got {place}")
         check_sha256(file, sha256)
         version = registry.version_with_file(sha256_of_file(file))
         address = version.uri if version else place
@@ -144,8 +144,8 @@ def _seen_line(start: Start, config: DataConfig, store: Store) -> str:
     """Return a sentence on the test photos that the start has seen; empty if there are none."""
     if start.photos is None or start.unknown:
         return (
-            f"nobody can tell which photos {start.unknown} has learned from, so test photos may be among them: what is "
-            "trained from it becomes champion with promotion=always only (better take other weights)"
+            f"it is unknown which photos {start.unknown} was trained on, so test photos may be among them: a model "
+            "that starts from it becomes champion only with promotion=always (better use other weights)"
         )
     test = store.manifest[store.manifest["split"] == "test"]
     seen = int(start.photos.has_seen(test, store.manifest).sum())
@@ -155,8 +155,8 @@ def _seen_line(start: Start, config: DataConfig, store: Store) -> str:
     other = [
         f"{name}={getattr(theirs, name)}" for name in SPLIT_FLAGS if getattr(theirs, name) != getattr(config, name)
     ]
-    remedy = f"{' '.join(other)}, as it was trained with," if other else "other weights"
+    remedy = f"{' '.join(other)}, as in its training," if other else "other weights"
     return (
-        f"{start.lineage[0]}, or what it started from, has learned from {seen} of the {len(test)} test photos: "
+        f"{start.lineage[0]}, or what it started from, has seen {seen} of the {len(test)} test photos: "
         f"evaluate will leave them out ({remedy} may keep them all)"
     )

@@ -50,9 +50,9 @@ model.predict(["photo.jpg"])
 """
 
 _TRAINING = """\
-**{{ "%.1f" % (100 * accuracy) }} % right** on the validation photos, by which its best epoch ({{ epoch }}) was chosen
-{{- ", for " + chosen_for if chosen_for }}:
-expect a little less on others. It has not been evaluated yet.
+**{{ "%.1f" % (100 * accuracy) }} % right** on the validation photos, which were also used to choose its best epoch
+({{ epoch }}){{ ", for " + chosen_for if chosen_for }}:
+expect slightly less on new photos. It has not been evaluated yet.
 
 {{ preview("Confusion matrix", "confusion_matrix.png") }}
 

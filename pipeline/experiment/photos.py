@@ -55,11 +55,11 @@ def open_store(config: DataConfig, thorough: bool = False, rules: RuleVersions |
         page = _log_report(report.report_on_refusal(error)) / report.PAGE
         raise UserError(f"{error}; every file and its reason: {page}") from error
     if store.damaged:
-        print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): made again", flush=True)
+        print(f"the photos prepared before were damaged ({', '.join(store.damaged)}): prepared again", flush=True)
     for remark in store.remarks:
         print(remark, flush=True)
     counts = store.class_counts()
-    how = "found prepared" if store.reused else "prepared"
+    how = "already prepared" if store.reused else "prepared"
     splits = ", ".join(f"{total} {split}" for split, total in counts.sum().items())
     print(
         f"{how}: {int(counts.to_numpy().sum())} photos of {len(counts)} classes ({splits}) in {store.folder}",
@@ -104,8 +104,8 @@ def _refuse_if_strict(store: Store, folder: Path, strict: bool) -> None:
         rules = store.quarantined["reason"].map(rule_of).value_counts()
         found = ", ".join(f"{count} {rule}" for rule, count in rules.items())
         raise UserError(
-            f"strict=true takes a data set only without photos that cannot be used, got {len(store.quarantined)} in "
-            f"{store.source}: {found} (see {folder / report.PAGE}; mend or remove them, or set strict=false)"
+            f"strict=true accepts only a data set without unusable photos, got {len(store.quarantined)} in "
+            f"{store.source}: {found} (see {folder / report.PAGE}; repair or remove them, or set strict=false)"
         )
 
 
@@ -140,7 +140,7 @@ def check_same_photos(store: Store, about: About) -> None:
     """Raise UserError unless a store holds exactly the photos that a model was trained from."""
     if store.digest != about.data_digest:
         raise UserError(
-            f"the photos must be those that the model was trained from, got digest {store.digest[:12]} in "
+            f"the photos must be those that the model was trained on, got digest {store.digest[:12]} in "
             f"{store.source}, the model has {about.data_digest[:12]} "
             "(give their place with data=...; train again if they have changed)"
         )

@@ -43,7 +43,8 @@ def free_room(delete: bool) -> None:
     tracking.connect()
     if waiting := tracking.count_unsent_runs():
         raise UserError(
-            f"what runs have to say must be sent before anything is deleted, got {waiting} that wait (start the server)"
+            f"the logs of all runs must be sent before anything is deleted, got {waiting} runs with unsent logs (start "
+            "the server)"
         )
     total = 0
     for found in unneeded():
@@ -57,11 +58,11 @@ def free_room(delete: bool) -> None:
         state = "deleted" if delete else "unneeded"
         print(f"{state:<8} {found.size_bytes / 1e6:9.1f} MB  {found.description}", flush=True)
     if delete:
-        print(f"{total / 1e6:.1f} MB are free again")
+        print(f"{total / 1e6:.1f} MB freed")
     elif total:
         print(f"{total / 1e6:.1f} MB are not needed (python -m pipeline doctor --prune --free deletes them)")
     else:
-        print("nothing is kept that is not needed")
+        print("there is nothing to delete")
 
 
 def unneeded() -> Iterator[Unneeded]:

@@ -50,7 +50,7 @@ def duplicates_sheet(store: Store, splits: Sequence[str]) -> Figure | None:
     largest_first = _sizes(shown).sort_values(ascending=False, kind="stable").index[:MOST_GROUPS]
     groups = {key: shown[shown["group"] == key] for key in largest_first}
     photos = [[_picture(store, path) for path in _paths(group)] for group in groups.values()]
-    title = f"{shown['group'].nunique()} groups of photos that show one picture"
+    title = f"{shown['group'].nunique()} groups of photos that show the same picture"
     if len(groups) < shown["group"].nunique():
         title += f", the largest {len(groups)}"
     return plots.draw_groups(photos, [_caption(group) for group in groups.values()], title)
@@ -70,11 +70,14 @@ def log_suspects(store: Store, splits: Sequence[str], probabilities: np.ndarray)
     labels = np.concatenate([store.labels(split) for split in splits])
     baseline = compare_with_baseline(labels, probabilities, store.class_names)
     if not baseline.is_beaten:  # who knows nothing doubts at random
-        return f"no label suspects: the model is not better than one answer, beyond chance: {baseline.description}"
+        return (
+            "no label suspects: the model is not proven better than always giving the same answer: "
+            f"{baseline.description}"
+        )
     try:
         suspects = label_suspects.suspect_table(paths, labels, probabilities, store.class_names)
     except Exception as error:  # of an extra; what took hours to train is not lost for its sake
-        return f"label suspects are not known: cleanlab failed with {first_line(error)}"
+        return f"no label suspects: cleanlab failed with {first_line(error)}"
     judged = f"{len(paths)} {' and '.join(splits)} photos"
     _log_table_and_sheet(store, suspects, judged)
     where = f": see {tracking.artifact_place(SUSPECTS_TABLE)}" if len(suspects) else ""

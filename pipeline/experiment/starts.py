@@ -62,7 +62,7 @@ def resolve_start(config: C, stage: str, variants: Sequence[str], obstacle: str 
         return _with_size(stopped)
     if weights == AUTO:
         start, reason = (
-            (RANDOM, f"nobody has trained {obstacle} on ImageNet") if obstacle else _find(variants, needs_every)
+            (RANDOM, f"there are no ImageNet weights for {obstacle}") if obstacle else _find(variants, needs_every)
         )
         print(f"weights={AUTO}: {_describe(config, start)}{reason and f': {reason}'}", flush=True)
         config = _with_start(config, start)
@@ -105,12 +105,12 @@ def go_on_with(config: C, start: str) -> C:
     Raises:
         UserError: its weights are no longer here, or others.
     """
-    print(f"weights={AUTO}: {_describe(config, start)}, with which this was begun", flush=True)
+    print(f"weights={AUTO}: {_describe(config, start)}, as when this was started", flush=True)
     for variant, address in _by_variant(config, start).items():
         try:
             check_sha256(find_weights(variant).file, parse_address(address).sha256)
         except UserError as error:
-            raise UserError(f"this was begun with {address}, and goes on with no other: {error}") from error
+            raise UserError(f"this was started with {address}, and can continue only with it: {error}") from error
     return _with_start(config, start)
 
 

@@ -27,8 +27,8 @@ def run_suspects(config: SuspectsConfig) -> None:
     config = resolve_start(config, "suspects", [config.variant])
     if config.weights == "none":
         raise UserError(
-            "suspects needs a backbone that has learned something, got random weights (python -m pipeline weights says "
-            "how to bring others, or try weights=models:/flower-classifier@challenger)"
+            "suspects needs a pre-trained backbone, got random weights (python -m pipeline weights says how to get "
+            "others, or try weights=models:/flower-classifier@challenger)"
         )
     with tracking.run("suspects", f"suspects {config.data_name}", config):
         store = open_store(config)

@@ -152,7 +152,7 @@ def _print_epochs_until(end: float, config: TrainConfig) -> Callable[[Epoch], bo
         is_over = epoch.epoch < config.epochs and last + seconds > end
         if is_over:
             done = f"after {epoch.epoch} of {config.epochs} epochs the next would end after timeout_s"
-            print(f"time is up: {done}={config.timeout_s:g} (epochs=0 takes as many as fit)", flush=True)
+            print(f"time is up: {done}={config.timeout_s:g} (epochs=0 trains as many as fit)", flush=True)
         return is_over
 
     return on_epoch
@@ -217,8 +217,8 @@ def _checkpoints(config: TrainConfig, store: Store, start_from: Path | None) -> 
         lock = FileLock(folder.with_suffix(".lock")).acquire(blocking=False)
     except Timeout:
         raise UserError(
-            f"a training runs once at a time, got another process at the same one (its lock is {folder}.lock; wait for "
-            "it, or change a flag, such as seed)"
+            "a training must run in one process at a time, got another process that runs it (its lock is "
+            f"{folder}.lock; wait for it, or change a flag, such as seed)"
         ) from None
     with lock:
         if config.resume == "never":

@@ -47,7 +47,7 @@ def import_backend() -> None:
         import keras
         import tensorflow as tf
     if (found := keras.config.backend()) != BACKEND:
-        raise UserError(f"Keras must compute by {BACKEND}, got {found} (set KERAS_BACKEND={BACKEND}, in a new process)")
+        raise UserError(f"Keras must use {BACKEND}, got {found} (set KERAS_BACKEND={BACKEND}, in a new process)")
     tf.get_logger().setLevel("ERROR")  # else it warns about retracing, because every trial has a network of its own
 
 
@@ -69,12 +69,12 @@ def keep_threads(count: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(count)
     except RuntimeError:  # something has been computed
         print(
-            f"this was begun with {count} threads, and goes on with {own}: its results are not the same to the last "
-            f"bit (set {THREADS}={count} for that)",
+            f"this was started with {count} threads, and continues with {own}: its results will not be the same to the "
+            f"last bit (set {THREADS}={count} to keep them so)",
             flush=True,
         )
     else:
-        print(f"threads: {count} instead of {own}, with which this was begun", flush=True)
+        print(f"threads: {count}, as when this was started, instead of {own}", flush=True)
 
 
 def set_up_keras() -> None:

@@ -137,7 +137,7 @@ def load_start(file: Path) -> keras.Model:
     try:
         model = load_classifier(file)
     except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
-        raise UserError(f"weights must be a network that Keras reads, got {file}: {first_line(error)}") from error
+        raise UserError(f"weights must be a network that Keras can read, got {file}: {first_line(error)}") from error
     if missing := {"scaling", "backbone", "pool"}.difference(layer.name for layer in model.layers):
         raise UserError(
             f"a .keras file of weights must be a classifier of this project, got {file} without {sorted(missing)[0]} "

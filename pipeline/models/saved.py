@@ -43,7 +43,7 @@ def image_size_of(file: Path) -> int:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
         return int(layers[0]["config"]["batch_shape"][1])
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"weights must be a network that Keras reads, got {file}: {first_line(error)}") from error
+        raise UserError(f"weights must be a network that Keras can read, got {file}: {first_line(error)}") from error
 
 
 def model_digests(folder: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ def draw_coverage(table: pd.DataFrame, title: str) -> Figure:
     axes = figure.subplots()
     all_photos = table.iloc[0]
     axes.plot(table["coverage"], table["accuracy"], color=BLUE, linewidth=2.2, label="accuracy of the answers")
-    axes.plot(table["coverage"], table["threshold"], color=ORANGE, linestyle="--", label="least confidence to answer")
+    axes.plot(table["coverage"], table["threshold"], color=ORANGE, linestyle="--", label="confidence threshold")
     axes.plot(1, all_photos["accuracy"], "o", color=BLUE, clip_on=False)
     axes.annotate(
         f"{percent(all_photos['accuracy'], 1)} of all {all_photos['photos']:,.0f}",
@@ -73,6 +73,6 @@ def draw_coverage(table: pd.DataFrame, title: str) -> Figure:
     axes.set(xlim=(0, 1), ylim=(min(0.5, float(np.nanmin(table[["accuracy", "threshold"]]))), 1.01))
     axes.xaxis.set_major_formatter(percent_ticks())
     axes.yaxis.set_major_formatter(percent_ticks())
-    style_axes(axes, "Coverage: photos that are answered, the surest first", "Accuracy, confidence")
+    style_axes(axes, "Coverage: share of photos answered, most confident first", "Accuracy, confidence")
     legend_above(axes)
     return figure

@@ -59,7 +59,7 @@ def draw_ablation(
             axes.errorbar(
                 means, with_verdict.index, xerr=error_bars, label=verdict, elinewidth=2, zorder=3, **marker_style
             )
-    style_axes(axes, f"Difference to the base in {objective.words}, {unit}\n(bars: 95 % interval over seeds)", "")
+    style_axes(axes, f"Difference from the base in {objective.words}, {unit}\n(bars: 95 % interval over seeds)", "")
     for index in rows.index[rows["difference"].isna()]:
         axes.text(0, index, " diverged", va="center", fontsize=SMALL, color=GREY)
     axes.set_yticks(range(len(names)), names, fontsize=NORMAL)

@@ -101,7 +101,7 @@ def draw_errors(images: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     table = table.reset_index(drop=True)
     errors = table[~table["correct"].astype(bool)].sort_values("probability", ascending=False, kind="stable")
     if errors.empty:
-        return draw_message(new_figure(_WIDTH, 3, title), f"No errors. Photos looked at: {len(table):,}")
+        return draw_message(new_figure(_WIDTH, 3, title), f"No errors. Photos checked: {len(table):,}")
     most_confident = errors.head(MAX_ERRORS)
     captions = [
         f"{escape_text(row.label, NAME_LIMIT)} → {escape_text(row.predicted, NAME_LIMIT)} {percent(row.probability)}"
@@ -138,9 +138,7 @@ def draw_heat_maps(images: np.ndarray, heat_maps: np.ndarray, captions: Sequence
     colour_bar = figure.colorbar(
         ScalarMappable(cmap=_HEAT_COLOURS), ax=figure.axes, location="bottom", shrink=0.5, aspect=40
     )
-    colour_bar.set_label(
-        "Heat: what speaks for the class, relative to the strongest place of the photo", fontsize=NORMAL
-    )
+    colour_bar.set_label("Heat: evidence for the class, relative to the strongest spot in the photo", fontsize=NORMAL)
     colour_bar.ax.tick_params(labelsize=SMALL)
     return figure
 

@@ -70,7 +70,7 @@ def draw_confusion_difference(difference: pd.DataFrame, title: str) -> Figure:
     figure, axes, cell = _draw_heat_map(improvement, difference.index, title, vmin=-largest, vmax=largest, cmap=colours)
     texts = {(row, column): f"{values[row, column]:+,}" for row, column in np.argwhere(values)}
     _write_cells(axes, texts, cell, lambda row, column: False)
-    figure.axes[1].set_ylabel("Photos for the better (blue) or the worse (orange)", fontsize=NORMAL)
+    figure.axes[1].set_ylabel("Photos: better (blue) or worse (orange)", fontsize=NORMAL)
     return figure
 
 

@@ -80,6 +80,6 @@ def draw_corruptions(table: pd.DataFrame, title: str) -> Figure:
         axes.tick_params(labelbottom=index + columns >= len(names))  # the lowest panel of its column
     panels[0, 0].set(ylim=(0, 1.02), xticks=range(int(table["strength"].max()) + 1))
     panels[0, 0].yaxis.set_major_formatter(percent_ticks())
-    figure.supxlabel("Strength (0: the photos as they are; dashed: their accuracy)", fontsize=NORMAL)
+    figure.supxlabel("Strength (0: unchanged photos; dashed: their accuracy)", fontsize=NORMAL)
     figure.supylabel("Accuracy", fontsize=NORMAL)
     return figure

@@ -74,7 +74,7 @@ def draw_importance(importance: pd.Series, title: str, objective: Objective = AC
     axes.barh([escape_text(name) for name in ascending.index], ascending, height=0.7, color=BLUE)
     for row, share in enumerate(ascending):
         axes.text(share, row, f" {percent(share)}", va="center", fontsize=SMALL)
-    style_axes(axes, f"Share in the variance of the {objective.words} (fANOVA)", "")
+    style_axes(axes, f"Share of the variance of the {objective.words} (fANOVA)", "")
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1.12 * ascending.max())
     axes.xaxis.set_major_formatter(percent_ticks())
@@ -177,7 +177,7 @@ def draw_slices(
         panel.set_ylim(low, high if objective.is_loss else min(1.0, high))
     for panel in panels[len(parameters) :]:
         panel.remove()
-    legend_marks = {"complete trials, the later the darker": ("o", BLUE), "pruned, when stopped": ("X", GREY)}
+    legend_marks = {"complete trials, later ones darker": ("o", BLUE), "pruned, when stopped": ("X", GREY)}
     legend_marks["best trial"] = ("*", VERMILLION)
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=9, label=label)

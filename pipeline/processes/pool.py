@@ -108,7 +108,7 @@ def _outcome(future: Future[Any]) -> Outcome:
         return Outcome(future.result())
     except (ProcessExpired, BrokenExecutor) as expired:
         exit_code = getattr(expired, "exitcode", "unknown")
-        text = f"its process was killed or crashed (exit code {exit_code}); was memory short?"
+        text = f"its process was killed or crashed (exit code {exit_code}); it may have run out of memory"
         return Outcome(error=text, kind="ProcessExpired")
     except (Exception, KeyboardInterrupt, CancelledError) as error:
         original = getattr(error, "cause", None) or error  # Ray wraps a task's exception

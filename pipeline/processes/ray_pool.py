@@ -144,8 +144,8 @@ def _on_node(folder: str, variables: Mapping[str, str], cpus: int, task_and_job:
         os.chdir(folder)
     except OSError as error:
         raise UserError(
-            f"the folder in which the command was given must exist on every node, or be made there, got "
-            f"{error.strerror} for {folder} on {socket.gethostname()} (give the command in another folder)"
+            f"the working folder must exist on every node, or be creatable there, got "
+            f"{error.strerror} for {folder} on {socket.gethostname()} (run the command in another folder)"
         ) from None
     os.environ.update({name: str(cpus) for name in THREAD_VARIABLES} | {"TQDM_DISABLE": "1"} | dict(variables))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray interrupts a task by SIGINT

@@ -66,7 +66,7 @@ class Assessment:
         """Sentences on what makes the model useless, for some classes or for all."""
         baseline, found = self.baseline, []
         if not baseline.is_beaten:
-            found.append(f"It knows nothing beyond chance: {baseline.description}.")
+            found.append(f"It is not proven better than chance: {baseline.description}.")
         if never := baseline.never_recognised:
             more = f" and {len(never) - MOST_NAMED} more" if len(never) > MOST_NAMED else ""
             found.append(f"It recognises no test photo of {', '.join(never[:MOST_NAMED])}{more}.")
@@ -89,7 +89,7 @@ def assess(classifier: Classifier, folder: Path, photos: HeldOutPhotos, corrupti
     logits = classifier.logits(photos.images)
     if not np.isfinite(logits).all():
         bad = int((~np.isfinite(logits).all(axis=1)).sum())
-        raise DamagedModel(f"a model's logits must be finite, got {bad} of {len(logits)} photos without")
+        raise DamagedModel(f"a model's logits must be finite, got other values for {bad} of {len(logits)} photos")
     before, probabilities = probabilities_of(logits), probabilities_of(logits, classifier.about.temperature)
     intervals = evaluation.interval_table(labels, probabilities, photos.groups, names)
     metrics = evaluation.classification_metrics(labels, probabilities, names)

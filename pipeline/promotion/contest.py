@@ -95,12 +95,12 @@ def open_contest(
     classifier = Classifier(model.folder)
     known, unknown = known_photos(classifier.about, model.folder, data)
     if known is None:
-        raise UserError(f"its split cannot be made again of the photos in {data}, which have changed since")
+        raise UserError(f"its split cannot be reproduced from the photos in {data}, which have changed since")
     if unknown:
-        raise UserError(f"it started from {unknown}, and nobody can tell which photos that has learned from")
+        raise UserError(f"it started from {unknown}, and it is unknown which photos that was trained on")
     seen, remedy = known.has_seen(photos.rows, photos.store.manifest), _remedy(about, classifier.about)
     if seen.all():
-        raise UserError(f"it was trained or chosen by all {len(seen)} test photos ({remedy})")
+        raise UserError(f"it was trained or selected on all {len(seen)} test photos ({remedy})")
     kept = photos.only(~seen)
     theirs = classifier.about.class_names
     answers, names = _in_classes(_answers(classifier, about, kept), theirs, about.class_names)

@@ -92,7 +92,7 @@ def decide(
     if champion == version:
         return Decision(False, IS_CHAMPION, champion)
     if judged.unknown:
-        reason = f"it started from {judged.unknown}, and nobody can tell which photos that has learned from"
+        reason = f"it started from {judged.unknown}, and it is unknown which photos that was trained on"
         return Decision(rule.promotion == "always", reason, champion)
     if champion is None:
         return _first_champion(rule, version, judged.photos, probabilities, about)
@@ -110,7 +110,7 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
     compared = np.ones_like(shared) if rule.accept_class_changes else shared
     notes = _notes(contest, compared, champion)
     if not shared.any():
-        reason = f"it and the champion, version {champion.number}, know no common class of the test photos"
+        reason = f"it and the champion, version {champion.number}, have no class of the test photos in common"
         return Decision(rule.promotion == "always", reason, champion, notes=notes)
     metric = rule.promotion_metric
     comparison = contest.compare(compared, _place(version, about, champion, contest, compared, metric), metric)
@@ -119,11 +119,13 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
         return replace(found, promoted=rule.promotion == "always")
     refusals = [evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)]
     if refusals[0] and comparison.cannot_tell and rule.promotion == "significant":
-        refusals = [f"{comparison.photos} test photos that are new to both are too few to tell ({contest.remedy})"]
+        refusals = [
+            f"{comparison.photos} test photos that are new to both are too few to show a difference ({contest.remedy})"
+        ]
     if rule.accept_class_changes:
         refusals.append(_worse_where_shared(contest, rule.recall_tolerance))
     elif contest.lost:
-        refusals.append(f"it does not know {_named(contest.lost)} (accept_class_changes=true takes that)")
+        refusals.append(f"it does not know {_named(contest.lost)} (accept_class_changes=true allows that)")
     refusal = "; ".join(filter(None, refusals))
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
 
@@ -169,16 +171,18 @@ def _worse_where_shared(contest: Contest, tolerance: float) -> str:
 
 
 def _notes(contest: Contest, compared: np.ndarray, champion: Version) -> tuple[str, ...]:
-    added = f"; {contest.added} of them have come since that was trained" if contest.added else ""
+    added = f"; {contest.added} of them were added after the champion was trained" if contest.added else ""
     notes = [f"{len(compared)} test photos are new to it and to the champion, version {champion.number}{added}"]
     if contest.seen:
-        learned = f"version {champion.number}, or what it started from, has learned from"
+        learned = f"version {champion.number}, or what it started from, has seen"
         notes.append(f"{contest.seen} more test photos, which {learned}, are left out ({contest.remedy})")
     if contest.gained:
         beyond = ~contest.is_shared
         right = int((contest.challenger.argmax(axis=1) == contest.photos.labels)[beyond].sum())
         counted = (
-            "which the champion cannot" if compared[beyond].any() else "which accept_class_changes=true would count"
+            "which the champion cannot recognise"
+            if compared[beyond].any()
+            else "which accept_class_changes=true would count"
         )
         notes.append(
             f"it also knows {_named(contest.gained)}: {right} of {int(beyond.sum())} test photos right, {counted}"
@@ -200,7 +204,7 @@ def _first_champion(
     By another metric than accuracy that is one of the comparisons of the test split, so that trying all gains nothing.
     """
     if rule.promotion in ("always", "never"):
-        return Decision(rule.promotion == "always", "there was none before")
+        return Decision(rule.promotion == "always", "there was no champion before")
     metric = rule.promotion_metric
     baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names, metric, photos.groups)
     allowed = evaluation.BASELINE_ALPHA
@@ -208,8 +212,8 @@ def _first_champion(
         seeds = {about.config.get("split_seed", 0)}
         allowed = evaluation.error_of(_count(version, registry.NO_VERSION, photos, about, seeds, "", metric))
     if baseline.p_value < allowed or (rule.promotion == "better" and baseline.improvement > 0):
-        return Decision(True, f"there was none before, and it has {baseline.description}")
-    return Decision(False, f"it is not better than one answer for all photos, beyond chance: {baseline.description}")
+        return Decision(True, f"there was no champion before, and it has {baseline.description}")
+    return Decision(False, f"it is not proven better than always giving the same answer: {baseline.description}")
 
 
 def carry_out(

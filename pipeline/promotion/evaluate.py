@@ -172,7 +172,7 @@ def _decide(
 ) -> Decision:
     """Compare with the champion, promote if that is earned, and log both."""
     if version is None:
-        return Decision(False, "it is no version of a registered model")
+        return Decision(False, "it is not a version of a registered model")
     decision = decide(config, version, about, judged, assessment.probabilities, data)
     _log_difference(version, assessment, decision, config.recall_tolerance)
     decision = carry_out(decision, version, about, judged.photos, assessment.probabilities, tracking.environment())
@@ -236,8 +236,8 @@ def _publish(
         heat_maps=assessment.heat_maps.pairs,
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
-            "GFLOPs a photo": f"{assessment.cost['gflops']:.2f}",
-            "Milliseconds a photo": f"{assessment.cost['latency_ms']:.1f}",
+            "GFLOPs per photo": f"{assessment.cost['gflops']:.2f}",
+            "Milliseconds per photo": f"{assessment.cost['latency_ms']:.1f}",
             **tracking.run_facts(),
         },
     )

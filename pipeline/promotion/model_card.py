@@ -28,7 +28,7 @@ _EVALUATION = """\
 
 {{ model(about) }}
 {{ "{:,.0f}".format(cost.parameters) }} parameters, {{ "%.1f" % cost.size_mb }} MB, {{ "%.2f" % cost.gflops }} GFLOPs
-and {{ "%.1f" % cost.latency_ms }} ms a photo (median, without decoding, on the machine that evaluated it).
+and {{ "%.1f" % cost.latency_ms }} ms per photo (median, without decoding, on the machine that evaluated it).
 
 ### Test photos
 
@@ -49,9 +49,10 @@ The {{ classes | length }} weakest of {{ all_classes }} classes, by recall:
 {% endfor %}
 Probabilities are scaled by the temperature {{ "%.2f" % about.temperature }}, fitted on validation photos: the expected
 calibration error is {{ "%.3f" % ece }}, {{ "and was" if ece <= ece_before else "more than the" }}
-{{ "%.3f" % ece_before }} without it. They are {{ "" if ece <= ece_by_chance else "not " }}calibrated as far as these
-photos tell: calibrated ones would have at most {{ "%.3f" % ece_by_chance }} by chance.
-Refusing the least sure photos, {{ "%.0f" % (100 * coverage) }} % of them can be answered with 95 % right.
+{{ "%.3f" % ece_before }} without it. As far as these photos show, they are
+{{ "" if ece <= ece_by_chance else "not " }}calibrated: calibrated probabilities would have at most
+{{ "%.3f" % ece_by_chance }} by chance.
+If the least certain photos are refused, the other {{ "%.0f" % (100 * coverage) }} % can be answered 95 % right.
 {% for finding in findings -%}
 {{ finding }}
 {% endfor -%}

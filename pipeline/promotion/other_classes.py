@@ -40,9 +40,10 @@ class OtherClasses(NamedTuple):
         more = f" and {len(self.names) - MOST_NAMED} more" if len(self.names) > MOST_NAMED else ""
         found = self.rejection
         return (
-            f"With keep={KEEP} it says {NONE_OF_THESE!r} of {100 * found.rejected:.0f} % of {self.photos} photos of "
-            f"classes that it does not know ({names}{more}), and of {100 * (1 - found.kept):.0f} % of the test photos. "
-            f"It is surer of a test photo than of such a photo in {100 * found.auroc:.0f} % of pairs (AUROC)."
+            f"With keep={KEEP} it answers {NONE_OF_THESE!r} for {100 * found.rejected:.0f} % of {self.photos} photos "
+            f"of classes that it does not know ({names}{more}), and for {100 * (1 - found.kept):.0f} % of the test "
+            f"photos. It is more confident on a test photo than on such a photo in {100 * found.auroc:.0f} % of pairs "
+            "(AUROC)."
         )
 
 

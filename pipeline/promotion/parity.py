@@ -77,7 +77,7 @@ def check_parity(
     if not differences.max() <= TOLERANCE:  # NaN is no parity either
         worst = int(differences.argmax())
         raise DamagedModel(
-            f"a loaded model must answer as it was evaluated, to {TOLERANCE}, got a probability that differs by "
+            f"a loaded model must give the probabilities of its evaluation, to {TOLERANCE}, got a difference of "
             f"{differences[worst]:.3g} for {files[asked[worst]]} from {model_uri}"
         )
     return float(differences.max())

@@ -49,7 +49,7 @@ def judged_photos(about: About, folder: Path, photos: HeldOutPhotos) -> JudgedPh
     if not kept.any():
         raise UserError(
             f"a model must be judged by photos that are new to it, got {len(kept)} test photos of which {source} has "
-            f"learned from {int(seen.sum())} (add photos, or train from other weights or on the split of these)"
+            f"seen {int(seen.sum())} (add photos, or train from other weights or on the same split)"
         )
     notes = []
     if photos.store.digest != about.data_digest:
@@ -61,8 +61,8 @@ def judged_photos(about: About, folder: Path, photos: HeldOutPhotos) -> JudgedPh
         names = ", ".join(sorted(set(photos.rows.loc[~has_class, "label"])))
         notes.append(f"left out: {int((~has_class).sum())} test photos of classes that it does not know ({names})")
     if (has_class & seen).any():
-        notes.append(f"left out: {int((has_class & seen).sum())} test photos that {source} has learned from")
-    claim = "that no training and no choice has seen" + (f", also not of {ancestors}" if ancestors else "")
+        notes.append(f"left out: {int((has_class & seen).sum())} test photos that {source} has seen")
+    claim = "that were never used to train or select it" + (f", or {ancestors}" if ancestors else "")
     if unknown:
-        claim = f"of which {unknown}, from which it started, may have learned some: nobody can tell"
+        claim = f"of which {unknown}, from which it started, may have seen some: this is unknown"
     return JudgedPhotos(photos.only(kept, about.class_names), unknown, claim, tuple(notes))

@@ -20,8 +20,8 @@ def verdict(found: Assessment) -> str:
     if wrong == 0:
         return f"Ready for use: at most {most} of 100 labels will be wrong (95 % interval)."
     return (
-        f"Of 100 labels about {wrong} will be wrong (95 % interval {least} to {most}): good enough for use where that "
-        "can be accepted."
+        f"About {wrong} of 100 labels will be wrong (95 % interval {least} to {most}): ready for use if that is "
+        "acceptable."
     )
 
 
@@ -38,11 +38,11 @@ def evidence(found: Assessment, photos: int, claim: str) -> str:
 def next_step(found: Assessment, decision: Decision) -> str:
     """Return what to do next."""
     recalls = found.tables["per_class.json"]["recall"]
-    more = f" New photos of {recalls.idxmin()} would help it most." if recalls.min() < 1 else ""
+    more = f" More photos of {recalls.idxmin()} would help it most." if recalls.min() < 1 else ""
     if not found.baseline.is_beaten:
         return "Next: check the labels, add photos, and search again (python -m pipeline tune)."
     if decision.promoted or decision.is_champion:
         return f"Next: use it (python -m pipeline predict --photos=FOLDER).{more}"
     if decision.champion:
-        return f"Next: go on using the champion, version {decision.champion.number}.{more}"
+        return f"Next: keep using the champion, version {decision.champion.number}.{more}"
     return f"Next: add photos, and search again (python -m pipeline tune).{more}"

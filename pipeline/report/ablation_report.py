@@ -50,8 +50,8 @@ def ablation_report(report: AblationReport) -> str:
     frame["verdict"] = rows["verdict"].to_numpy()
     frame["minutes a training"] = rows["minutes"].to_numpy()
     formats = {f"change, {unit}": f"{{:+.{digits}f}}", "minutes a training": "{:.1f}"}
-    table = Table(frame, formats, caption="The settings, what pays most per minute of training first")
-    alt = "Forest plot: each setting's difference to the base, with its interval and the differences of single seeds"
+    table = Table(frame, formats, caption="The settings, largest gain per minute of training first")
+    alt = "Forest plot: each setting's difference from the base, with its interval and the differences of single seeds"
     sections = [
         Section("What each setting changes", report.caveat, tables=[table]),
         Section("Seed by seed", pictures=[Picture(report.figure, alt)]),

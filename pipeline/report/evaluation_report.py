@@ -20,7 +20,7 @@ from pipeline.report.failures import (
 from pipeline.report.inline_svg import narrow_svg
 from pipeline.report.page import Page, Photo, Picture, Section, Table, render
 
-CHARTS = {"calibration": "Can its probabilities be believed?", "coverage": "What it gains by refusing unsure photos"}
+CHARTS = {"calibration": "Can its probabilities be trusted?", "coverage": "What it gains by refusing uncertain photos"}
 """Figure -> heading, in the order of the page."""
 
 MOST_METRICS = 20  # rows of the table of metrics that are not folded
@@ -85,7 +85,7 @@ def _describe_calibration(report: EvaluationReport) -> str:
     probabilities, accuracy = report.predictions["probability"], report.predictions["correct"].mean()
     mean_probability = probabilities.mean()
     chance = 1.96 * np.sqrt((probabilities * (1 - probabilities)).mean() / len(probabilities))
-    said = f"on average it is {100 * mean_probability:.0f} % sure, and {100 * accuracy:.0f} % of its labels are right"
+    said = f"its mean confidence is {100 * mean_probability:.0f} %, and {100 * accuracy:.0f} % of its labels are right"
     if abs(mean_probability - accuracy) > max(chance, 0.02):
         bias = "are too high" if mean_probability > accuracy else "are too low"
         return f"Its probabilities {bias}: {said}."
@@ -95,7 +95,7 @@ def _describe_calibration(report: EvaluationReport) -> str:
             f"Its probabilities are right on average ({100 * mean_probability:.0f} %), but some are too high and "
             f"others too low: by {100 * error:.1f} points on average, where chance explains {100 * by_chance:.1f}."
         )
-    return f"Its probabilities can be believed: {said}."
+    return f"Its probabilities can be trusted: {said}."
 
 
 def _chart_section(name: str, figure: Figure) -> Section:
@@ -107,7 +107,7 @@ def _difference_section(difference: pd.DataFrame | None) -> list[Section]:
         return []
     counts = difference.to_numpy()
     better = np.where(np.eye(len(counts), dtype=bool), counts, -counts)
-    caption = "Photos more or fewer than the champion has. Blue is better, orange is worse."
+    caption = "Difference from the champion, in photos. Blue is better, orange is worse."
     table = heat_table(difference, better / max(1, np.abs(better).max()), caption, "most changed", "{:+,}")
     return [Section("What changed against the champion", tables=[table])]
 
@@ -120,24 +120,28 @@ def _corruption_section(corruptions: pd.DataFrame | None) -> list[Section]:
     table = table.loc[table.mean(axis=1).sort_values(kind="stable").index]
     lost = np.clip((clean - table.to_numpy()) / max(clean, 1e-9), 0, 1)
     frame = table.map(lambda accuracy: f"{100 * accuracy:.0f}")
-    frame.insert(0, "spoiled by", table.index)
+    frame.insert(0, "corruption", table.index)
     text = (
-        f"Of {photos} photos as they are it labels {100 * clean:.0f} % right. The table has the percentage that is "
-        "left after the photos were spoiled, a little (1) to a lot (5); the worst comes first."
+        f"It labels {100 * clean:.0f} % of {photos} unchanged photos correctly. The table has the percentage that "
+        "remains for corrupted photos, from slightly (1) to heavily (5) corrupted; the worst comes first."
     )
-    return [Section("How it copes with bad photos", text, tables=[Table(frame, caption="Right, in %", shades=-lost)])]
+    return [
+        Section(
+            "How it copes with corrupted photos", text, tables=[Table(frame, caption="Accuracy in %", shades=-lost)]
+        )
+    ]
 
 
 def _heat_map_section(heat_maps: Sequence[tuple[np.ndarray, str]]) -> list[Section]:
     if not heat_maps:
         return []
     photos = [
-        Photo(enlarge(pair), caption, f"A photo and what in it speaks for the label: {caption}")
+        Photo(enlarge(pair), caption, f"A photo and the evidence for the label in it: {caption}")
         for pair, caption in heat_maps
     ]
     text = (
-        "Beside each photo, yellow marks what speaks most for the model's label (Grad-CAM): true class → label and its "
-        "probability. If that is the background, photos with other backgrounds would help."
+        "Beside each photo, yellow marks the strongest evidence for the model's label (Grad-CAM). Caption: true class "
+        "→ label and its probability. If yellow is on the background, photos with other backgrounds would help."
     )
     return [Section("Where it looks", text, photos=photos, wide_photos=True)]
 

@@ -31,8 +31,8 @@ def class_section(
     """
     confusion, classes = _tables(predictions, class_names)
     text = (
-        "Recall: of the photos of a class, the share that is recognised. Precision: of the photos that are taken for a "
-        "class, the share that is of it."
+        "Recall: the share of a class's photos that get its label. Precision: the share of the photos with its label "
+        "that are of the class."
     )
     if len(classes) > MOST_CLASSES:
         text += f" These are the {MOST_CLASSES} weakest of {len(classes):,} classes."
@@ -47,7 +47,7 @@ def matrix_table(confusion: pd.DataFrame, which: str) -> Table:
     """Return a confusion matrix as a heat map, shaded by the share of each true class; of many classes a part."""
     counts = confusion.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    caption = f"Confusion matrix of {counts.sum():,} {which} photos. Rows: true class. Columns: what the model says."
+    caption = f"Confusion matrix of {counts.sum():,} {which} photos. Rows: true class. Columns: the model's label."
     return heat_table(confusion, shares, caption, "most confused")
 
 
@@ -105,9 +105,9 @@ def error_photos_section(images: np.ndarray, predictions: pd.DataFrame) -> Secti
     ]
     text = f"{len(errors)} of {len(predictions)} photos got a wrong label."
     if len(errors) > len(most_confident):
-        text += f" These are the {len(most_confident)} of which the model was surest."
+        text += f" These are the {len(most_confident)} on which the model was most confident."
     if len(errors):
-        text += " Each says: true class → the model's label and its probability."
+        text += " Captions: true class → the model's label and its probability."
     return Section("Photos with a wrong label", text, photos=photos)
 
 

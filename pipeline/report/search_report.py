@@ -107,7 +107,9 @@ def _describe_model(search: SearchReport, predictions: pd.DataFrame) -> str:
         f"{_format_percent(found.accuracy)} of {len(predictions)} validation photos right (95\N{NO-BREAK SPACE}% "
         f"interval {low} to {high})"
     )
-    other = f"always answering {found.largest_class}, the largest class, has {_format_percent(found.baseline_accuracy)}"
+    other = (
+        f"always answering {found.largest_class}, the largest class, gets {_format_percent(found.baseline_accuracy)}"
+    )
     if found.is_beaten:
         return f"The search found a model worth testing: {model}, where {other}."
     return f"The search found no useful model yet: {model}, and {other}, which may be as good."
@@ -124,7 +126,7 @@ def _describe_settings(search: SearchReport) -> str:
 
 def _next_step(search: SearchReport) -> str:
     return (
-        "Next: test it before it is used, on photos by which it was not chosen: "
+        "Next: before using it, test it on photos that were not used to choose it: "
         f"python -m pipeline evaluate --model_uri={search.model_uri}."
     )
 
@@ -142,18 +144,18 @@ def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[
     ordered = trials.iloc[order]
     frame = ordered[["number", "value", "state", "epochs_run", "seconds", *flags]]
     config = trials.set_index("number")["config"].get(search.winner, "")
-    won = f"Trial {search.winner} won{f' ({config})' if config else ''}; it is orange"
+    won = f"Trial {search.winner} won{f' ({config})' if config else ''}; it is shown in orange"
     classes = [_row_class(number, search.winner) for number in frame["number"]]
     formats = {objective.name: objective.pattern, "seconds": "{:.0f}"}
     frame = frame.rename(columns={"number": "trial", "value": objective.name, "epochs_run": "epochs"})
     return Section(
         "What was tried",
-        f"{won}. A cross is a trial that was stopped early. Point at a trial to see what it tried, and "
-        f"where it lies in the other drawings. {objective.name} {objective.meaning}.",
+        f"{won}. A cross is a trial that was stopped early. Point at a trial to see its settings, and to find it in "
+        f"the other plots. {objective.name} {objective.meaning}.",
         [
             Picture(
                 drawings.draw_progress(trials, search.winner, objective),
-                f"{objective.name} of each trial, in their order",
+                f"{objective.name} of each trial, in order",
             ),
             Picture(
                 drawings.draw_curves(search.curves, trials, search.winner, objective),
@@ -173,7 +175,7 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
     parameters = [
         Picture(
             drawings.draw_parameter(trials, name, search.winner, objective),
-            f"{objective.name} by {name}, a mark per trial",
+            f"{objective.name} by {name}, one mark per trial",
         )
         for name in flags
     ]
@@ -181,16 +183,16 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
     charts = [Picture(narrow_svg(figures[file]), alt, alt) for file, alt in CHARTS.items() if file in figures]
     wide = [Picture(figures[WIDE_FIGURE], WIDE_ALT, WIDE_ALT)] if WIDE_FIGURE in figures else []
     text = (
-        "One drawing per parameter that was searched. Few trials say little about a parameter: look at the spread. "
-        "search.html, beside this file, has plots that can be brushed and zoomed."
+        "One plot per searched parameter. A few trials say little about a parameter: look at the spread. search.html, "
+        "beside this file, has interactive plots."
     )
     return Section("What mattered", text, [*parameters, *charts, *wide])
 
 
 def _confirmation_section(search: SearchReport) -> Section:
     text = (
-        "The best of many trials looks better than it is, because it was picked for looking good. "
-        "No figure here has seen the test photos; evaluate reads them, and its report has the figure to quote."
+        "The best of many trials looks better than it is, because it was selected by its score. No figure here uses "
+        "the test photos; evaluate reads them, and its report has the figure to quote."
     )
     if search.confirmations.empty:
         return Section("How sure we are", f"{text} No trial was trained again with a fresh seed (confirm_top_k=0).")

@@ -59,7 +59,7 @@ class Winner(NamedTuple):
     def description(self) -> str:
         """Its value with what that is the mean of."""
         if not self.seeds:
-            return f"{self.value:.4f} (in the search, which picked it for being the best)"
+            return f"{self.value:.4f} (in the search, which selected it as the best)"
         if self.seeds == 1:
             return f"{self.value:.4f} (one fresh seed; confirm_seeds=3 shows the spread)"
         return f"{self.value:.4f} ± {self.spread:.4f} (mean and standard deviation of {self.seeds} fresh seeds)"

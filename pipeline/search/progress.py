@@ -127,7 +127,7 @@ def summary_line(study: Study, config: TuneConfig, plan: TimePlan | None = None)
         f"best {best.value:.4f} (trial {best.number}{_improvement(study)})" if best else "none complete yet",
         *(f"{count} {what}" for count, what in ((pruned, "pruned"), (failed, "failed"), (running, "running")) if count),
         f"about {format_duration(left)} left" if left else "",
-        f"{format_duration(min(left, again))} of them for confirmations" if left and again else "",
+        f"{format_duration(min(left, again))} of that for confirmations" if left and again else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -140,7 +140,7 @@ def _improvement(study: Study) -> str:
     if not before:
         return ""
     gain = max(studies.score_of(study, trial.value or 0.0) for trial in complete) - max(before)
-    return f", {gain:+.4f} by the last {RECENT}"
+    return f", {gain:+.4f} in the last {RECENT}"
 
 
 def trial_line(ended: EndedTrial, study: Study, config: TuneConfig, plan: TimePlan | None = None) -> str:

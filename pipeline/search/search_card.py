@@ -12,8 +12,8 @@ _SEARCH = """\
 
 {{ preview("Trials", "optuna_history.png") }}
 
-The winner is [this run](#/experiments/{{ experiment_id }}/runs/{{ winner_run }}). To compare trials: the list of runs,
-select, *Compare*.
+The winner is [this run](#/experiments/{{ experiment_id }}/runs/{{ winner_run }}). To compare trials: open the list of
+runs, select some, press *Compare*.
 """
 
 

@@ -119,7 +119,7 @@ def _is_json(space: str) -> bool:
 
 def _dimension(config: TuneConfig, file: str, name: str, of: Any) -> Dimension | Scalar:
     if name in FLAGS_ALONE:
-        raise UserError(f"{file}, key {name}: it says which search this is, and is a flag (give --{name}=...)")
+        raise UserError(f"{file}, key {name}: it identifies the search, and must be a flag (give --{name}=...)")
     if name not in SEARCHABLE:
         near = difflib.get_close_matches(name, SEARCHABLE, n=1)
         remedy = f"did you mean {near[0]}?" if near else f"one of {', '.join(SEARCHABLE)}"
@@ -134,7 +134,7 @@ def _dimension(config: TuneConfig, file: str, name: str, of: Any) -> Dimension |
         if isinstance(of, list):
             choices = tuple(dict.fromkeys(_value(config, name, value) for value in of))
             if not choices:
-                raise ValueError("it must have a choice at least, got an empty list")
+                raise ValueError("it must have at least one choice, got an empty list")
             return choices
         return _value(config, name, of)
     except (pydantic.ValidationError, ValueError, TypeError) as error:

@@ -59,7 +59,7 @@ def _check_unclaimed(config: TuneConfig, study: Study) -> None:
         raise _other(config, "has trials of another program", "")
     of_earlier = values_as_before(TrainConfig)["objective"]
     for before in {flags.get("objective", of_earlier) for flags in ours} - {config.objective}:
-        raise _other(config, f"is of trials with objective={before}, now {config.objective}", f"objective={before}")
+        raise _other(config, f"has trials with objective={before}, now {config.objective}", f"objective={before}")
     if (direction := study.direction.name.lower()) != direction_of(config):
         found, wanted = (name.replace("ize", "ise") for name in (direction, direction_of(config)))
         raise _other(config, f"{found}s its values, where {config.objective} is to be {wanted}d", "")
@@ -68,7 +68,7 @@ def _check_unclaimed(config: TuneConfig, study: Study) -> None:
 def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if known["photos"] != wanted["photos"]:
         digests = f"digest {known['photos'][:12]}, now {wanted['photos'][:12]}"
-        raise _other(config, f"is of other photos, or of other data flags ({digests})", "")
+        raise _other(config, f"has other photos or other data flags ({digests})", "")
     was_a_path = known["runs"].startswith("sqlite:") and "://" not in wanted["runs"]  # of a file that may have moved
     if known["runs"] != wanted["runs"] and not was_a_path:
         raise _other(config, f"has its runs in another MLflow store, {known['runs']}", "MLFLOW_TRACKING_URI as before")
@@ -76,7 +76,7 @@ def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, An
     for name in sorted(known["flags"].keys() | wanted["flags"].keys()):
         before, now = (flags["flags"].get(name, of_earlier.get(name, "its default")) for flags in (known, wanted))
         if before != now:
-            raise _other(config, f"is of trials with {name}={before}, now {now}", f"{name}={before}")
+            raise _other(config, f"has trials with {name}={before}, now {now}", f"{name}={before}")
     for name in sorted(known["space"].keys() | wanted["space"].keys()):
         before, now = (of["space"].get(name, "nothing") for of in (known, wanted))
         if before != now and not (isinstance(before, dict) and isinstance(now, dict)):
@@ -85,6 +85,6 @@ def _check(config: TuneConfig, known: Mapping[str, Any], wanted: Mapping[str, An
 
 def _other(config: TuneConfig, what: str, remedy: str) -> UserError:
     return UserError(
-        f"a study must be of one search, got study_name={config.study_name}, which {what} "
-        f"(take another study_name{remedy and f', or {remedy}'})"
+        f"a study must belong to one search, got study_name={config.study_name}, which {what} "
+        f"(use another study_name{remedy and f', or {remedy}'})"
     )

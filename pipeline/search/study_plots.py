@@ -63,7 +63,7 @@ def draw_study(study: Study, objective: Objective) -> dict[str, Figure]:
         "optuna_parallel_coordinates": plots.draw_parallel_coordinates(
             points, parameters, f"What was tried in {names}", objective
         ),
-        "optuna_slice": plots.draw_slices(points, parameters, f"Every parameter by itself in {names}", objective),
+        "optuna_slice": plots.draw_slices(points, parameters, f"Each parameter on its own in {names}", objective),
         "optuna_timeline": plots.draw_timeline(table, f"When the trials of {names} ran"),
     }
     if importance := _importance(study):

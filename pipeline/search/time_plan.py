@@ -32,18 +32,18 @@ WORTH_TRYING = 0.8  # of what confirmations are expected to take: they are begun
 def describe_plan(config: TuneConfig, trials: float | None = None) -> str:
     """Return a line on what the search will do, with the number of ``trials`` that fit its time, if that is known."""
     goal, variants = studies.trial_goal(config), space_of(config).choices("variant")
-    many = f"{goal:.0f}" if math.isfinite(goal) else f"as many as fit, about {max(1.0, trials or 1.0):.0f},"
+    many = f"{goal:.0f}" if math.isfinite(goal) else f"about {max(1.0, trials or 1.0):.0f} (as many as fit)"
     parts = [f"{many} trials of {config.epochs} epochs at {config.image_size} px"]
     if mode_of(config) == HEADS_FIRST_MODE:
         heads, few = int(min(config.head_trials, goal)), min(FINE_TUNED_VARIANTS, len(variants))
         left = f"{goal - heads:.0f}" if math.isfinite(goal) else f"about {max(1.0, (trials or 0.0) - heads):.0f}"
         parts = [
             f"{heads} heads on features of {', '.join(map(str, variants))} at {config.image_size} px",
-            f"{left} times fine-tuning for {config.epochs} epochs" + (f", of the best {few}" if few > 1 else ""),
+            f"{left} fine-tuning trials of {config.epochs} epochs" + (f" with the best {few}" if few > 1 else ""),
         ]
     again = config.confirm_top_k * config.confirm_seeds
     if again:
-        parts.append(f"{again} of them again, {round(config.confirm_epochs_factor * config.epochs)} epochs")
+        parts.append(f"{again} of them trained again for {round(config.confirm_epochs_factor * config.epochs)} epochs")
     return f"plan: {', then '.join(parts)}"
 
 

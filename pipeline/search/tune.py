@@ -143,7 +143,9 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
                 _run_trials(study, config, plan, parent, report_line)
                 retrained = _retrain(study, config, plan, parent, report_line)
             except KeyboardInterrupt:
-                report_line(f"interrupted: {summary_line(study, config, plan)} (the same command goes on)")
+                report_line(
+                    f"interrupted: {summary_line(study, config, plan)} (run the same command again to continue)"
+                )
                 raise
             tracking.connect()  # marks the runs of processes that died meanwhile
             tracking.end_children(parent)
@@ -207,10 +209,11 @@ def _prepare(study: Study, config: TuneConfig, space: Space, report_line: Report
     with start_lock(study, config.storage):
         for trial in settle_trials(study, tracking.close_run):
             report_line(
-                f"trial {trial.number} was running in a process that is gone; it is settled, or another goes on"
+                f"trial {trial.number} was running in a process that no longer exists; it is closed, or another trial "
+                "continues it"
             )
     for flag, (value, searched) in flags_not_searched(config, space).items():
-        report_line(f"{flag}={value} is not tried: the search is over {', '.join(map(str, searched))}")
+        report_line(f"{flag}={value} is not tried: the search covers {', '.join(map(str, searched))}")
     goal = studies.trial_goal(config)
     if goal < config.n_trials:
         report_line(f"the space has {goal} points, each is tried once: n_trials={config.n_trials} is too many")
@@ -218,7 +221,7 @@ def _prepare(study: Study, config: TuneConfig, space: Space, report_line: Report
     of_goal = f" of {goal:.0f}" if math.isfinite(goal) else ""
     report_line(f"study {study.study_name}: {finished}{of_goal} trials are finished")
     if config.head_trials > 0 and mode_of(config) == "from scratch":
-        report_line(f"head_trials={config.head_trials} is left out: random weights have no features to compare")
+        report_line(f"head_trials={config.head_trials} is ignored: random weights have no features to compare")
 
 
 def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], speed: MachineSpeed | None) -> str:
@@ -230,9 +233,9 @@ def _plan_line(study: Study, config: TuneConfig, photos: tuple[int, int], speed:
     if math.isfinite(seconds):
         line += f"; about {format_duration(seconds)} on this machine if nothing is pruned"
     if config.timeout_s:
-        line += f"; all of it in {_time(config)}"
+        line += f"; at most {_time(config)} for everything"
     elif seconds > LONG_S:
-        line += " (timeout_s bounds it, a smaller image_size makes the trials shorter)"
+        line += " (timeout_s limits it, a smaller image_size makes the trials shorter)"
     return line
 
 
@@ -258,8 +261,8 @@ def _run_trials(study: Study, config: TuneConfig, plan: TimePlan, parent: str, r
     if finished < studies.trial_goal(config):
         tracking.mark_dead_runs()  # a process that did not end in time could not close its run
         where = summary_line(study, config, plan)
-        kept = "; what was running is kept" if running else ""
-        report_line(f"the time for trials is up: {where}{kept} (the same command goes on)")
+        kept = "; running trials are kept" if running else ""
+        report_line(f"the time for trials is up: {where}{kept} (run the same command again to continue)")
         tracking.set_tags({tracking.STOPPED: "true"})
 
 
@@ -273,7 +276,10 @@ def _retrain(
     """
     confirmed = plan.confirmed()
     if confirmed < config.confirm_top_k:
-        report_line(f"there is time to confirm {confirmed} of the best {config.confirm_top_k} (timeout_s or epochs)")
+        report_line(
+            f"there is time to confirm only {confirmed} of the best {config.confirm_top_k} (raise timeout_s or lower "
+            "epochs)"
+        )
         config = config.model_copy(update={"confirm_top_k": confirmed})
 
     def wanted(lost: Collection[Retraining]) -> list[Retraining]:
@@ -300,7 +306,9 @@ def _retrain(
     ended, left = ended_and_missing()
     if left:
         tracking.mark_dead_runs()
-        report_line(f"time is up: {len(left)} of the confirmations did not end (the same command goes on)")
+        report_line(
+            f"time is up: {len(left)} of the confirmations did not finish (run the same command again to continue)"
+        )
         tracking.set_tags({tracking.STOPPED: "true"})
     return ended
 
@@ -394,7 +402,7 @@ def _suspects_line(copied: Collection[str]) -> str:
         return MISSING_EXTRA
     if SUSPECTS_TABLE in copied:
         return f"doubtful labels, by the winner: {tracking.artifact_place(SUSPECTS_TABLE)}"
-    return "no label suspects: the winner is not better than one answer for all photos, beyond chance"
+    return "no label suspects: the winner is not proven better than always giving the same answer"
 
 
 def _report_borders(params: Mapping[str, object], space: Space) -> None:
@@ -403,8 +411,8 @@ def _report_borders(params: Mapping[str, object], space: Space) -> None:
     for border in borders:
         wider = json.dumps({border.name: border.next.model_dump()})
         print(
-            f"{border.name}={border.value:.2g} of the winner is on the border of {border.range.low:g} to "
-            f"{border.range.high:g}; beyond it may be better:\n  --space='{wider}'",
+            f"{border.name}={border.value:.2g} of the winner is at the edge of its range, {border.range.low:g} to "
+            f"{border.range.high:g}; values beyond it may be better:\n  --space='{wider}'",
             flush=True,
         )
     tracking.set_tags({"at_border": ", ".join(border.name for border in borders) or "nothing"})

@@ -93,7 +93,7 @@ class Classifier:
             self.about = About(**stored)
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             raise DamagedModel(
-                f"a model's description must be whole, got {type(error).__name__}: {first_line(error)} in "
+                f"a model's description must be complete, got {type(error).__name__}: {first_line(error)} in "
                 f"{folder / ABOUT_FILE} (restore the file, or name another model)"
             ) from error
 
@@ -107,7 +107,8 @@ class Classifier:
             raise
         except Exception as error:  # of the archive, of its JSON, of HDF5, or of Keras
             raise DamagedModel(
-                f"a model must be a network that Keras reads, got {first_line(error)} from {self._folder / MODEL_FILE}"
+                f"a model must be a network that Keras can read, got {first_line(error)} from "
+                f"{self._folder / MODEL_FILE}"
             ) from error
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -143,8 +144,8 @@ class Classifier:
             return 0.0
         if not self.about.sureness:
             raise ValueError(
-                f"keep must be 1 for a model that does not know how sure it is of validation photos, got {keep} (it is "
-                "of an earlier version: train it again)"
+                f"keep must be 1 for a model that has not stored its confidence on validation photos, got {keep} (an "
+                "earlier version made it: train it again)"
             )
         return float(np.interp(1 - keep, PERCENTS, self.about.sureness))
 

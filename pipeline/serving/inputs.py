@@ -134,7 +134,7 @@ def _array(given: object) -> np.ndarray:
     try:
         return np.asarray(given)
     except (TypeError, RuntimeError) as error:  # of a tensor that is on a GPU, or has a gradient
-        raise ValueError(f"pixels must be an array that NumPy reads, got {first_line(error)}") from None
+        raise ValueError(f"pixels must be an array that NumPy can read, got {first_line(error)}") from None
 
 
 def _of_text(text: str) -> bytes:
@@ -221,5 +221,5 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
     if real and pixels.dtype.kind == "f" and 0 < pixels.max() <= 1 and pixels.min() >= 0:
         raise BadImage("pixels must be whole numbers from 0 to 255, got numbers up to 1 (multiply them by 255)")
     if not real or ((pixels < 0) | (pixels > 255) | (pixels % 1 != 0)).any():
-        raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside of that")
+        raise BadImage(f"pixels must be whole numbers from 0 to 255, got {pixels.dtype} outside this range")
     return pixels.astype(np.uint8)

@@ -139,7 +139,7 @@ class RequestLimits:
         if int(headers.get(b"content-length", 0)) > self.max_body_bytes:
             raise self._too_large
         if not headers.get(b"content-type"):
-            raise Refused(415, "a request must say its content type (application/json, or image/jpeg)")
+            raise Refused(415, "a request must state its content type (application/json, or image/jpeg)")
         self._check_queue()
 
     def _check_queue(self) -> None:
@@ -191,7 +191,7 @@ class RequestLimits:
             elif leaving.done() or started:
                 raise _Gone
             else:
-                raise Refused(503, f"no answer within {self.timeout_s:g} seconds (ask again later)")
+                raise Refused(503, f"no answer within {self.timeout_s:g} seconds (try again later)")
         finally:
             for task in (answering, leaving):
                 task.cancel()
@@ -204,7 +204,9 @@ class RequestLimits:
 
     @property
     def _too_busy(self) -> Refused:
-        return Refused(503, f"at most {self.max_requests} requests may wait, and do (ask again later)")
+        return Refused(
+            503, f"at most {self.max_requests} requests may wait, and that many are waiting (try again later)"
+        )
 
     @property
     def _retry_after_s(self) -> int:

@@ -48,7 +48,7 @@ def run_prediction(config: PredictConfig) -> None:
     doubted = f"{none_of_these} of them {NONE_OF_THESE}, " if config.keep < 1 else ""
     print(f"{len(paths)} photos by {model.name}, {doubted}{unusable} of them unusable (column error): {output}")
     if formulas:
-        print(f"{formulas} texts in it begin like formulas (=, +, -, @): let a spreadsheet import all columns as text")
+        print(f"{formulas} texts in it begin like formulas (=, +, -, @): in a spreadsheet, import all columns as text")
 
 
 def top_columns(table: pd.DataFrame, class_names: Sequence[str], top_k: int) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def photo_paths(photos: tuple[str, ...]) -> list[Path]:
             matches = [Path(entry)] if os.path.lexists(entry) else [Path(match) for match in sorted(glob.glob(entry))]
         if not matches:
             raise UserError(
-                f"photos must name files, folders or globs that match, got {entry!r}, where there is nothing"
+                f"photos must name files, folders or globs that match, got {entry!r}, which matches nothing"
             )
         found += matches
     return found

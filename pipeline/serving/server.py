@@ -58,8 +58,8 @@ def run_server(config: ServeConfig) -> None:
     model = registry.fetch_model(config.model_uri)
     check_address_is_free(config.host, config.port)
     metrics = CollectorRegistry()
-    batch_photos = Histogram("batch_photos", "Photos in a call of the model.", buckets=_powers(BATCH), registry=metrics)
-    batch_seconds = Histogram("batch_duration_seconds", "A call of the model.", registry=metrics)
+    batch_photos = Histogram("batch_photos", "Photos per call of the model.", buckets=_powers(BATCH), registry=metrics)
+    batch_seconds = Histogram("batch_duration_seconds", "Duration of a call of the model.", registry=metrics)
 
     def observe(photos: int, seconds: float) -> None:
         batch_photos.observe(photos)
@@ -149,7 +149,7 @@ def serving_app(
         rows = await asyncio.wrap_future(workers.submit_photos(photos, checked_params(params, known)))
         return JSONResponse({"predictions": rows})
 
-    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
     async def show_metrics() -> Response:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
@@ -236,7 +236,7 @@ def _refused_of(error: Exception) -> Refused:
         return error
     if isinstance(error, RecursionError):
         return Refused(400, "JSON must not be nested so deeply")
-    return Refused(400, "the body must be what its content type says, and is not")
+    return Refused(400, "the body must match its content type, and does not")
 
 
 def _log_access() -> None:
@@ -276,12 +276,14 @@ Photos in, labels and probabilities out. Try it below, or in a shell:
 def _invocations_schema(known: Sequence[str]) -> dict[str, Any]:
     """Return what OpenAPI says of ``/invocations``, with a photo to try it."""
     parameters = {
-        "top_k": {"type": "integer", "minimum": 1, "description": "Only this many likeliest classes."},
+        "top_k": {"type": "integer", "minimum": 1, "description": "Only this many of the most likely classes."},
         "keep": {
             "type": "number",
             "exclusiveMinimum": 0,
             "maximum": 1,
-            "description": "Share of photos of known classes that keep their label; less sure ones are none of these.",
+            "description": (
+                "Share of photos of known classes that keep their label; less certain ones are none of these."
+            ),
         },
     }
     shown = {name: parameters.get(name, {}) for name in known}
@@ -312,11 +314,11 @@ def _invocations_schema(known: Sequence[str]) -> dict[str, Any]:
         "required": ["file"],
     }
     refusals = {
-        "400": "The body, or a parameter, is not what it must be.",
+        "400": "The body or a parameter is not valid.",
         "408": "The body did not arrive in time.",
         "413": "The body is too large.",
-        "415": "The body is of no kind that is known.",
-        "503": "Too many requests wait; Retry-After says when to ask again.",
+        "415": "The content type is not supported.",
+        "503": "Too many requests are waiting; Retry-After says when to try again.",
     }
     return {
         "parameters": [
@@ -324,7 +326,7 @@ def _invocations_schema(known: Sequence[str]) -> dict[str, Any]:
                 "name": name,
                 "in": "query",
                 "schema": shown[name],
-                "description": "Of a photo or a form; JSON has params.",
+                "description": "For a photo or a form; JSON has params.",
             }
             for name in shown
         ],

@@ -227,7 +227,7 @@ class ModelWorkers:
         if self._closing.is_set():
             return
         too_slow = isinstance(error, TimeoutError)
-        logging.getLogger(__name__).warning("a process of the model is replaced: %s", first_line(error))
+        logging.getLogger(__name__).warning("replacing a process of the model: %s", first_line(error))
         again = [] if too_slow else [request for request in batch if request.tries < MOST_TRIES]
         for request in batch:
             if request not in again and request.future.set_running_or_notify_cancel():

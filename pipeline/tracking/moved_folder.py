@@ -40,7 +40,7 @@ def follow_moved_folder() -> Iterator[str]:
             if root := _new_root(former, _runs_below(connection, former), database.parent):
                 for file in {database, database_file(mlflow.get_registry_uri()) or database}:
                     _replace(file, former, root)
-                yield f"the folder of the runs was {former}, and is {root}: MLflow's records say so from now on"
+                yield f"the folder of the runs has moved from {former} to {root}: MLflow's records were updated"
 
 
 def _former_roots(connection: sqlite3.Connection, root: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def _new_root(former: Path, runs: list[Path], folder: Path) -> Path | None:
         return working
     raise UserError(
         f"the artifacts of the runs must be in {here}, or in {former}, where they were, got neither "
-        "(bring that folder back, or move mlflow.db away to begin anew)"
+        "(bring that folder back, or move mlflow.db away to start over)"
     )
 
 

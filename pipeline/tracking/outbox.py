@@ -96,7 +96,7 @@ def put(run_id: str, kind: str, values: dict[str, Any], folder: Path = Path()) -
         waiting = _entries(run_id)
         number = int(waiting[-1].stem) + 1 if waiting else 1
         if not waiting:
-            print(f"the MLflow server does not answer: what run {run_id} has to say waits in {UNSENT}", flush=True)
+            print(f"the MLflow server does not answer: the logs of run {run_id} wait in {UNSENT}", flush=True)
         entry = UNSENT / run_id / f"{number:06}.json"
         shutil.rmtree(entry.with_suffix(""), ignore_errors=True)
         if folder != Path():
@@ -130,8 +130,11 @@ def send(run_id: str) -> bool:
 
 def _explain(run_id: str, error: Exception) -> None:
     gone = isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST"
-    remedy = f"remove {UNSENT / run_id} to give it up" if gone else "mend the store and give the same command again"
-    print(f"what waits of run {run_id} is not taken, got {first_line(error)} ({remedy})", flush=True)
+    remedy = f"remove {UNSENT / run_id} to discard them" if gone else "repair the store and run the same command again"
+    print(
+        f"the waiting logs of run {run_id} must be accepted by the server, got {first_line(error)} ({remedy})",
+        flush=True,
+    )
 
 
 def send_all() -> int:
@@ -139,7 +142,7 @@ def send_all() -> int:
     runs = [folder.name for folder in sorted(UNSENT.glob("*")) if folder.is_dir()]
     left = [run_id for run_id in runs if not send(run_id)]
     if sent := len(runs) - len(left):
-        print(f"sent what waited of {sent} runs", flush=True)
+        print(f"sent the waiting logs of {sent} runs", flush=True)
     return len(left)
 
 

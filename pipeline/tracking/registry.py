@@ -229,7 +229,7 @@ def promote(version: Version, compared_with: Version | None) -> None:
         now = version_with_alias(version.name, CHAMPION)
         if now != compared_with:
             raise ChampionChanged(
-                f"the champion is {_version_text(now)} by now, not {_version_text(compared_with)}; evaluate again"
+                f"the champion is {_version_text(now)} now, not {_version_text(compared_with)}; evaluate again"
             )
         _set_champion(version, now)
 

@@ -253,8 +253,9 @@ def _log_config(config: Config, active: Run) -> None:
     params = {key: without_passwords(wanted[key]) for key in wanted.keys() - open_flags(wanted)}
     if any(text != without_passwords(text) for text in active.data.params.values()):
         print(
-            "`mlflow run` has written the password in an address among the parameters of its run, where it stays: "
-            f"write ${{NAME}} for it, and delete the run (mlflow runs delete --run-id {active.info.run_id}; mlflow gc)",
+            "`mlflow run` has logged the password in an address as a parameter of its run, where it stays: "
+            f"write ${{NAME}} instead, and delete the run "
+            f"(mlflow runs delete --run-id {active.info.run_id}; mlflow gc)",
             flush=True,
         )
     mlflow.log_params({key: params[key] for key in params.keys() - active.data.params.keys()})

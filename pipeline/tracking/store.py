@@ -50,7 +50,7 @@ def open_stores(many_machines: bool = False) -> None:
         if many_machines and is_local(uri):
             raise UserError(
                 f"the MLflow store must be a server or its database where ray_address is a cluster, got {uri}: a file "
-                "of one machine (mlflow server --backend-store-uri postgresql://..., and set MLFLOW_TRACKING_URI)"
+                "on one machine (mlflow server --backend-store-uri postgresql://..., and set MLFLOW_TRACKING_URI)"
             )
         try:
             if uri.startswith(("http://", "https://")):  # MLflow's own calls retry for minutes
@@ -74,7 +74,7 @@ def _check_database(file: Path) -> None:
     if not file.exists():
         if not os.access(file.parent, os.W_OK):
             raise UserError(
-                f"the folder of the MLflow store must be writable, got {file.parent} (permit writing, give the command "
+                f"the folder of the MLflow store must be writable, got {file.parent} (allow writing, run the command "
                 "in another folder, or set MLFLOW_TRACKING_URI and MLFLOW_REGISTRY_URI)"
             )
         return
@@ -147,13 +147,13 @@ def raise_if_store_gone() -> Iterator[None]:
         yield
     except ERRORS as error:
         waiting = (
-            f"; what {count_unsent_runs()} runs have to say waits in {UNSENT} and is sent then"
+            f"; the logs of {count_unsent_runs()} runs wait in {UNSENT} and are sent then"
             if count_unsent_runs()
             else ""
         )
         raise StoreGone(
-            f"the MLflow store must answer and take what it is given, got {first_line(error)} from "
-            f"{without_passwords(mlflow.get_tracking_uri())} (what was logged is kept; mend the store and give the "
+            f"the MLflow store must answer and accept the logs, got {first_line(error)} from "
+            f"{without_passwords(mlflow.get_tracking_uri())} (what was logged is kept; repair the store and run the "
             f"same command again{waiting})"
         ) from error
 

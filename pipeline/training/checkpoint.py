@@ -74,7 +74,7 @@ class Checkpoints:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise UserError(
-                f"checkpoints must fit into {self._folder}, got {error.strerror or error} (make room or permit "
+                f"checkpoints must fit into {self._folder}, got {error.strerror or error} (free up space or allow "
                 "writing, and run the same command again)"
             ) from error
         for old in self._files()[KEEP_NEWEST:]:
@@ -92,7 +92,7 @@ class Checkpoints:
             try:
                 return self._read(file)
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                print(f"checkpoint {file} is damaged ({error}); taking the one before it", flush=True)
+                print(f"checkpoint {file} is damaged ({error}); using the previous one", flush=True)
         return None
 
     def remove(self) -> None:
@@ -122,8 +122,8 @@ class Checkpoints:
         ]
         if differences:
             raise UserError(
-                f"a training goes on with the code and the photos that it began with, got {file} with "
-                f"{', '.join(differences)} (resume=never begins anew)"
+                f"a training must continue with the code and the photos that it started with, got {file} with "
+                f"{', '.join(differences)} (resume=never starts over)"
             )
 
 

@@ -77,7 +77,7 @@ class FeatureCache:
             self._note_file.unlink(missing_ok=True)
             raise UserError(
                 f"a frozen backbone must stay the same, got other weights={self._config.weights} than those that the "
-                f"features in {self._folder} are of (run the same command again: they are computed anew)"
+                f"features in {self._folder} are of (run the same command again: they will be computed again)"
             )
         return classifier
 

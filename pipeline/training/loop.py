@@ -216,11 +216,11 @@ def _start_or_resume(
     if saved:
         if (saved_precision := saved.progress["precision"]) != trainer.precision:  # a new measurement chose another
             raise UserError(
-                f"a training goes on in the number format that it began in, got {trainer.precision} instead of "
-                f"{saved_precision} from precision={trainer.phase.config.precision} (set resume=never to begin anew)"
+                f"a training must continue in the number format that it started in, got {trainer.precision} instead of "
+                f"{saved_precision} from precision={trainer.phase.config.precision} (set resume=never to start over)"
             )
         trainer.restore(_arrays_of(saved, "state"))
-        print(f"going on in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
+        print(f"continuing in epoch {progress.epoch}, after {progress.steps_done} of {trainer.steps} steps", flush=True)
     return trainer, progress
 
 

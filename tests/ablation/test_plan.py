@@ -232,7 +232,7 @@ def test_an_ablation_never_reads_the_test_split(
     ablate.run(config)
     printed = capsys.readouterr().out
     assert "[4/4]" in printed
-    assert "augment=none cannot be told with one seed" in printed
+    assert "augment=none cannot be judged with one seed" in printed
     (parent,) = [run for run in tracking_store.search_runs(["0"]) if "mlflow.parentRunId" not in run.data.tags]
     table = pd.read_csv(tracking_store.download_artifacts(parent.info.run_id, "ablation.csv")).set_index("factor")
     assert table["seeds"].to_dict() == {"augment": 1, "learning_rate": 0}

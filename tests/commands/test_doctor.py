@@ -96,7 +96,7 @@ def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> Non
     elsewhere = {"training": "running", "process": "elsewhere.example 1 1@0"}
     tracking_store.create_run("0", tags=elsewhere, run_name="far away")
     assert [finding.text for finding in doctor.runs() if finding.state == "note"] == [
-        "of other folders, they go on or were killed: far away (doctor in their folder can tell)"
+        "of other folders, still running or killed: far away (run doctor in their folder)"
     ]
     with FileLock(CHECKPOINTS / "busy.lock"):
         assert _states(doctor.checkpoints) == ["ok", "repaired", "note", "note", "note", "note"]
@@ -133,4 +133,4 @@ def test_a_package_that_is_missing_is_a_finding(run_in: RunIn, project: Path, tm
 def test_what_is_wrong_ends_with_exit_code_2(run_in: RunIn, project: Path) -> None:
     done = run_in(project, *PIPELINE, "doctor", exit_code=2, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert "wrong     runs" in done.stdout
-    assert done.stderr.strip().splitlines()[-1].startswith("error: nothing must be wrong, got 1")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: all checks must pass, got 1")

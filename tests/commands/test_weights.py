@@ -31,7 +31,7 @@ def test_every_variant_has_a_line_with_size_licence_accuracy_and_source(capsys: 
     digest = find_weights("resnet18").sha256[:12]
     assert lines["resnet18"][1:] == ["yes,", digest, "45", "73.2", "Apache", "2.0", "hf://keras/resnet_18_imagenet"]
     assert lines["resnet34"][1:] == ["no", "87", "77.9", "Apache", "2.0", "hf://timm/resnet34.a1_in1k"]
-    assert lines["resnet152_v2"][1:] == ["no", "nobody", "offers", "them"]
+    assert lines["resnet152_v2"][1:] == ["no", "none", "published"]
 
 
 def test_a_packed_folder_is_what_another_project_starts_from(

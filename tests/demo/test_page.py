@@ -47,7 +47,9 @@ def test_of_many_classes_the_weakest_are_named_and_all_listed() -> None:
     page = _shown(100, with_recalls=True)
     told, worst = (text.value for text in page.markdown)
     assert "100 classes apart" in told
-    assert worst.startswith("It recognises these worst, by its validation photos: class 99 (1 %), class 98 (2 %), ")
+    assert worst.startswith(
+        "It is weakest on these classes, by its validation photos: class 99 (1 %), class 98 (2 %), "
+    )
     assert page.dataframe[0].value["class"].tolist()[:2] == ["class 99", "class 98"]
     assert len(page.dataframe[0].value) == 100
 

@@ -21,7 +21,7 @@ def test_one_answer_for_all_is_the_baseline() -> None:
     assert baseline.p_value == 1
     assert not baseline.is_beaten
     assert baseline.never_recognised == ("rare",)
-    assert "95.0 % right against 95.0 % of always answering common" in baseline.description
+    assert "95.0 % right against 95.0 % for always answering common" in baseline.description
 
 
 def test_every_rare_photo_must_count_to_beat_it() -> None:

@@ -85,7 +85,9 @@ def test_p_value_and_difference_have_the_known_answers() -> None:
     assert comparison.difference == pytest.approx(0.06)
     assert comparison.difference_low > 0
     reason = rejection_reason(comparison, "significant", 0.05)
-    assert "p = 0.016, at least 0.0083, the share of 0.05 for comparison 1 on this test split; 83 % of it" in reason
+    assert (
+        "p = 0.016, not below 0.0083, the share of 0.05 for comparison 1 on this test split; 83 % of the 0.05" in reason
+    )
     before[:7] = False
     assert rejection_reason(_compare(correct, before), "significant", 0.05) == ""  # 7 to 0
     assert "6 against 0" in comparison.description

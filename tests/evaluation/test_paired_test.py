@@ -119,5 +119,5 @@ def test_the_baseline_of_each_metric_is_the_best_answer_for_all_photos(metric: s
         assert improvement(metric, value, useless.baseline_value) <= 1e-9
     useful = compare_with_baseline(LABELS, _models(rng, 4)[0], NAMES, metric)
     assert useful.is_beaten
-    of = "of always answering " + ("the classes' frequencies" if metric in LOWER_IS_BETTER else "daisy")
+    of = "for always answering " + ("the classes' frequencies" if metric in LOWER_IS_BETTER else "daisy")
     assert of in useful.description

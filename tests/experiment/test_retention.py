@@ -85,12 +85,12 @@ def test_photos_that_nothing_refers_to_are_shown_and_then_deleted(capsys: pytest
     assert f"unneeded       1.0 MB  prepared photos {unneeded}" in shown
     assert "5.0 MB are not needed (python -m pipeline doctor --prune --free deletes them)" in shown
     assert unneeded.is_dir()
-    assert "5.0 MB are free again" in _shown(capsys, free=True)
+    assert "5.0 MB freed" in _shown(capsys, free=True)
     assert not unneeded.exists()
     assert sorted(path.name[0] for path in Path("data/reports").iterdir()) == ["b", "c"]
     assert sorted(path.name[0] for path in Path("data/pictures").iterdir()) == ["b", "c"]
     assert all(path.is_dir() for path in (of_version, of_stopped, mine, draft))
-    assert _shown(capsys) == "nothing is kept that is not needed\n"
+    assert _shown(capsys) == "there is nothing to delete\n"
 
 
 def test_photos_of_lately_and_those_that_are_being_made_are_left_alone(
@@ -102,7 +102,7 @@ def test_photos_of_lately_and_those_that_are_being_made_are_left_alone(
     assert store.is_dir()
     for module in (retention, unreferenced):
         monkeypatch.setattr(module, "RECENT_S", 3600)
-    assert "nothing is kept" in _shown(capsys)  # just prepared
+    assert "nothing to delete" in _shown(capsys)  # just prepared
     day_before = time.time() - 24 * 3600
     os.utime(store, (day_before, day_before))
     assert str(store) in _shown(capsys)
@@ -138,13 +138,13 @@ def test_models_that_nothing_refers_to_go_and_all_others_stay(capsys: pytest.Cap
     folders = {model.artifact_location for model in MlflowClient().search_logged_models(["0"])}
     assert all(Path(folder, "model.keras").is_file() for folder in folders)
     assert {path.name for path in Path("mlruns/0/models").iterdir()} == left
-    assert "nothing is kept" in _shown(capsys)
+    assert "nothing to delete" in _shown(capsys)
 
 
 def test_a_run_that_goes_on_keeps_its_model(capsys: pytest.CaptureFixture[str]) -> None:
     with tracking.run("train", "name", TrainConfig()) as run_id:
         model = _model(run_id)
-        assert "nothing is kept" in _shown(capsys)
+        assert "nothing to delete" in _shown(capsys)
     assert model in _shown(capsys)
 
 
@@ -163,7 +163,7 @@ def test_failed_and_deleted_runs_go_and_results_stay(capsys: pytest.CaptureFixtu
     assert {run.info.run_id for run in MlflowClient().search_runs(["0"])} == {finished, parent, child}
     left = {path.name for path in Path("mlruns/0").iterdir()} - {"models"}
     assert left == {finished, parent, child, of_version}
-    assert "nothing is kept" in _shown(capsys)
+    assert "nothing to delete" in _shown(capsys)
 
 
 def test_nothing_is_freed_that_was_not_shown() -> None:

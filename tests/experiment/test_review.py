@@ -72,7 +72,7 @@ def test_duplicates_are_logged_with_their_pictures(
     photos, captions, title = sheet
     assert [len(group) for group in photos] == [3, 2]
     assert captions[1] == "same pixels (quarantined): a and b"
-    assert title == "2 groups of photos that show one picture"
+    assert title == "2 groups of photos that show the same picture"
     rows = store.manifest.set_index("path").loc[["a/0.png", "a/mirror-0.png", "a/small-0.png"]]
     for shown, row in zip(photos[0], rows.itertuples(), strict=True):
         np.testing.assert_array_equal(shown, store.images(row.split)[row.row])
@@ -118,7 +118,7 @@ def test_who_is_not_better_than_one_answer_names_no_suspects(
     one_answer = np.tile([0.9, 0.1], (len(store.labels("train")), 1))
     with tracking.run("train", "suspects", PreprocessConfig()) as run_id:
         line = review.log_suspects(store, ["train"], one_answer)
-    assert line.startswith("no label suspects: the model is not better than one answer, beyond chance: ")
+    assert line.startswith("no label suspects: the model is not proven better than always giving the same answer: ")
     assert not [file for file in tracking_store.list_artifacts(run_id) if "suspects" in file.path]
 
 

@@ -94,7 +94,7 @@ def test_the_size_suits_the_weights(
     network.save(tmp_path / "small.keras")
     assert _resolve(TrainConfig(weights=str(tmp_path / "small.keras"))).image_size == 96
     (tmp_path / "broken.keras").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"a network that Keras reads, got .*broken\.keras"):
+    with pytest.raises(UserError, match=r"a network that Keras can read, got .*broken\.keras"):
         _resolve(TrainConfig(weights=str(tmp_path / "broken.keras")))
     with pytest.raises(UserError, match="start_size must be at most image_size, got 96 for 64"):
         _resolve(TrainConfig(start_size=96, width=0.5))
@@ -154,7 +154,7 @@ def test_a_stopped_training_goes_on_from_random_weights_when_others_have_come(
         raise KeyboardInterrupt
     _bring(preset, "resnet18")
     assert _resolve(typed) == random
-    assert "with which this was begun" in capsys.readouterr().out
+    assert "as when this was started" in capsys.readouterr().out
     assert _resolve(TrainConfig(data="photos", resume="never")).weights != "none"
     assert _resolve(TrainConfig(data="others")).weights != "none"
 
@@ -168,7 +168,7 @@ def test_a_stopped_training_goes_on_with_its_weights_or_not_at_all(tracking_stor
         raise KeyboardInterrupt
     assert _resolve(typed) == begun
     shutil.rmtree(own_folder("resnet18"))
-    with pytest.raises(UserError, match="goes on with no other") as caught:
+    with pytest.raises(UserError, match="can continue only with it") as caught:
         _resolve(typed)
     assert "\n" not in str(caught.value)
 
@@ -194,5 +194,5 @@ def test_a_training_records_what_it_started_from(
 
 
 def test_suspects_refuses_random_weights(tracking_store: MlflowClient) -> None:
-    with pytest.raises(UserError, match="suspects needs a backbone that has learned something"):
+    with pytest.raises(UserError, match="suspects needs a pre-trained backbone"):
         suspects.run(SuspectsConfig())

@@ -45,7 +45,7 @@ def test_what_is_killed_at_its_end_trains_nothing_again_and_logs_each_thing_once
     assert list(CHECKPOINTS.rglob("*.npz"))
     capsys.readouterr()
     run_id = run(lambda: None)
-    assert "going on in epoch 3, after" in capsys.readouterr().out
+    assert "continuing in epoch 3, after" in capsys.readouterr().out
     for name in ONCE:
         history = [(metric.step, metric.value) for metric in tracking_store.get_metric_history(run_id, name)]
         assert len(history) == len(set(history)), name

@@ -295,7 +295,7 @@ def test_errors_are_captioned_with_both_classes_and_matched_with_their_photo():
 
 def test_no_errors_say_so():
     table = evaluation.prediction_table(["a"], np.array([0]), np.array([[0.9, 0.1]]), ["daisy", "rose"])
-    assert "No errors. Photos looked at: 1" in _check(plots.draw_errors(_photos(1), table, "Errors"))
+    assert "No errors. Photos checked: 1" in _check(plots.draw_errors(_photos(1), table, "Errors"))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 9])

@@ -65,12 +65,12 @@ def test_of_many_classes_the_weakest_are_printed(assessment: Assessment, capsys:
 
 def test_a_model_that_knows_nothing_is_called_so(assessment: Assessment) -> None:
     nothing, missed = assessment.warnings
-    assert nothing.startswith("It knows nothing beyond chance: ")
+    assert nothing.startswith("It is not proven better than chance: ")
     assert missed.startswith("It recognises no test photo of class ")
     assert missed.endswith(" more.")
 
 
-@pytest.mark.parametrize(("ece", "said"), [(0.02, "They are calibrated as far"), (0.09, "They are not calibrated as")])
+@pytest.mark.parametrize(("ece", "said"), [(0.02, "they are calibrated: "), (0.09, "they are not calibrated: ")])
 def test_the_card_says_calibrated_only_of_what_is(assessment: Assessment, ece: float, said: str) -> None:
     config = {"variant": "resnet18", "weights": "none", "data": "photos", "split_seed": 0}
     about = About(CLASSES, 32, "crop", (), "0" * 64, "photos", config)

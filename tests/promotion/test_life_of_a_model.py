@@ -101,7 +101,10 @@ def test_the_life_of_a_model(life: Life, data: Path, tmp_path: Path) -> None:
     grown = life.evaluate()
     assert grown["promoted"], grown["reason"]
     assert life.champion == "2"
-    assert re.search(r"new to it and to the champion, version 1; \d+ of them have come since", grown["notes"][0])
+    assert re.search(
+        r"new to it and to the champion, version 1; \d+ of them were added after the champion was trained",
+        grown["notes"][0],
+    )
 
     again = life.evaluate("--model_uri=models:/flower-classifier/1")  # an older version, on the photos of today
     assert not again["promoted"]
@@ -128,7 +131,7 @@ def test_the_life_of_a_model(life: Life, data: Path, tmp_path: Path) -> None:
     old = life.run("evaluate", "--model_uri=models:/flower-classifier/2", "--corruption_photos=0")
     assert "left out: " in old
     assert "test photos of classes that it does not know (violet)" in old
-    assert "it does not know violet (accept_class_changes=true takes that)" in old
+    assert "it does not know violet (accept_class_changes=true allows that)" in old
 
     moved = Path(shutil.move(data, tmp_path / "elsewhere"))
     for file in sorted(moved.rglob("*.png")):
@@ -157,12 +160,12 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
         assert cv2.imwrite(str(data / "ab"[number % 2] / f"{number}.png"), noise)
     life.train(data, "--epochs=3")
     life.evaluate("--promotion=always")
-    assert "that no training and no choice has seen. " in life.card(1)
-    assert "has learned from" not in life.train(data, "--epochs=3", "--split_seed=1")
+    assert "that were never used to train or select it. " in life.card(1)
+    assert "what it started from, has seen" not in life.train(data, "--epochs=3", "--split_seed=1")
     warm = [f"--weights=models:/{NAME}@challenger", "--epochs=1"]
     printed = life.train(data, *warm)
-    warning = rf"WARNING: models:/{NAME}/2, or what it started from, has learned from (\d+) of the (\d+) test photos: "
-    found = re.search(warning + r".*\(split_seed=1, as it was trained with,", printed)
+    warning = rf"WARNING: models:/{NAME}/2, or what it started from, has seen (\d+) of the (\d+) test photos: "
+    found = re.search(warning + r".*\(split_seed=1, as in its training,", printed)
     assert found
     seen, total = map(int, found.groups())
     assert 0 < seen < total
@@ -174,16 +177,16 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     assert f"Left out: {seen} test photos that the model, or what it started from" in life.card(3)
 
     copied = Path(shutil.copy(registry.fetch_model(f"models:/{NAME}/3").folder / "model.keras", tmp_path / "my.keras"))
-    assert "has learned from" in life.train(data, f"--weights={copied}", "--epochs=1")
+    assert "what it started from, has seen" in life.train(data, f"--weights={copied}", "--epochs=1")
     assert _about(4)["start"]["lineage"] == [f"models:/{NAME}/3", f"models:/{NAME}/2"]
 
     load_classifier(copied).save(tmp_path / "foreign.keras")  # other bytes: nobody knows it
     printed = life.train(data, f"--weights={tmp_path / 'foreign.keras'}", "--epochs=1")
-    assert "WARNING: nobody can tell which photos" in printed
+    assert "WARNING: it is unknown which photos" in printed
     foreign = life.evaluate()
     assert not foreign["promoted"]
-    assert "nobody can tell which photos that has learned from" in foreign["reason"]
-    assert "that no training and no choice has seen" not in life.card(5)
+    assert "it is unknown which photos that was trained on" in foreign["reason"]
+    assert "that were never used to train or select it" not in life.card(5)
     life.train(data, *warm)
     assert _about(6)["start"]["unknown"] == str(tmp_path / "foreign.keras")
 
@@ -192,4 +195,4 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     by_recipe = ["train", f"--data={data}", *TRAIN[:-1], f"--recipe={recipe}"]
     refused = life.run(*by_recipe, f"--weights=models:/{NAME}/2", exit_code=2)
     assert "needs weights that have seen no test photo" in refused
-    assert "has learned from" not in life.run(*by_recipe, f"--weights=models:/{NAME}/1")
+    assert "what it started from, has seen" not in life.run(*by_recipe, f"--weights=models:/{NAME}/1")

@@ -123,8 +123,8 @@ def test_no_photo_is_judged_that_was_learned_from(
         np.testing.assert_array_equal(judged.photos.images[row.Index], test.images[place])
         assert CLASSES[judged.photos.labels[row.Index]] == row.label  # as it is labelled today
     assert any("changed" in note for note in judged.notes) == (store.digest != about.data_digest)
-    assert any("learned" in note for note in judged.notes) == (len(kept) < len(names))
-    assert judged.claim == "that no training and no choice has seen"
+    assert any("left out" in note for note in judged.notes) == (len(kept) < len(names))
+    assert judged.claim == "that were never used to train or select it"
 
 
 def test_a_model_is_not_judged_where_no_photo_is_new(
@@ -150,5 +150,5 @@ def test_a_model_of_before_is_judged_while_its_photos_are_the_same(
     judged = judged_photos(about, folder, changed.held_out_photos())
     assert any("changed" in note for note in judged.notes)  # they are still prepared as they were
     shutil.rmtree(store.folder)
-    with pytest.raises(UserError, match="the photos must be those that the model was trained from"):
+    with pytest.raises(UserError, match="the photos must be those that the model was trained on"):
         judged_photos(about, folder, changed.held_out_photos())

@@ -26,8 +26,7 @@ def _found(accuracy: float, low: float, high: float, is_beaten: bool = True) -> 
     [
         (
             _found(0.91, 0.875, 0.941),
-            "Of 100 labels about 9 will be wrong (95 % interval 5 to 13): good enough for use where that can be "
-            "accepted.",
+            "About 9 of 100 labels will be wrong (95 % interval 5 to 13): ready for use if that is acceptable.",
         ),
         (_found(1, 0.964, 1), "Ready for use: at most 4 of 100 labels will be wrong (95 % interval)."),
         (_found(0.3, 0.2, 0.4, False), "Do not use it: it is not proven better than always giving the same answer."),
@@ -50,6 +49,6 @@ def test_the_next_step_follows_from_the_decision() -> None:
     for decision in (Decision(True, "it is better"), Decision(False, IS_CHAMPION, champion)):
         assert next_step(good, decision).startswith("Next: use it (python -m pipeline predict")
     stays = next_step(good, Decision(False, "not better", champion))
-    assert stays == "Next: go on using the champion, version 3. New photos of daisy would help it most."
-    assert "New photos" not in next_step(_found(1, 0.9, 1), Decision(True, "it is better"))
+    assert stays == "Next: keep using the champion, version 3. More photos of daisy would help it most."
+    assert "More photos" not in next_step(_found(1, 0.9, 1), Decision(True, "it is better"))
     assert "search again" in next_step(_found(0.3, 0.2, 0.4, False), Decision(True, "always"))

@@ -33,7 +33,7 @@ def test_the_search_begins_with_its_answer(search: SearchReport) -> None:
     page = unescape(search_report(search)).replace("\N{NO-BREAK SPACE}", " ")
     answer = page[page.index('<div class="answer">') : page.index("<nav")]
     assert "The search found no useful model yet: 70.0 % of 10 validation photos right (95 % interval " in answer
-    assert "and always answering daisy, the largest class, has 40.0 %, which may be as good" in answer
+    assert "and always answering daisy, the largest class, gets 40.0 %, which may be as good" in answer
     assert "Its settings are right on 71.0 % of 10 validation photos (mean of 2 fresh seeds)." in answer
     assert "python -m pipeline evaluate --model_uri=models:/flowers/1" in answer
     assert "It is weakest on rose: it recognises 1 of 4 photos (25 %), and most often says tulip instead (2" in answer
@@ -63,7 +63,7 @@ def test_a_search_for_a_loss_says_so_and_has_the_lowest_first(search: SearchRepo
     rows = [part.split('"')[0] for part in page.split('<tr class="')[1:5]]
     assert rows == ["trial-2 winner", "trial-0", "trial-1", "trial-3"]
     assert "Its settings reach a loss of 0.400 on 10 validation photos (mean of 2 fresh seeds)" in page
-    assert "val_loss is the cross-entropy of its probabilities in nats: less is better." in page
+    assert "val_loss is the cross-entropy of the probabilities in nats: lower is better." in page
     assert "70.0\N{NO-BREAK SPACE}% of 10 validation photos right" in page
     assert "val_accuracy" not in page
 
@@ -112,7 +112,7 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     )
     answer = page[page.index('<div class="answer">') : page.index("<nav")].replace("\N{NO-BREAK SPACE}", " ")
     assert answer.index("Do not use it.") < answer.index("It is weakest on rose")
-    assert "Its probabilities can be believed: on average it is 80 % sure, and 70 % of its labels are right." in answer
+    assert "Its probabilities can be trusted: its mean confidence is 80 %, and 70 % of its labels are right." in answer
     assert page.count("<b>") == 4  # three errors and a heat map
     assert "p4.jpg" in page
     assert "10–90\N{NO-BREAK SPACE}%" in page
@@ -126,7 +126,7 @@ def test_probabilities_that_are_too_high_beyond_chance_are_called_so(predictions
     many = pd.concat([predictions] * 20, ignore_index=True)
     page = evaluation_report(replace(evaluation(many), images=np.repeat(IMAGES, 20, axis=0)))
     page = page.replace("\N{NO-BREAK SPACE}", " ")
-    assert "Its probabilities are too high: on average it is 80 % sure, and 70 % of its labels are right." in page
+    assert "Its probabilities are too high: its mean confidence is 80 %, and 70 % of its labels are right." in page
 
 
 @pytest.mark.parametrize("classes", [2, 5, 200])

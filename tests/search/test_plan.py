@@ -108,8 +108,8 @@ def _expected(config: TuneConfig, photos: int) -> float:
 def test_the_plan_says_what_comes_and_how_long_it_may_take() -> None:
     config = _config()
     assert describe_plan(config) == (
-        "plan: 6 heads on features of resnet18, resnet18_vd, resnet34 at 160 px, then 6 times fine-tuning for 8 "
-        "epochs, of the best 2, then 2 of them again, 20 epochs"
+        "plan: 6 heads on features of resnet18, resnet18_vd, resnet34 at 160 px, then 6 fine-tuning trials of "
+        "8 epochs with the best 2, then 2 of them trained again for 20 epochs"
     )
     assert describe_plan(TuneConfig(weights="none", confirm_top_k=0)) == "plan: 12 trials of 16 epochs at 64 px"
     costs = [
@@ -143,7 +143,7 @@ def test_a_search_on_presets_compares_heads_fine_tunes_and_registers(
     )  # fmt: skip
     printed = fork_in(project, "tune", *flags, **SMALL).stdout
     assert (
-        "plan: 3 heads on features of resnet18, resnet18_vd at 32 px, then 3 times fine-tuning for 4 epochs" in printed
+        "plan: 3 heads on features of resnet18, resnet18_vd at 32 px, then 3 fine-tuning trials of 4 epochs" in printed
     )
     assert "resnet18_v2 is not tried" in printed
     client = MlflowClient(tracking_uri=f"sqlite:///{project / 'mlflow.db'}")

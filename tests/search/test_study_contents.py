@@ -44,15 +44,15 @@ def test_the_same_search_goes_on_with_more_trials_and_in_other_ranges(tmp_path: 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"photos": "b" * 64}, "is of other photos, or of other data flags (digest aaaaaaaaaaaa, now bbbbbbbbbbbb)"),
+        ({"photos": "b" * 64}, "has other photos or other data flags (digest aaaaaaaaaaaa, now bbbbbbbbbbbb)"),
         ({"runs": "http://127.0.0.1:5000"}, f"has its runs in another MLflow store, {STORE}"),
-        ({"epochs": 8}, "is of trials with epochs=16, now 8 (take another study_name, or epochs=16)"),
-        ({"weights": "imagenet", "variants": "resnet18"}, "is of trials with"),
+        ({"epochs": 8}, "has trials with epochs=16, now 8 (use another study_name, or epochs=16)"),
+        ({"weights": "imagenet", "variants": "resnet18"}, "has trials with"),
         (
             {"objective": "val_loss"},
-            "with objective=val_accuracy, now val_loss (take another study_name, or objective=",
+            "with objective=val_accuracy, now val_loss (use another study_name, or objective=",
         ),
-        ({"class_weights": "balanced"}, "is of trials with class_weights=none, now balanced (take another study_name"),
+        ({"class_weights": "balanced"}, "has trials with class_weights=none, now balanced (use another study_name"),
         ({"variants": "resnet50"}, "searches variant in"),
         ({"space": _space(dropout={"low": 0, "high": 0.5})}, "dropout"),
     ],
@@ -60,7 +60,7 @@ def test_the_same_search_goes_on_with_more_trials_and_in_other_ranges(tmp_path: 
 )
 def test_another_search_under_the_same_name_is_refused(changed: dict[str, str], words: str, tmp_path: Path) -> None:
     _claim(tmp_path)
-    with pytest.raises(UserError, match="a study must be of one search, got study_name=mine") as error:
+    with pytest.raises(UserError, match="a study must belong to one search, got study_name=mine") as error:
         _claim(tmp_path, **changed)
     assert words in str(error.value)
     assert "another study_name" in str(error.value)

@@ -107,5 +107,5 @@ def test_heads_are_cheap_in_the_plan() -> None:
     assert expected.heads < 6 * expected.trial / 2
     assert expected.trials_in(config, 20 * HOUR_S) > 12
     assert describe_plan(config, 9.4).startswith("plan: 6 heads on features of resnet18, resnet18_v2")
-    assert "then about 3 times fine-tuning for 8 epochs" in describe_plan(config, 9.4)
-    assert describe_plan(_config(confirm_top_k=0), 9.4) == "plan: as many as fit, about 9, trials of 8 epochs at 64 px"
+    assert "then about 3 fine-tuning trials of 8 epochs" in describe_plan(config, 9.4)
+    assert describe_plan(_config(confirm_top_k=0), 9.4) == "plan: about 9 (as many as fit) trials of 8 epochs at 64 px"

@@ -115,7 +115,7 @@ def test_a_model_of_before_has_no_none_of_these(classifier: Classifier, photo: P
     write_model_sums(folder)
     before = Classifier(folder)
     pd.testing.assert_frame_equal(before.predict([photo]), classifier.predict([photo]))
-    with pytest.raises(ValueError, match="of an earlier version: train it again"):
+    with pytest.raises(ValueError, match="an earlier version made it: train it again"):
         before.predict([photo], 0.95)
 
 

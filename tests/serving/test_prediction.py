@@ -42,7 +42,7 @@ def test_what_cannot_be_read_is_not_passed_over(folder: Path) -> None:
 
 
 def test_nothing_found_is_the_users_mistake(folder: Path) -> None:
-    with pytest.raises(UserError, match="where there is nothing"):
+    with pytest.raises(UserError, match="which matches nothing"):
         photo_paths((str(folder / "*.png"),))
 
 

@@ -226,4 +226,4 @@ def test_a_search_by_time_alone_confirms_in_time_and_more_time_goes_on_with_it(
     assert stages["tune"] == 2  # the short one, and the other, which went on in its run
     studies = optuna.get_all_study_names(f"sqlite:///{tmp_path / 'mlruns/optuna.db'}")
     assert len(studies) == 3, "the short one, that by time, and its confirmations"
-    assert "plan: as many as fit" in (tmp_path / "printed.txt").read_text()
+    assert "(as many as fit) trials of" in (tmp_path / "printed.txt").read_text()

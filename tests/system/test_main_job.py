@@ -309,7 +309,7 @@ def test_the_model_card_is_in_the_registry(tuned_project: Tuned, evaluated: Eval
     assert 'mlflow.pyfunc.load_model("models:/flower-classifier/1")' in card
     assert f"get-artifact?path=preview.png&run_uuid={evaluated.run.info.run_id}" in card
     assert version.tags["test_reads"] == model.tags["test_reads"] == "1"
-    assert "is now champion: there was none before, and it has" in card
+    assert "is now champion: there was no champion before, and it has" in card
 
 
 def test_runs_say_in_a_note_what_they_came_to(tuned_project: Tuned) -> None:
@@ -424,7 +424,7 @@ def test_ablate_compares_with_the_base(tuned_project: Tuned, jobs: Jobs) -> None
     assert table.loc["optimizer", "val_accuracy"] == pytest.approx(accuracies["optimizer"])
     assert table.loc["optimizer", "difference"] == pytest.approx(accuracies["optimizer"] - accuracies["base"])
     assert parent.data.metrics["base_val_accuracy"] == pytest.approx(accuracies["base"])
-    assert "optimizer=sgd cannot be told with one seed" in jobs.printed["ablate"]
+    assert "optimizer=sgd cannot be judged with one seed" in jobs.printed["ablate"]
 
 
 def test_preprocess_finds_what_it_prepared(tuned_project: Tuned, jobs: Jobs) -> None:

@@ -56,11 +56,11 @@ def test_a_renamed_project_goes_on_with_all_that_it_had(
     printed = run_in(
         renamed, "mlflow", "run", ".", "-e", "predict", "--env-manager", "local", "-P", "photos=photos"
     ).stdout
-    assert f"the folder of the runs was {used}/mlruns, and is {renamed}/mlruns" in printed
+    assert f"the folder of the runs has moved from {used}/mlruns to {renamed}/mlruns" in printed
     assert "30 photos by flower-classifier version 1, 0 of them unusable" in printed
     printed = fork_in(renamed, "evaluate", "--corruption_photos=0").stdout
     assert "the folder of the runs" not in printed
-    assert "found prepared: 30 photos" in printed
+    assert "already prepared: 30 photos" in printed
     assert "version 2 does not become champion" in printed
     printed = fork_in(renamed, "tune", *SEARCH, "--n_trials=2", **SMALL).stdout
     assert "study mine: 1 of 2 trials are finished" in printed
@@ -92,12 +92,14 @@ def test_a_copied_project_leaves_the_original_alone(used: Path, run_in: RunIn, f
     before = _files(used)
     copy = used.with_name("copy")
     shutil.copytree(used, copy)
-    assert f"repaired  places       the folder of the runs was {used}/mlruns" in fork_in(copy, "doctor").stdout
+    assert (
+        f"repaired  places       the folder of the runs has moved from {used}/mlruns" in fork_in(copy, "doctor").stdout
+    )
     assert "version 3 as challenger" in fork_in(copy, "train", *FLAGS, "--seed=1", **SMALL).stdout
     run_in(copy, *PIPELINE, "predict", "--photos=photos")
     assert _files(used) == before
     assert all(path.startswith(f"{copy}/mlruns/0") for path in _paths_recorded(copy))
     assert all(path.startswith(f"{used}/mlruns/0") for path in _paths_recorded(used))
     shutil.rmtree(copy)
-    assert "places       the MLflow store looks for artifacts where they are" in fork_in(used, "doctor").stdout
+    assert "places       the MLflow store has the right paths of its artifacts" in fork_in(used, "doctor").stdout
     fork_in(used, "predict", "--photos=photos")

@@ -71,7 +71,7 @@ def test_a_training_that_was_stopped_goes_on_in_its_run(
     (run,) = _stage(client, "train")
     assert run.info.status == status
     done = fork_in(project, "train", *flags, **SMALL)
-    assert ("going on in epoch" in done.stdout) == (number == "SIGTERM")  # it had not run long enough to be saved
+    assert ("continuing in epoch" in done.stdout) == (number == "SIGTERM")  # it had not run long enough to be saved
     (again,) = _stage(client, "train")
     assert again.info.run_id == run.info.run_id
     assert again.info.status == "FINISHED"
@@ -129,7 +129,7 @@ def test_the_same_training_runs_once_at_a_time(
     with paused(first, project / "mlflow.db"):
         refused = fork_in(project, "train", *flags, exit_code=2, **SMALL)
     assert len(refused.stderr.splitlines()) == 1
-    assert "another process at the same one" in refused.stderr
+    assert "another process that runs it" in refused.stderr
     first.communicate(timeout=200)
     assert first.returncode == 0
     assert sorted(run.info.status for run in _stage(client, "train")) == ["FAILED", "FINISHED"]

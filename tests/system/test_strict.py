@@ -48,7 +48,7 @@ def test_files_that_cannot_be_used_are_counted_logged_and_with_strict_an_error(
     assert table["outcome"].value_counts().to_dict() == {"accepted": 30, "quarantined": 2, "ignored": 1}
     for path in table.loc[table["outcome"] == "quarantined", "path"]:
         (photos / path).unlink()
-    assert "found prepared" not in fork_in(project, *preprocess, "--strict=true").stdout
+    assert "already prepared" not in fork_in(project, *preprocess, "--strict=true").stdout
     train = ("train", f"--data={photos}", "--image_size=32", "--epochs=1")
     (photos / "red" / "empty.jpg").touch()
     assert "epoch" not in fork_in(project, *train, "--strict=true", "--warmup_epochs=0", exit_code=2).stdout
@@ -62,5 +62,5 @@ def test_preprocess_finds_bit_rot_and_says_where(project: Path, photos: Path, fo
     content[len(content) // 2] ^= 4
     train.write_bytes(content)
     printed = fork_in(project, *preprocess).stdout
-    assert "were damaged (train.npy): made again" in printed
-    assert "found prepared" in fork_in(project, *preprocess).stdout
+    assert "were damaged (train.npy): prepared again" in printed
+    assert "already prepared" in fork_in(project, *preprocess).stdout

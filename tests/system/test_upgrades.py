@@ -80,7 +80,7 @@ def test_a_registered_model_answers_the_same_and_is_still_champion(
     champion = "models:/flower-classifier@champion"
     predict = ("predict", "--photos=photos", f"--model_uri={champion}", "--output=again.csv")
     printed = fork_in(earlier_project, *predict).stdout
-    assert f"the folder of the runs was {MADE_IN}/mlruns, and is {earlier_project}/mlruns" in printed
+    assert f"the folder of the runs has moved from {MADE_IN}/mlruns to {earlier_project}/mlruns" in printed
     again = pd.read_csv(earlier_project / "again.csv")
     assert again["path"].tolist() == expected["path"].tolist()
     np.testing.assert_allclose(again[CLASSES], expected[CLASSES], atol=1e-6)
@@ -93,7 +93,8 @@ def test_a_registered_model_answers_the_same_and_is_still_champion(
         np.testing.assert_allclose(pd.read_csv(earlier_project / "loaded.csv")[CLASSES], expected[CLASSES], atol=1e-6)
     printed = fork_in(earlier_project, "evaluate", f"--model_uri={champion}", "--corruption_photos=0").stdout
     assert (
-        f"found prepared: 30 photos of 3 classes (22 train, 4 validation, 4 test) in data/prepared/{DIGEST}" in printed
+        f"already prepared: 30 photos of 3 classes (22 train, 4 validation, 4 test) in data/prepared/{DIGEST}"
+        in printed
     )
     assert "is the champion already" in printed
 
@@ -106,7 +107,7 @@ def test_a_stopped_training_goes_on_in_its_run(earlier_project: Path, fork_in: R
     client = _client(earlier_project)
     (stopped,) = client.search_runs(["0"], "tags.stage = 'train' and tags.stopped = 'true'")
     printed = fork_in(earlier_project, "train", *FLAGS, "--epochs=12", "--seed=7").stdout
-    assert "going on in epoch 5, after 1 of 2 steps" in printed
+    assert "continuing in epoch 5, after 1 of 2 steps" in printed
     assert client.get_run(stopped.info.run_id).info.status == "FINISHED"
     accuracies = client.get_metric_history(stopped.info.run_id, "val_accuracy")
     assert [metric.step for metric in accuracies] == list(range(1, 13))

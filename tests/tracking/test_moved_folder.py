@@ -43,7 +43,7 @@ def test_artifacts_are_found_in_the_moved_folder(
 ) -> None:
     moved = _move(store_of_a_run, monkeypatch, name)
     (line,) = follow_moved_folder()
-    assert line.startswith(f"the folder of the runs was {store_of_a_run}/mlruns, and is {moved}/mlruns")
+    assert line.startswith(f"the folder of the runs has moved from {store_of_a_run}/mlruns to {moved}/mlruns")
     assert list(follow_moved_folder()) == []
     (run,) = MlflowClient().search_runs(["0"])
     assert [file.path for file in MlflowClient().list_artifacts(run.info.run_id)] == ["config.json"]

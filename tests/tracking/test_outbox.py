@@ -56,7 +56,7 @@ def test_an_outage_in_a_run_loses_and_doubles_nothing(
             assert _metrics(client, run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
         epoch(4)
     assert mlflow.active_run() is None
-    assert "waits in mlruns/unsent" in capsys.readouterr().out
+    assert "wait in mlruns/unsent" in capsys.readouterr().out
     shutil.copytree(outbox.UNSENT, tmp_path / "copy")
     away_until_ms = time.time() * 1000
     with mlflow_server(tmp_path, port, environment):

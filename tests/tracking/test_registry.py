@@ -70,7 +70,7 @@ def test_a_champion_is_replaced_only_by_who_knows_it(
     registry.promote(first, None)
     assert _aliases(tracking_store) == {CHAMPION: "1", CHALLENGER: "2"}
     for compared_with in (None, second):
-        with pytest.raises(ChampionChanged, match="the champion is version 1 by now"):
+        with pytest.raises(ChampionChanged, match="the champion is version 1 now"):
             registry.promote(second, compared_with)
     registry.promote(second, first)
     assert _aliases(tracking_store) == {CHAMPION: "2", PREVIOUS: "1", CHALLENGER: "2"}

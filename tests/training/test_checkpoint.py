@@ -110,7 +110,7 @@ def test_a_save_that_fails_leaves_the_one_before(
     with monkeypatch.context() as patched:
         owner = {"savez": np, "fsync": os, "replace": Path}[fails]
         patched.setattr(owner, fails, no_room)
-        with pytest.raises(UserError, match=r"No space left on device \(make room"):
+        with pytest.raises(UserError, match=r"No space left on device \(free up space"):
             checkpoints.save(2, 0, _saved(2))
     _assert_same(checkpoints.load(), _saved(1))
     assert len(list(checkpoints._folder.iterdir())) == 1

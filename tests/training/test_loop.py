@@ -98,7 +98,7 @@ def test_an_interrupt_between_two_epochs_loses_nothing(
         fit(config, store, interrupt, checkpoints=checkpoints)
     assert told == [1, 2]
     went_on, uninterrupted = fit(config, store, checkpoints=checkpoints), fit(config, store)
-    assert "going on in epoch 2, after 3 of 3 steps" in capsys.readouterr().out
+    assert "continuing in epoch 2, after 3 of 3 steps" in capsys.readouterr().out
     timed = ["images_per_second"]
     pd.testing.assert_frame_equal(went_on.history.drop(columns=timed), uninterrupted.history.drop(columns=timed))
     np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
@@ -150,7 +150,7 @@ def test_an_interrupt_before_an_epoch_loses_nothing(
     ):
         fit(config, store, checkpoints=checkpoints)
     went_on, uninterrupted = fit(config, store, checkpoints=checkpoints), fit(config, store)
-    assert "going on in epoch 3, after 0 of 3 steps" in capsys.readouterr().out
+    assert "continuing in epoch 3, after 0 of 3 steps" in capsys.readouterr().out
     assert _losses(went_on) == _losses(uninterrupted)
     np.testing.assert_array_equal(went_on.val_probabilities, uninterrupted.val_probabilities)
 
@@ -171,7 +171,7 @@ def test_a_training_goes_on_with_the_threads_that_it_was_begun_with(
     ):
         fit(config, store, interrupt, checkpoints=checkpoints)
     fit(config, store, checkpoints=checkpoints)  # this process has computed something
-    said = f"begun with {own + 1} threads, and goes on with {own}: its results are not the same to the last bit"
+    said = f"with {own + 1} threads, and continues with {own}: its results will not be the same to the last bit"
     assert said in capsys.readouterr().out
 
 
@@ -184,7 +184,7 @@ def test_threads_are_set_where_nothing_has_been_computed() -> None:
         [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[1:] == ["3"]
-    assert done.stdout.startswith("threads: 3 instead of ")
+    assert done.stdout.startswith("threads: 3, as when this was started, instead of ")
 
 
 def test_the_best_epoch_comes_back(base: TrainConfig, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

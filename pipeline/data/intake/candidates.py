@@ -250,7 +250,7 @@ def _named_class(name: str, present: list[str], folder_text: str) -> str:
     if len(alike) != 1:
         raise UserError(
             f"classes must name folders with photos in {folder_text}, got {name!r} "
-            f"({'which may be any of' if alike else 'there are'}: {', '.join(alike or present) or 'none'})"
+            f"({'possible matches' if alike else 'available'}: {', '.join(alike or present) or 'none'})"
         )
     return alike[0]
 

@@ -41,7 +41,7 @@ def exclude_photos(scan: ScanResult, file: str, source: Path) -> ScanResult:
         rule_text(rule, f"by {Path(file).name}") for rule in ("excluded", "excluded, but not there")
     )
     unknown = [path for path, name in found.items() if name not in known]
-    remark = f"warning: exclude={file} lists {len(listed)} photos of which {len(unknown)} are not there"
+    remark = f"warning: exclude={file} lists {len(listed)} photos of which {len(unknown)} do not exist"
     return scan._replace(
         photos=scan.photos.kept(~is_excluded),
         ignored=[

@@ -139,7 +139,7 @@ def given_splits(folder: Folder) -> list[SplitFolder]:
             raise _unclear(folder, same, f"are named after one split, {split}")
     if len(named) == 1:
         if others:
-            raise _unclear(folder, [named[0][1]], f"is named after a split, and {_names(others)} beside it not")
+            raise _unclear(folder, [named[0][1]], f"is named after a split, unlike {_names(others)} beside it")
         return []  # it wraps the class folders
     return sorted(given, key=lambda root: SPLIT_ORDER.index(root.split))
 
@@ -174,9 +174,9 @@ def _splits_inside(folder: Folder) -> dict[str, str]:
         splits |= named
     if is_given and irregular:
         raise UserError(
-            f"data={folder.path} must have all photos of every class in folders for train, val and test where some "
-            f"classes have them so, got others in {_names(irregular)} (move them, or list the photos in a table with "
-            "the columns path, label and split)"
+            f"data={folder.path} must have all photos of every class in folders for train, val and test if some "
+            f"classes have them there, got others in {_names(irregular)} (move them, or list the photos in a table "
+            "with the columns path, label and split)"
         )
     return splits if is_given else {}
 
@@ -216,6 +216,6 @@ def _unclear(folder: Folder, inner: Sequence[Folder], problem: str) -> UserError
     names = _names([Folder(folder.path / some.path.relative_to(folder.path).parts[0]) for some in inner])
     return UserError(
         f"data={folder.path} must say which photos are for training, got {names}, which {problem} "
-        f"({EXPECTED.format(folder.path)}; or rename the folder, give the one that is meant as data, or list the "
+        f"({EXPECTED.format(folder.path)}; or rename the folder, give the right one as data, or list the "
         "photos in a table with the columns path, label and split)"
     )

@@ -37,7 +37,7 @@ def archives_remark(reasons: Iterable[tuple[Path, str]]) -> list[str]:
     names = [repr(path.name) for path, reason in reasons if ARCHIVE_OF_CLASS in reason]
     if not names:
         return []
-    return [f"warning: {', '.join(names)} taken for no class: an archive, and no photo, is in it (unpack the archive)"]
+    return [f"warning: {', '.join(names)} not used as a class: it holds an archive and no photo (unpack the archive)"]
 
 
 def nested_remark(class_folders: Sequence[Folder]) -> list[str]:

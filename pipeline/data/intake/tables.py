@@ -64,9 +64,9 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
     else:
         table["group"] = table["group"].where(~table["group"].isin(MISSING_1), "")
     _reject_rows(file, table, blank | (table["label"] == ""), "every row must have a path and a label")
-    _reject_rows(file, table, table["path"].str.len() > MOST_OF_A_PATH, "a path must be that of a file")
+    _reject_rows(file, table, table["path"].str.len() > MOST_OF_A_PATH, "a path must name a file")
     is_url = table["path"].str.contains(URL)
-    _reject_rows(file, table, is_url, "a path must be that of a file", "; download the photos, and list the files")
+    _reject_rows(file, table, is_url, "a path must name a file", "; download the photos, and list the files")
     split = table["split"].str.lower()
     is_wrong = ~split.isin(["", *SPLIT_NAMES])
     _reject_rows(file, table, is_wrong, "split must be train, validation or test in every row, or empty")
@@ -74,9 +74,9 @@ def read_table(file: Path, version: int = NEWEST.intake) -> pd.DataFrame:
     if version > 1:
         table["path"] = _existing_paths(file, table["path"].tolist())
     if (split != "").any() and not split.map(SPLIT_NAMES).eq(TRAIN).any():
-        raise UserError(f"data={file} must give training photos where it gives splits, got none (split=train)")
+        raise UserError(f"data={file} must have training photos if it has the column split, got none (split=train)")
     named = table["path"].map(lambda path: str((file.parent / path).absolute()))
-    _reject_rows(file, table, named.duplicated(), "every photo must be named once")
+    _reject_rows(file, table, named.duplicated(), "every photo must be listed once")
     return table.assign(split=split.map(SPLIT_NAMES).fillna(""))
 
 
@@ -156,7 +156,7 @@ def read_csv(file: Path, flag: str) -> pd.DataFrame:
             separator = directive[1] if directive else _separator(first)
             names = next(csv.reader([first], delimiter=separator), [])
             if not names:
-                raise UserError(f"{flag}={file} must be a CSV, got no names of columns in its first row")
+                raise UserError(f"{flag}={file} must be a CSV, got no column names in its first row")
             with warnings.catch_warnings():  # rows with more values still
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)
                 table = pd.read_csv(
@@ -213,7 +213,7 @@ def _existing_paths(file: Path, paths: list[str]) -> list[str]:
         example = next((path for path in paths if path.strip()), "")[:MOST_SHOWN]
         raise UserError(
             f"data={file} must list photos by their full paths, or by paths relative to the table's folder, got "
-            f"{len(paths)} rows of which none is there, such as {example!r}, looked for at {file.parent / example} "
+            f"{len(paths)} rows whose files do not exist, such as {example!r}, looked for at {file.parent / example} "
             f"({_alike(file.parent / example) or 'put the table where its paths begin'})"
         )
     return [path.strip() if found is None else found for path, found in zip(paths, existing, strict=True)]

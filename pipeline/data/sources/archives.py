@@ -94,7 +94,9 @@ def extract(
             raise
         raise _damaged(archive, error) from error
     if twice:
-        log.warning("%s has %d names twice, such as %s: the last file of each is taken", archive, len(twice), twice[0])
+        log.warning(
+            "%s has %d duplicate names, such as %s: the last file of each is used", archive, len(twice), twice[0]
+        )
 
 
 def _damaged(archive: Path, error: Exception) -> UserError:
@@ -103,8 +105,8 @@ def _damaged(archive: Path, error: Exception) -> UserError:
     kind = next((kind for start, kind in KINDS.items() if head.startswith(start)), "")
     found = f"{kind}: " if kind else ""
     return UserError(
-        f"{archive} must be a whole archive without a password, got {found}{first_line(error).rstrip(': ')} "
-        "(get it again, or unpack it by hand and pass the folder as data)"
+        f"{archive} must be a complete archive without a password, got {found}{first_line(error).rstrip(': ')} "
+        "(download it again, or unpack it by hand and pass the folder as data)"
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ARTIFACT_URI = re.compile(r"^(runs|models|mlflow-artifacts|s3|gs|https?|abfss|dbfs|wasbs|hdfs)://?")
 CHECK = "check the address, and MLFLOW_TRACKING_URI"
 REMEDIES = {
-    "http": "download what it is the address of, and give the file as data",
+    "http": "download it, and give the file as data",
     "s3:": "pip install boto3 if it is missing, and check the address and your credentials",
     "gs:": "pip install google-cloud-storage if it is missing, and check the address and your credentials",
 }
@@ -50,11 +50,11 @@ def fetch_artifact(address: str, raw_folder: Path) -> Path:
             listing = _listing(address)
         except Exception as error:  # each artifact store raises its own errors
             listing = []
-            reason = f"it cannot be asked for changes: {first_line(error)}"
+            reason = f"it cannot be checked for changes: {first_line(error)}"
         else:
-            reason = "it is not there any more"
+            reason = "it no longer exists"
         if fetched and not listing:
-            log.warning("data=%s is used as it was fetched last (%s)", address, reason)
+            log.warning("data=%s: using the copy that was fetched last (%s)", address, reason)
             return _content(fetched[-1])
         folder = raw_folder / f"{name}-{_key(json.dumps(sorted(listing)))}"
         if not folder.is_dir():

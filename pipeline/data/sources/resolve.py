@@ -60,7 +60,7 @@ def photo_source(data: str, raw_dir: Path) -> Source:
         return _wrapped(_unpack(path, raw_dir))
     except OSError as error:
         raise UserError(
-            f"data={data} must be readable, and its place writable, got {error} (check permissions and free space)"
+            f"data={data} must be readable, and its folder writable, got {error} (check permissions and free space)"
         ) from error
 
 
@@ -71,8 +71,8 @@ def _wrapped(folder: Path) -> Source:
 
 def _user_path(data: str) -> Path:
     remedies = (
-        "use flower_photos, synthetic, a folder that holds one folder of photos per class, an archive of one "
-        f"({', '.join(archives.SUFFIXES)}), or a .csv or .parquet with the columns path and label"
+        "use flower_photos, synthetic, a folder that holds one folder of photos per class, an archive of such a "
+        f"folder ({', '.join(archives.SUFFIXES)}), or a .csv or .parquet with the columns path and label"
     )
     try:
         path = Path(data).expanduser()
@@ -155,7 +155,7 @@ def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:
         # Two processes must not append to one part file; the second one finds the finished folder.
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not _has_content(folder):
-                log.info("making %s", folder)
+                log.info("generating %s", folder)
                 make(folder)
     return folder
 

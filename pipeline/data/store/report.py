@@ -78,7 +78,7 @@ def write_report(report: Report, folder: Path) -> pd.DataFrame:
         (folder / PAGE).write_text(report_page(report, counts, TABLE), encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"the data report must fit into {folder}, got {error.strerror or error} (make room or permit writing)"
+            f"the data report must fit into {folder}, got {error.strerror or error} (free up space or allow writing)"
         ) from error
     return counts
 

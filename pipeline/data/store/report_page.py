@@ -112,7 +112,7 @@ def _size_table(store: Store) -> list[dict[str, Any]]:
     about = {
         "shorter side (px)": (sides.min(axis=1), "{:,.0f}"),
         "longer side (px)": (sides.max(axis=1), "{:,.0f}"),
-        "longer to shorter": (sides.max(axis=1) / sides.min(axis=1), "{:.2f}"),
+        "longer to shorter side": (sides.max(axis=1) / sides.min(axis=1), "{:.2f}"),
         "megapixels": (sides.prod(axis=1) / 1e6, "{:.2f}"),
     }
     rows = [

@@ -253,8 +253,8 @@ def prepared_store(
         raise
     except OSError as error:
         raise UserError(
-            f"prepared photos must fit into {prepared}, got {error.strerror or error} (make room or permit writing, "
-            "and give the same command again: it goes on with what is there)"
+            f"prepared photos must fit into {prepared}, got {error.strerror or error} (free up space or allow writing, "
+            "and run the same command again: it continues with what is there)"
         ) from error
     is_given = scan.photos.distinct("split") > {("",)}
     return Store(folder, source.folder, reused, damaged, tuple(scan.ignored), scan.remarks, is_given)

@@ -29,7 +29,7 @@ class TooFewPhotos(UserError):
         self.source, self.digest, self.ignored = Path(), "", tuple[Ignored, ...]()
         named = "; ".join(_about(label, usable, quarantined) for label in labels[:MOST_NAMED])
         more = f"; and {len(labels) - MOST_NAMED} other classes" if len(labels) > MOST_NAMED else ""
-        remedy = "add photos, mend those left out, or choose classes=..."
+        remedy = "add photos, repair those left out, or choose classes=..."
         if any(_pictures(usable, label) < (usable["label"] == label).sum() for label in labels):
             remedy += "; if photos that look alike are not of one picture, near_duplicates=false"
         super().__init__(f"{rule}, got {named}{more} ({remedy})")

@@ -146,9 +146,7 @@ def _read_scaling(weights: Weights) -> Scaling:
             return found
     if stem in TORCHVISION_FILES and weights.sha256.startswith(stem.rpartition("-")[2]):
         return _normalisation(IMAGENET_MEAN, IMAGENET_STD)
-    raise UserError(
-        f"weights must come with their input scaling, got {weights.place} with nothing that says it ({SCALING_REMEDY})"
-    )
+    raise UserError(f"weights must come with their input scaling, got {weights.place} without it ({SCALING_REMEDY})")
 
 
 def _of_converter(content: Mapping[str, Any], file: Path) -> Scaling:

@@ -18,7 +18,7 @@ from pipeline.models.weights.files import CONFIG_FILE, files_beside
 from pipeline.models.weights.network import answers, wants_no_network
 
 HUGGING_FACE, KAGGLE = "hf://", "kaggle://"
-BRING = "python -m pipeline weights says how to bring it"
+BRING = "python -m pipeline weights says how to get it"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -94,13 +94,13 @@ def _fetched(get: Callable[[str], Path], server: str, fetch: bool) -> Path | str
     if not fetch:
         return "it is not on this machine"
     if wants_no_network():
-        return "it is not on this machine, and HF_HUB_OFFLINE forbids to fetch it"
+        return "it is not on this machine, and HF_HUB_OFFLINE forbids fetching it"
     if not answers(server):
         return f"it is not on this machine, and {server} does not answer"
     try:
-        return _whole_folder(get) or f"{server} lacks a file of it"
+        return _whole_folder(get) or f"{server} lacks one of its files"
     except Exception as error:  # neither library wraps what its client, its readers and the disk raise
-        return f"{server} does not give it: {first_line(error)}"
+        return f"{server} does not provide it: {first_line(error)}"
 
 
 def _whole_folder(get: Callable[[str], Path | None]) -> Path | None:
@@ -116,4 +116,4 @@ def _path(found: object) -> Path | None:
 
 
 def _not_there(address: str, reason: str) -> NoReturn:
-    raise NotFetched(f"weights must be here or within reach, got {address}: {reason} ({BRING})")
+    raise NotFetched(f"weights must be on this machine or available for download, got {address}: {reason} ({BRING})")

@@ -38,7 +38,9 @@ def load_layer_weights(backbone: Any, file: Path) -> None:
             layer.set_weights(weights)
     except (OSError, KeyError, ValueError) as error:
         reason = first_line(error)
-        raise UserError(f"weights must be whole, and fit the variant, got {file}: {reason} (fetch it again)") from None
+        raise UserError(
+            f"weights must be complete, and fit the variant, got {file}: {reason} (fetch it again)"
+        ) from None
 
 
 def _load_earlier_layout(backbone: Any, file: Path) -> None:
@@ -49,7 +51,7 @@ def _load_earlier_layout(backbone: Any, file: Path) -> None:
         backbone.load_weights(file)
     for layer, random in zip(kernels, before, strict=True):
         if np.array_equal(layer.kernel.numpy(), random):
-            raise ValueError(f"it has nothing for {layer.name}")
+            raise ValueError(f"it has no weights for {layer.name}")
 
 
 def _read_layers(saved: Any, backbone: Any) -> list[tuple[Any, list[np.ndarray]]]:
@@ -63,5 +65,5 @@ def _read_layers(saved: Any, backbone: Any) -> list[tuple[Any, list[np.ndarray]]
         found.append((layer, [np.asarray(variables[number], np.float32) for number in sorted(variables, key=int)]))
     for name, count in seen.items():
         if f"{name}_{count}" in saved:
-            raise ValueError(f"{name}_{count} is too much for it")
+            raise ValueError(f"the variant has no place for its {name}_{count}")
     return found

@@ -64,7 +64,7 @@ def verified(folder: Path) -> Weights:
     if changed := sorted(name for name in recorded.keys() | sums.keys() if recorded.get(name) != sums.get(name)):
         raise UserError(
             f"weights must have the SHA-256 that was recorded, got another for {folder / changed[0]} (restore it, or "
-            f"remove {folder}: it is filled anew)"
+            f"remove {folder}: it will be filled again)"
         )
     return weights
 
@@ -132,7 +132,7 @@ def pack(target: str) -> list[str]:
 def _bring(variant: str, folder: Path, fetch: bool) -> None:
     source = SOURCES.get(variant)
     if not source:
-        raise NotFetched(f"nobody offers ImageNet weights of {variant} (put some into {folder})")
+        raise NotFetched(f"there are no published ImageNet weights of {variant} (put some into {folder})")
     for address, cached in cached_folders(source):
         with atomic_folder(folder) as draft:
             for name in (CONFIG_FILE, *files_beside(cached / CONFIG_FILE)):

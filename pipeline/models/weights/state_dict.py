@@ -54,7 +54,7 @@ def load_state_dict(backbone: keras.Model, tensors: StateDict, where: object) ->
         left -= set(names)
         loaded.append((layer, arrays))
     if left:
-        raise UserError(f"weights must fit the variant, got {sorted(left)[0]} too much in {where}")
+        raise UserError(f"weights must fit the variant, got an extra {sorted(left)[0]} in {where}")
     for layer, arrays in loaded:
         layer.set_weights(arrays)
 

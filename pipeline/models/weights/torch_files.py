@@ -72,7 +72,7 @@ def _read_torch(file: Path) -> StateDict:
         except _Refused as refused:
             raise UserError(f"a .pth file must hold tensors and nothing else, got {refused} in {file}") from None
         except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-            raise UserError(f"a .pth file must be whole, got {file}: {first_line(error)} (fetch it again)") from None
+            raise UserError(f"a .pth file must be complete, got {file}: {first_line(error)} (fetch it again)") from None
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]

@@ -149,7 +149,7 @@ def test_classes_are_found_in_any_form_of_their_name(tmp_path: Path) -> None:
     scan = find_photos(folder, ("caf\u00e9", "salt, fine"))
     assert {photo.label for photo in scan.photos} == {"cafe\u0301", "salt, fine"}
     assert {photo.label for photo in find_photos(folder, ("rose", "SALT, FINE")).photos} == {"rose", "salt, fine"}
-    with pytest.raises(UserError, match=r"got 'ROSE' \(which may be any of: Rose, rose\)"):
+    with pytest.raises(UserError, match=r"got 'ROSE' \(possible matches: Rose, rose\)"):
         find_photos(folder, ("ROSE", "salt, fine"))
 
 

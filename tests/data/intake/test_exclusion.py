@@ -44,7 +44,7 @@ def test_the_names_make_the_store_not_the_file(photo_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("file\na.jpg\n", "with file"), ("", "no names of columns"), (None, "No such file")], ids=repr
+    ("text", "said"), [("file\na.jpg\n", "with file"), ("", "no column names"), (None, "No such file")], ids=repr
 )
 def test_a_file_without_paths_is_the_users_mistake(
     text: str | None, said: str, photo_folder: Path, tmp_path: Path
@@ -71,4 +71,4 @@ def test_a_photo_may_be_spelled_as_people_do(spelled: str, photo_folder: Path, t
 def test_what_is_listed_and_not_there_is_said(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "reviewed.csv").write_text("path\nnobody.jpg\nblue/blue1.jpg\n")
     (remark,) = _prepared(photo_folder, tmp_path, tmp_path / "reviewed.csv").remarks
-    assert "lists 2 photos of which 1 are not there, such as 'nobody.jpg'" in remark
+    assert "lists 2 photos of which 1 do not exist, such as 'nobody.jpg'" in remark

@@ -185,7 +185,7 @@ def test_a_class_that_is_still_an_archive_is_named(make: Make) -> None:
     scan = find_photos(class_root(make("a/1.jpg", "b/1.jpg", "c/photos.zip", "d/README.txt")), ())
     assert set(_splits(scan)) == {("a", ""), ("b", "")}
     assert _reasons(scan)["c"] == "folder without a photo (it holds the archive photos.zip)"
-    assert scan.remarks == ("warning: 'c' taken for no class: an archive, and no photo, is in it (unpack the archive)",)
+    assert scan.remarks == ("warning: 'c' not used as a class: it holds an archive and no photo (unpack the archive)",)
 
 
 def test_classes_that_all_hold_the_same_folders_are_questioned(make: Make) -> None:

@@ -111,7 +111,7 @@ def test_labels_of_parquet_become_text(folder: Path) -> None:
     assert read([True, False]) == ["True", "False"]
     assert read([0.5, 1.5]) == ["0.5", "1.5"]
     pd.DataFrame({"path": [b"\xff" * 9000], "label": ["x"]}).to_parquet(file)
-    with pytest.raises(UserError, match="that of a file") as error:
+    with pytest.raises(UserError, match="must name a file") as error:
         read_table(file)
     assert len(str(error.value)) < 600
     with pytest.raises(UserError, match=r"a path and a label, got path='b.jpg' in row 3"):
@@ -137,7 +137,7 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("", ["must be a CSV", "no names of columns"]),
+        ("", ["must be a CSV", "no column names"]),
         ("file,label\na.jpg,rose\n", ["columns path and label", "got file, label", "name a column path"]),
         ("path,label\na.jpg,rose, red\n", ["no more values than the first", "further=' red'", "row 2", 'quote "a, b"']),
         ("path,label\nÄ.JPG,x\n", ["'Ä.JPG'", "there is", "ä.jpg: write names as the files have them"]),
@@ -145,14 +145,17 @@ def test_paths_are_found_as_they_are_meant(folder: Path) -> None:
         ("path,Label,label\na.jpg,rose,x\n", ["columns path and label", "keep one column label"]),
         ("path,label\na.jpg,rose\nb.jpg,\n", ["a path and a label", "path='b.jpg'", "row 3"]),
         ("path,label\n", ["no row below the header"]),
-        ("path,label,split\na.jpg,rose,val\n", ["must give training photos"]),
+        ("path,label,split\na.jpg,rose,val\n", ["must have training photos"]),
         ("path,label\n\n\na.jpg,rose\n\nb.jpg,\n", ["a path and a label", "row 6"]),
         ("path,label\na.jpg,rose\n ,tulip\n", ["a path and a label", "label='tulip'", "row 3"]),
-        ("path,label\na.jpg,rose\n./a.jpg,tulip\n", ["named once", "label='tulip'", "row 3"]),
+        ("path,label\na.jpg,rose\n./a.jpg,tulip\n", ["listed once", "label='tulip'", "row 3"]),
         ("path,label,split\na.jpg,rose,holdout\n", ["train, validation or test", "split='holdout'", "row 2"]),
         ("path,label,split\na.jpg,rose,train\nb.jpg,rose,\n", ["every row or none", "row 3", "1 such"]),
-        ("path,label\na.jpg,rose\nhttps://e.org/1.jpg,rose\n", ["that of a file", "row 3", "download the photos"]),
-        ("path,label\nc/1.jpg,rose\nc/2.jpg,tulip\n", ["2 rows of which none is there", "'c/1.jpg'", "table's folder"]),
+        ("path,label\na.jpg,rose\nhttps://e.org/1.jpg,rose\n", ["must name a file", "row 3", "download the photos"]),
+        (
+            "path,label\nc/1.jpg,rose\nc/2.jpg,tulip\n",
+            ["2 rows whose files do not exist", "'c/1.jpg'", "table's folder"],
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_row(text: str, parts: list[str], folder: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_line_and_the_next_command_goes_on(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(shard_processes, "write_shard", tasks.fills_the_disk)
-        with pytest.raises(UserError, match="make room"):
+        with pytest.raises(UserError, match="free up space"):
             _prepare(photos)
     prepared = photos.parent / "root" / "prepared"
     assert [path.suffix for path in prepared.iterdir() if path.is_dir()] == [".part"]

@@ -167,7 +167,7 @@ def test_a_bomb_is_stopped_on_the_way(tmp_path: Path) -> None:
 def test_damaged_archive_is_named(name: str, content: bytes, tmp_path: Path) -> None:
     archive = tmp_path / name
     archive.write_bytes(content)
-    with pytest.raises(UserError, match=r"must be a whole archive") as error:
+    with pytest.raises(UserError, match=r"must be a complete archive") as error:
         extract(archive, tmp_path / "photos")
     assert "\n" not in str(error.value)
     assert tree(tmp_path) == [name]
@@ -179,7 +179,7 @@ def test_a_name_twice_is_its_last_file(tmp_path: Path, caplog: pytest.LogCapture
     (tmp_path / "photos.zip").write_bytes(content)
     extract(tmp_path / "photos.zip", tmp_path / "photos")
     assert (tmp_path / "photos/top/1.jpg").read_bytes() == b"last"
-    assert "1 names twice, such as top/1.jpg" in caplog.text
+    assert "1 duplicate names, such as top/1.jpg" in caplog.text
 
 
 def test_hard_links_inside_a_tar_become_copies(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_hard_links_inside_a_tar_become_copies(tmp_path: Path) -> None:
 )
 def test_an_archive_that_is_another_thing_is_named_for_it(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=f"must be a whole archive without a password, got {kind}: "):
+    with pytest.raises(UserError, match=f"must be a complete archive without a password, got {kind}: "):
         extract(tmp_path / name, tmp_path / "photos")
 
 
