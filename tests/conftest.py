@@ -39,6 +39,7 @@ CLASSES = ("blue", "green", "red")  # in the order of OpenCV's channels
 PHOTOS_PER_CLASS = 10
 TIMEOUT_S = 500
 DEFAULT_EXPERIMENT = "Default"  # of MLflow, with the id 0; without a choice, runs go to one of our own
+os.environ["MLFLOW_EXPERIMENT_NAME"] = DEFAULT_EXPERIMENT
 SHARED = dict.fromkeys(("test_main_job.py", "test_web_pages.py"), "tuned_project")  # file -> with what it runs
 ALONE = ("test_outages.py", "test_stopped_runs.py", "test_benchmarks.py")  # files whose tests share nothing
 LONGEST_FIRST = (
@@ -237,7 +238,8 @@ def _environment() -> dict[str, str]:
     tracking = ("MLFLOW_", "_MLFLOW_")
     kept = {name: text for name, text in os.environ.items() if not name.startswith(tracking) and name not in dropped}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return kept | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_EXPERIMENT_NAME": DEFAULT_EXPERIMENT}
+    chosen = {"MLFLOW_EXPERIMENT_NAME": DEFAULT_EXPERIMENT, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return kept | chosen | {"PATH": path}
 
 
 def _project_copy(folder: Path) -> Path:
@@ -316,7 +318,6 @@ def tracking_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_store
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     yield MlflowClient()
     while mlflow.active_run():
