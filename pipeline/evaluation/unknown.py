@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd  # whose ranks are at hand; scipy.stats takes 0.15 s to import
 
 
 class Rejection(NamedTuple):
@@ -24,6 +24,6 @@ def rejection_at(threshold: float, known: np.ndarray, others: np.ndarray) -> Rej
 
     The AUROC is the share of pairs in which the known photo scores higher, ties half (Mann and Whitney).
     """
-    ranks = rankdata(np.concatenate([known, others]))[: len(known)]
+    ranks = pd.Series(np.concatenate([known, others])).rank().to_numpy()[: len(known)]
     auroc = (ranks.mean() - (len(known) + 1) / 2) / len(others)
     return Rejection(float(auroc), float((known >= threshold).mean()), float((others < threshold).mean()))

@@ -151,11 +151,11 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
             tracking.end_children(parent)
             winner = _log_winner(study, retrained, config.judged_by, report_line)
             _report_baseline(winner, store, config.judged_by, report_line)
-            expected = _log_expected(winner, confirmations.confirmations_of(retrained), store, config.judged_by)
+            confirmed = confirmations.confirmations_of(retrained)
+            expected = _log_expected(winner, confirmed, store, config.judged_by, report_line)
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner, config.judged_by)
         _report_borders(study.trials[winner.trial].params, space)
-        confirmed = confirmations.confirmations_of(retrained)
         place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures, expected)
     print_model(version, place)
     tables = (trial_table(study), pd.DataFrame(confirmed, columns=Confirmation._fields), study.study_name)
@@ -354,7 +354,7 @@ def _report_baseline(winner: Winner, store: Store, objective: Objective, report_
 
 
 def _log_expected(
-    winner: Winner, confirmed: Sequence[Confirmation], store: Store, objective: Objective
+    winner: Winner, confirmed: Sequence[Confirmation], store: Store, objective: Objective, report_line: ReportLine
 ) -> ExpectedAccuracy | None:
     """Log and print the accuracy to expect on photos that have not picked the winner; None where it is not known."""
     if objective.name != "val_accuracy":
@@ -378,7 +378,7 @@ def _log_expected(
             "expected_accuracy_ci_high": expected.high,
         }
     )
-    print(expected.sentence, flush=True)
+    report_line(expected.sentence)
     return expected
 
 

@@ -196,9 +196,10 @@ def runs_page(experiment_id: str) -> str:
 
     Without ``workflowType``, MLflow 3.17 opens on the traces of language models. The page shows `SHOWN_METRICS`.
     """
-    MlflowClient().set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(_view()))
-    query, uri = f"workflowType=machine_learning&viewStateShareKey={VIEW}", mlflow.get_tracking_uri()
-    page = f"/#/experiments/{experiment_id}/runs?{query}"
+    page, uri = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning", mlflow.get_tracking_uri()
+    with contextlib.suppress(*ERRORS):  # who may not change the experiment gets MLflow's own columns
+        MlflowClient().set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(_view()))
+        page += f"&viewStateShareKey={VIEW}"
     if uri.startswith(("http://", "https://")):
         return f"{store_address().rstrip('/')}{page}"
     return f"{ui_command()}, then http://127.0.0.1:5000{page}"
