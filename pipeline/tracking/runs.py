@@ -183,9 +183,9 @@ def _finish(run_id: str) -> None:
     end = {"status": "FINISHED", "end_time": int(time.time() * 1000)}
     try:
         with retries(0 if waits else outbox.RETRIES):
-            if lease_tag():  # another folder may have taken it for dead while this machine slept
-                mlflow.set_tag(STOPPED, "false")
             mlflow.end_run("FINISHED")
+            if lease_tag():  # another folder may have taken it for dead while this machine slept
+                MlflowClient().set_tag(run_id, STOPPED, "false")
     except ERRORS:
         if not outbox.store_is_away():
             raise

@@ -150,7 +150,7 @@ def _fit(
             stopped = bool(on_epoch(epoch))
             if interrupted() and checkpoints:
                 _save(trainer, progress, checkpoints)  # as it was before the validation, which will be done again
-        progress.add(epoch, trainer.twin.get_weights(), probabilities)
+            progress.add(epoch, trainer.twin.get_weights(), probabilities)
     return progress.result(trainer)
 
 

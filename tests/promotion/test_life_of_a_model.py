@@ -173,7 +173,7 @@ def test_weights_that_have_seen_the_test_photos_are_told(life: Life, tmp_path: P
     judged = life.evaluate()
     assert judged["promoted"] is False
     assert judged["comparison"]["photos"] == total - seen
-    assert f"also not of models:/{NAME}/2" in life.card(3)
+    assert f"never used to train or select it, or models:/{NAME}/2" in life.card(3)
     assert f"Left out: {seen} test photos that the model, or what it started from" in life.card(3)
 
     copied = Path(shutil.copy(registry.fetch_model(f"models:/{NAME}/3").folder / "model.keras", tmp_path / "my.keras"))

@@ -61,7 +61,9 @@ def test_photos_that_the_flag_classes_leaves_out_are_asked_about(photos: Path, t
     assert found.metrics["unknown_auroc"] == 1
     assert found.metrics["unknown_rejected_at_95"] == 1
     assert found.metrics["known_kept_at_95"] > 0.7
-    assert "it says 'none of these' of 100 % of 19 photos of classes that it does not know (grey)" in found.description
+    assert (
+        "it answers 'none of these' for 100 % of 19 photos of classes that it does not know (grey)" in found.description
+    )
 
 
 def test_test_photos_of_a_class_that_came_later_are_asked_about(photos: Path, tmp_path: Path) -> None:

@@ -430,7 +430,7 @@ def test_ablate_compares_with_the_base(tuned_project: Tuned, jobs: Jobs) -> None
 def test_preprocess_finds_what_it_prepared(tuned_project: Tuned, jobs: Jobs) -> None:
     first, second = jobs.printed["first"], jobs.printed["second"]
     assert re.match(r"prepared: 30 photos of 3 classes \(\d\d train, \d validation, \d test\)", first)
-    assert second == f"found {first}"
+    assert second == f"already {first}"
     runs = _stage(tuned_project.client.search_runs(["0"]), "preprocess")
     one, other = [run for run in runs if run.info.status == "FINISHED"]
     assert (

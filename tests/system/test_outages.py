@@ -145,7 +145,7 @@ def test_the_disk_is_full_where_the_model_goes(
     training = forks.start(project, environment, *train)
     resource.prlimit(training.pid, resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
     error = _ended(training, 2)
-    assert "room" in error
+    assert "free space" in error
     (failed,) = _runs(client)
     assert failed.info.status == "FAILED"
     assert _steps(client, failed)

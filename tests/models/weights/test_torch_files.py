@@ -115,7 +115,7 @@ def test_a_tensor_beyond_its_numbers_is_damage(
     shape: tuple[int, ...], strides: tuple[int, ...], count: int, offset: int, tmp_path: Path
 ) -> None:
     file = _archive(tmp_path / "bad.pth", _of_torch(shape, strides, count, offset), NUMBERS.tobytes())
-    assert "must be whole" in _message(file)
+    assert "must be complete" in _message(file)
 
 
 def test_compressed_numbers_are_refused(tmp_path: Path) -> None:
