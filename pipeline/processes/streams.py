@@ -47,3 +47,11 @@ def _number(stream: io.TextIOWrapper) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         return stream.fileno()
     return None
+
+
+def hides_bars() -> bool | None:
+    """Return what tqdm takes as ``disable``: True where TQDM_DISABLE is set, and None to show bars on terminals alone.
+
+    tqdm reads that variable only when it is imported, which a forked process has done before, and not where it is told.
+    """
+    return True if os.environ.get("TQDM_DISABLE", "0") not in ("", "0") else None

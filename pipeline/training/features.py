@@ -28,6 +28,7 @@ from pipeline.models.builder import build_classifier
 from pipeline.models.predict import BATCH_SIZE, compiled_forward
 from pipeline.models.structure import architecture_name
 from pipeline.models.weights.places import parse_address
+from pipeline.processes import hides_bars
 from pipeline.training.augmentation import changes_photos
 from pipeline.training.batches import augment_rows
 
@@ -127,7 +128,7 @@ class FeatureCache:
             shape = (len(images), self.size)
             array = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
             for start in tqdm(
-                range(0, len(images), BATCH_SIZE), desc=f"features of {split}", leave=False, disable=None
+                range(0, len(images), BATCH_SIZE), desc=f"features of {split}", leave=False, disable=hides_bars()
             ):
                 rows = np.arange(start, min(start + BATCH_SIZE, len(images)))
                 pixels = augment_rows(images, rows, self._config, view) if view else images[rows]

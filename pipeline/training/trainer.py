@@ -24,6 +24,7 @@ from pipeline.data.store import Store
 from pipeline.models.backend import load_backend, on_gpu, policy_of, set_up_keras, strategy_for
 from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
 from pipeline.models.predict import predict_logits, probabilities_of
+from pipeline.processes import hides_bars
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.class_weights import class_weights
 from pipeline.training.features import FeatureCache
@@ -175,7 +176,7 @@ class Trainer(ABC):
             self._totals.assign([0.0, 0.0])
         batches, started = self._batches.epoch(epoch, first_step, self._device), time.perf_counter()
         title = f"epoch {epoch}/{self.phase.total_epochs}"
-        with tqdm(total=self.steps, initial=first_step, desc=title, leave=False, disable=None) as bar:
+        with tqdm(total=self.steps, initial=first_step, desc=title, leave=False, disable=hides_bars()) as bar:
             for steps_done, (images, targets) in enumerate(batches, first_step + 1):
                 self.step(images, targets)
                 if steps_done % CHECKED_STEPS == 0 or steps_done == self.steps:
