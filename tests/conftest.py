@@ -172,6 +172,20 @@ def fork_in(forks: Forks) -> RunIn:
     return run
 
 
+def start_under(
+    program: tuple[str, ...], command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    """Start a command of the project under another program, such as one that makes a container."""
+    return subprocess.Popen(
+        [*program, *PIPELINE, *command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @contextmanager
 def paused(process: Process, database: Path) -> Iterator[None]:
     """Hold a process still, alive, at a moment at which it is not using the database."""

@@ -35,7 +35,7 @@ class ExpectedAccuracy(NamedTuple):
         value, low, high, picked = (100 * share for share in self)
         return (
             f"On new photos of this kind expect about {value:.1f} % right (95 % interval {low:.1f} to {high:.1f} %): "
-            f"{picked - value:.1f} points of the {picked:.1f} % on the validation photos come from picking by them."
+            f"{picked - value:.1f} points of the {picked:.1f} % on the validation photos are luck: they also chose it."
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.conftest import PIPELINE, TINY, Process, paused, wait_while_running
+from tests.conftest import TINY, Process, paused, start_under, wait_while_running
 from tests.forks import Forks
 from tests.servers import free_port, mlflow_server
 from tests.small_net import SMALL
@@ -63,19 +62,6 @@ def _steps(client: MlflowClient, run: Run) -> list[int]:
 
 def _has_begun(client: MlflowClient) -> bool:
     return any(_steps(client, run) for run in _runs(client))
-
-
-def _start_under(
-    program: tuple[str, ...], command: list[str], folder: Path, environment: dict[str, str]
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*program, *PIPELINE, *command],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def _ended(process: Process, exit_code: int) -> str:
@@ -168,7 +154,7 @@ def test_what_cannot_be_written_is_named(
         for path in paths:
             path.chmod(0o555 if path.is_dir() else 0o444)
         try:
-            error = _ended(_start_under(unprivileged, changed, project, environment), 2)
+            error = _ended(start_under(unprivileged, changed, project, environment), 2)
         finally:
             for path in paths:
                 path.chmod(0o755 if path.is_dir() else 0o644)
@@ -200,12 +186,12 @@ def test_the_clock_is_set_back(
     wait_while_running(lambda: _has_begun(client), training)
     other = [*train, "--seed=1", "--epochs=1", "--warmup_epochs=0"]
     with paused(training, project / "mlflow.db"):
-        _ended(_start_under(days_ago, other, project, environment), 0)
+        _ended(start_under(days_ago, other, project, environment), 0)
         statuses = {run.data.params["seed"]: run.info.status for run in _runs(client)}
         assert statuses == {"0": "RUNNING", "1": "FINISHED"}, "a living run was closed"
         training.kill()
     training.communicate()
-    _ended(_start_under(days_ago, train, project, environment), 0)
+    _ended(start_under(days_ago, train, project, environment), 0)
     (run,) = [run for run in _runs(client) if run.data.params["seed"] == "0"]
     assert run.info.status == "FINISHED"
     assert sorted(_steps(client, run)) == list(range(1, EPOCHS + 1))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import optuna
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import PIPELINE
+from tests.conftest import start_under
 from tests.processes.test_owners import CONTAINER
 from tests.servers import PASSWORD, Postgres, free_port, mlflow_server
 
@@ -38,17 +37,7 @@ def test_two_containers_share_the_trials_of_a_search_and_keep_the_password(
     search = ["tune", *flags, f"--storage={_with_password(study_url)}"]
     with mlflow_server(project, port, environment, runs_url):
         folders = [project, Path(shutil.copytree(project, project.with_name("other")))]
-        searches = [
-            subprocess.Popen(
-                [*CONTAINER, *PIPELINE, *search],
-                cwd=folder,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for folder in folders
-        ]
+        searches = [start_under(CONTAINER, search, folder, environment) for folder in folders]
         printed = ["".join(command.communicate(timeout=540)) for command in searches]
         assert [command.returncode for command in searches] == [0, 0], printed
         client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
