@@ -1,6 +1,6 @@
 # The commands of this project in a container. `docker build -t photo-pipeline .`, then
 #   docker run --rm -v "$PWD/work:/project" -v "$PWD/photos:/photos:ro" photo-pipeline tune --data=/photos
-# docs/containers.md has servers, volumes, and a model that is baked in.
+# docs/containers.md has servers, volumes, and an image with a model.
 FROM python:3.11-slim-bookworm
 
 # What OpenCV's wheel needs of the system.

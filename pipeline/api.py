@@ -7,8 +7,8 @@
     answers = api.load(search.model_uri).predict(["photo.jpg"])
 
 A keyword is a flag of the command of that name, with the same default, the same rules and the same effect: runs go to
-MLflow, models to its registry, files to ``data``, ``mlruns`` and ``reports`` in the working folder. What a user can
-mend raises `UserError`, with the sentence that the command line prints.
+MLflow, models to its registry, files to ``data``, ``mlruns`` and ``reports`` in the working folder. A mistake
+that the user can fix raises `UserError`, with the message that the command line prints.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def train(data: str | Path, **flags: Any) -> TrainingResult:
     """Train one model and register its best epoch as challenger (``train``).
 
     Raises:
-        UserError: a flag or the photos break a rule, or the training cannot go on.
+        UserError: a flag or the photos break a rule, or the training cannot continue.
     """
     return cast("TrainingResult", _run("train", {"data": data} | flags))
 
@@ -62,7 +62,7 @@ def train(data: str | Path, **flags: Any) -> TrainingResult:
 def tune(data: str | Path, **flags: Any) -> SearchResult:
     """Search, confirm the best few with fresh seeds, and register the winner as challenger (``tune``).
 
-    A script calls it below ``if __name__ == "__main__":``, because trials run in processes of their own.
+    A script must call it below ``if __name__ == "__main__":``, because trials run in separate processes.
 
     Raises:
         UserError: a flag or the photos break a rule, or no trial is complete.
@@ -83,7 +83,7 @@ def evaluate(model_uri: str, **flags: Any) -> EvaluationResult:
 def load(model_uri: str = CHAMPION) -> Classifier:
     """Return a classifier whose ``predict`` takes photos in any form: paths, bytes, arrays, Pillow's images.
 
-    Where no version is champion yet, it is the newest.
+    If no version is champion yet, it is the newest.
 
     Raises:
         UserError: there is no such model.
