@@ -10,8 +10,8 @@ lint:
 fix:
 	ruff check --fix . && ruff format .
 
-MLproject: pipeline/config/groups.py pipeline/flags.py pipeline/mlproject.py
-	python -m pipeline.mlproject > MLproject
+MLproject: $(wildcard pipeline/config/*.py pipeline/commands/*.py) pipeline/mlproject.py
+	python -m pipeline.mlproject > $@.new && mv $@.new $@
 
 PINS = uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 requirements: # what a model's environment and conda get; and, for pip, the same with every extra

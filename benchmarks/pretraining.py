@@ -25,7 +25,9 @@ from benchmarks.measure import COLUMNS
 
 MINUTES, MINUTES_IF_QUICK = 45.0, 0.5
 ANNOTATIONS = "val_annotations.txt"
-NETWORK = {"variant": "resnet18_vd", "image_size": 64, "resize": "stretch", "weights": "none", "width": 1.0}
+NETWORK = {
+    "variant": "resnet18_vd", "image_size": 64, "start_size": 32, "resize": "stretch", "weights": "none", "width": 1.0,
+}  # fmt: skip
 NETWORK_IF_QUICK = {"variant": "resnet18", "image_size": 32, "width": 0.25}
 TRAINING = {"batch_size": 128, "learning_rate": 0.003, "augment": "light", "epochs": 0, "model_name": "pretrained"}
 SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}

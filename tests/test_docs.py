@@ -88,6 +88,47 @@ def test_the_tutorial_works_as_it_stands_there(project: Path, fork_in: RunIn, ph
     assert len((project / "labels.csv").read_text().splitlines()) == 1 + len(CLASSES) * PHOTOS_PER_CLASS
 
 
+LESS = {  # than a command asks for itself, so that it ends in seconds
+    "data": "my/photos", "image_size": "32", "epochs": "2", "head_epochs": "1", "n_trials": "2", "batch_size": "8",
+    "val_fraction": "0.3", "variants": "resnet18", "weights": "none",
+}  # fmt: skip
+NOT_HERE = {  # part of a command of how_to.md -> what it needs, or which test runs it
+    "--fetch=": "needs a network",
+    "--devices=2": "needs two GPUs; tests/training/test_devices.py runs two devices of TensorFlow's own",
+    "--ray_address=auto": "needs a cluster; tests/processes/test_ray_pool.py has one",
+    "serve": "does not end; tests/serving runs it",
+    "demo": "does not end; tests/system/test_web_pages.py runs it",
+}
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_how_to_work_as_they_stand_there(project: Path, fork_in: RunIn, photo_folder: Path) -> None:
+    """With less of everything that a command leaves open."""
+    flowers = dict(zip(("daisy", "roses", "tulips"), CLASSES, strict=True))
+    for folder in ("my/photos", "my/letters", "my/cells", "my/new", "parts"):
+        for flower, colour in flowers.items():
+            shutil.copytree(photo_folder / colour, project / folder / flower)
+    photos = sorted((project / "my" / "photos").glob("*/*"))
+    rows = [f"{photo.relative_to(project)},{photo.parent.name}" for photo in photos]
+    (project / "photos.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    (project / "space.yaml").write_text("learning_rate: {low: 0.001, high: 0.01}\n")
+    ran, run_id = [], ""
+    for name, flags in _commands(ROOT / "docs" / "how_to.md"):
+        if any(part in [name, *flags] or any(flag.startswith(part) for flag in flags) for part in NOT_HERE):
+            continue
+        if name not in ENTRY_POINTS:  # the completion of the shell
+            continue
+        known = fields_of(importlib.import_module(f"pipeline.commands.{name}").CONFIG)
+        given = {flag.partition("=")[0].removeprefix("--") for flag in flags}
+        less = {flag: value for flag, value in LESS.items() if flag in known and flag not in given}
+        if "freeze_backbone" in given or name == "evaluate" or "recipe" in given:
+            less = {}
+        own = [flag.replace("RUN_ID", run_id) for flag in flags]
+        fork_in(project, name, *own, *(f"--{flag}={value}" for flag, value in less.items()), **SMALL)
+        ran.append(name)
+    assert set(ran) > {"preprocess", "train", "tune", "ablate", "predict", "evaluate", "export", "weights", "doctor"}
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the site needs the extra docs (pip install '.[docs]')")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

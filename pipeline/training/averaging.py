@@ -1,9 +1,9 @@
 """Averages of the statistics of batch normalisation, which go with an optimizer's averages of weights (``ema``).
 
 Keras' optimizers average weights alone. Averaged weights with the statistics of others validate badly while the rate is
-high, and jump from epoch to epoch (docs/log.md). So statistics are averaged with the same momentum, as ``ModelEmaV2`` of
-timm does. Rejected: computing them from training photos before every validation (Izmailov et al. 2018, arXiv
-1803.05407), which costs a forward pass over hundreds of photos.
+high, and jump from epoch to epoch. So statistics are averaged with the same momentum, as timm's ``ModelEmaV2`` does.
+Rejected: computing them from training photos before every validation (Izmailov et al. 2018, arXiv 1803.05407), which
+costs a forward pass over hundreds of photos.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 STATISTICS = ("moving_mean", "moving_variance")  # Keras' names
 
@@ -35,7 +34,7 @@ class StatisticsAverages:
         self._iterations = getattr(optimizer, "inner_optimizer", optimizer).iterations  # the outer one scales the loss
 
     def update(self) -> None:
-        """Move the averages towards the statistics after a step; to them after the first, as Keras does with weights."""
+        """Move the averages towards the statistics after a step; the first step sets them, as Keras does with weights."""
         import tensorflow as tf
 
         share = tf.where(self._iterations.value <= 1, 1.0, 1.0 - self._momentum)
