@@ -16,6 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow import MlflowClient
+
+from pipeline.tracking.runs import EXPERIMENT
+from pipeline.tracking.store import VIEW
 from tests.browsers import chromium
 from tests.servers import free_port, running_server
 
@@ -39,7 +43,10 @@ def main(folder: Path) -> None:
     with chromium() as browser:
         _take_reports(browser, folder)
         with _server(folder, environment, "health", "mlflow", "ui", "--workers=1") as address:
-            _take_runs(browser, address)
+            experiment = MlflowClient(environment["MLFLOW_TRACKING_URI"]).get_experiment_by_name(EXPERIMENT)
+            assert experiment is not None
+            runs = f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+            _take_runs(browser, f"{address}/{runs}")
         with _server(folder, environment, "_stcore/health", "pipeline", "demo") as address:
             _take_demo(browser, address, folder)
 
@@ -67,7 +74,7 @@ def _take_reports(browser: Browser, folder: Path) -> None:
 def _take_runs(browser: Browser, address: str) -> None:
     """Take the list of runs, with the trials of the search unfolded."""
     with _page(browser, LIST) as page:
-        page.goto(f"{address}/#/experiments/0/runs?workflowType=machine_learning")
+        page.goto(address)
         search = page.get_by_role("row").filter(has_text="6 trials").last
         search.wait_for()
         close = page.get_by_role("button", name="Close")

@@ -65,6 +65,12 @@ class TrainingConfig(Config):
     vertical_flip: Annotated[bool, AsBefore(False)] = Field(
         False, description="Also mirror top to bottom: for photos taken from above or under a microscope."
     )
+    degrade: Annotated[float, AsBefore(0.0)] = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of photos that are also made small, noisy, hazy or dark, as poor photos are.",
+    )
     mixup: float = Field(0.0, ge=0, description="Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = Field(
         0.0,
@@ -139,9 +145,10 @@ class TrainingConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _flips_are_augmentation(self) -> TrainingConfig:
-        if self.vertical_flip and self.augment == "none":
-            raise ValueError("vertical_flip=true needs an augmentation, got augment=none (try augment=light)")
+    def _changes_are_augmentation(self) -> TrainingConfig:
+        for flag, value in (("vertical_flip", "true"), ("degrade", f"{self.degrade:g}")):
+            if getattr(self, flag) and self.augment == "none":
+                raise ValueError(f"{flag}={value} needs an augmentation, got augment=none (try augment=light)")
         return self
 
     @model_validator(mode="after")

@@ -251,7 +251,7 @@ def _log_augmented(config: TrainConfig, store: Store) -> None:
     photos = {name: {title: images[place] for title, images in seen.items()} for place, name in enumerate(names)}
     mirrors = [name for name in ("horizontal_flip", "vertical_flip") if getattr(config, name)]
     flags = [f"augment={config.augment}", *(mirrors if config.augment != "none" else [])]
-    flags += [f"{name}={getattr(config, name):g}" for name in ("mixup", "cutmix") if getattr(config, name)]
+    flags += [f"{name}={getattr(config, name):g}" for name in ("degrade", "mixup", "cutmix") if getattr(config, name)]
     title = f"Training photos as the network sees them: {', '.join(flags)}"
     tracking.log_figure(plots.draw_stages(photos, title), "augmented.jpg")
 

@@ -82,9 +82,10 @@ SPACES = {
     "from scratch": FROM_SCRATCH, "frozen backbone": FROZEN_BACKBONE, "fine-tuning": FINE_TUNING,
     "heads first": HEADS_FIRST,
 }  # fmt: skip
-UNFROZEN_ONLY = {"augment", "unfreeze_from", "unfreeze_lr_factor", "start_size"}  # flags without a meaning for a head
+UNFROZEN_ONLY = {"augment", "degrade", "unfreeze_from", "unfreeze_lr_factor", "start_size"}  # mean nothing to a head
 HEAD_ALONE: dict[str, Scalar] = {  # its features come from photos as they are: augmented ones cost a pass each
     HEAD: True, "head_epochs": 0, "unfreeze_from": "stem", "start_size": 0, "augment": "none", "vertical_flip": False,
+    "degrade": 0.0,
 }  # fmt: skip
 
 # They say which search it is.

@@ -1,6 +1,7 @@
 """Random augmentation of training photos: named policies, each a short list of transforms, one line in `POLICIES`.
 
-Mirroring, which turns one letter into another, is apart from them. A transform takes uint8 RGB (height, width, 3) and a
+Mirroring, which turns one letter into another, is apart from them, and so is what makes a poor photo of a good one
+(`DEGRADATIONS`). A transform takes uint8 RGB (height, width, 3) and a
 generator and returns the same shape and dtype. The result depends only on (seed, epoch, index), never on batches,
 threads or earlier photos. OpenCV transforms uint8: about 0.1 ms a photo at 128 px, where the training step takes 7 ms.
 """
@@ -86,6 +87,54 @@ POLICIES: dict[str, tuple[Transform, ...]] = {
 }
 
 
+def shrink(factor: tuple[float, float]) -> Transform:
+    """Shrink to a share of the side (log-uniform) and enlarge again: a thumbnail, or out of focus."""
+    low, high = np.log(factor)
+
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        share = np.exp(rng.uniform(low, high))
+        small = cv2.resize(
+            image, (max(1, round(width * share)), max(1, round(height * share))), interpolation=cv2.INTER_AREA
+        )
+        return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    return transform
+
+
+def shot_noise(photons: tuple[float, float]) -> Transform:
+    """Add noise of few photons (log-uniform number for full brightness), each of whose counts has its root as sigma."""
+    low, high = np.log(photons)
+
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        sigma = np.sqrt(image * np.float32(255 / np.exp(rng.uniform(low, high))))
+        noisy = image + sigma * rng.standard_normal(image.shape, np.float32)
+        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+    return transform
+
+
+def haze(transmission: tuple[float, float], air: tuple[float, float]) -> Transform:
+    """Blend with a grey between ``air``: of the light, a share (``transmission``) comes through (Koschmieder 1924)."""
+
+    def transform(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        share, grey = rng.uniform(*transmission), rng.uniform(*air)
+        table = np.clip(np.rint(np.arange(256) * share + grey * (1 - share)), 0, 255).astype(np.uint8)
+        return cv2.LUT(image, table)
+
+    return transform
+
+
+# What befalls other people's photos. Not the corruptions that `evaluate` measures with: those blur by a Gaussian, add
+# noise of equal strength everywhere, and move contrast towards the photo's own mean.
+DEGRADATIONS: dict[str, Transform] = {
+    "small": shrink((0.2, 0.7)),
+    "noisy": shot_noise((8, 200)),
+    "hazy": haze(transmission=(0.08, 0.6), air=(60, 220)),
+    "dark": haze(transmission=(0.1, 0.5), air=(0, 0)),
+}
+
+
 def changes_photos(config: TrainingConfig) -> bool:
     """Return whether the network sees a photo in several forms."""
     return config.augment != "none"
@@ -94,7 +143,8 @@ def changes_photos(config: TrainingConfig) -> bool:
 def augment(image: np.ndarray, config: TrainingConfig, key: tuple[int, ...]) -> np.ndarray:
     """Return the photo augmented by a config, seeded by ``key``: seed, epoch and index.
 
-    Each wanted mirror image is taken with probability 1/2, before the transforms of the policy ``config.augment``.
+    Each wanted mirror image is taken with probability 1/2. Then come the transforms of the policy ``config.augment``,
+    and with probability ``config.degrade`` one of `DEGRADATIONS`.
     """
     if not changes_photos(config):
         return image
@@ -104,4 +154,6 @@ def augment(image: np.ndarray, config: TrainingConfig, key: tuple[int, ...]) -> 
             image = cv2.flip(image, axis)
     for transform in POLICIES[config.augment]:
         image = transform(image, rng)
+    if config.degrade and rng.random() < config.degrade:
+        image = list(DEGRADATIONS.values())[rng.integers(len(DEGRADATIONS))](image, rng)
     return image

@@ -34,7 +34,7 @@ class StatisticsAverages:
         self._iterations = getattr(optimizer, "inner_optimizer", optimizer).iterations  # the outer one scales the loss
 
     def update(self) -> None:
-        """Move the averages towards the statistics after a step; the first step sets them, as Keras does with weights."""
+        """Move the averages towards the statistics after a step; the first step sets them, as in Keras' averages."""
         import tensorflow as tf
 
         share = tf.where(self._iterations.value <= 1, 1.0, 1.0 - self._momentum)

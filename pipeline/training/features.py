@@ -35,7 +35,7 @@ from pipeline.training.batches import augment_rows
 if TYPE_CHECKING:
     import keras
 
-FLIPS = {"horizontal_flip", "vertical_flip"}
+CHANGES = {"horizontal_flip", "vertical_flip", "degrade"}  # to photos, beside augment
 FORMAT = 3  # increment when the same backbone and photos would give other features
 
 
@@ -110,9 +110,9 @@ class FeatureCache:
 
     def _features(self, split: str, view: int) -> np.ndarray:
         augments = view and changes_photos(self._config)
-        flips = identifying_flags(self._config, exclude=type(self._config).model_fields.keys() - FLIPS)
-        own_flips = (flips,) if flips else ()
-        augmentation = (self._config.augment, self._config.seed, view, *own_flips) if augments else ()
+        changes = identifying_flags(self._config, exclude=type(self._config).model_fields.keys() - CHANGES)
+        own_changes = (changes,) if changes else ()
+        augmentation = (self._config.augment, self._config.seed, view, *own_changes) if augments else ()
         key = json.dumps([FORMAT, self._backbone, split, self._precision[split], augmentation])
         if key not in self._open_arrays:
             file = self._folder / f"{_short_digest(key)}.npy"

@@ -111,9 +111,48 @@ def test_a_training_of_before_the_flags_sees_the_same_photos() -> None:
     assert digest.hexdigest()[:16] == "cc62a90687052325"
 
 
+def test_nothing_is_degraded_without_augmentation() -> None:
+    with pytest.raises(ValueError, match=r"degrade=0\.5 needs an augmentation, got augment=none"):
+        _config("none", degrade=0.5)
+
+
 def test_nothing_is_mirrored_without_augmentation() -> None:
     with pytest.raises(ValueError, match="vertical_flip=true needs an augmentation, got augment=none"):
         _config("none", vertical_flip=True)
+
+
+def test_a_share_of_the_photos_is_degraded_and_the_others_stay_as_they_were() -> None:
+    photo = _photo()
+    pairs = [
+        [augment(photo, _config("light", degrade=share), (2, 0, 1, index)) for share in (0.0, 0.3)]
+        for index in range(400)
+    ]
+    changed = [not np.array_equal(plain, degraded) for plain, degraded in pairs]
+    assert 0.2 < np.mean(changed) < 0.4  # four standard deviations
+
+
+@pytest.mark.parametrize("name", augmentation.DEGRADATIONS)
+@given(seed=st.integers(0, 10**6), side=st.integers(32, 80))
+@settings(max_examples=20, deadline=None)
+def test_a_poor_photo_has_less_in_it_and_the_same_shape(name: str, seed: int, side: int) -> None:
+    rows, columns = np.indices((side, side))
+    photo = np.stack([(rows // 8 + columns // 8) % 2 * 200] * 3, axis=-1).astype(np.uint8)
+    poor = augmentation.DEGRADATIONS[name](photo, _rng(seed))
+    assert (poor.shape, poor.dtype) == (photo.shape, np.uint8)
+    kept = np.corrcoef(poor[..., 0].ravel(), photo[..., 0].ravel())[0, 1] * poor.std() / photo.std()  # of the contrast
+    assert 0 < kept < (1.05 if name == "noisy" else 0.95)
+
+
+def test_noise_of_few_photons_is_as_strong_as_their_number_says() -> None:
+    grey = np.full((100, 100, 3), 100, np.uint8)
+    noisy = augmentation.shot_noise((50, 50.001))(grey, _rng())
+    assert noisy.std() == pytest.approx((100 * 255 / 50) ** 0.5, rel=0.03)
+    assert noisy.mean() == pytest.approx(100, abs=0.5)
+
+
+def test_haze_leaves_the_share_of_contrast_that_comes_through() -> None:
+    hazy = augmentation.haze((0.25, 0.25), (200, 200))(np.array([[[0, 100, 200]]], np.uint8), _rng())
+    assert hazy.tolist() == [[[150, 175, 200]]]
 
 
 def test_shift_moves_the_photo_and_stays_below_its_limit() -> None:
