@@ -93,14 +93,14 @@ def decide(
         return Decision(False, IS_CHAMPION, champion)
     if judged.unknown:
         reason = f"it started from {judged.unknown}, and it is unknown which photos that was trained on"
-        return Decision(rule.promotion == "always", reason, champion)
+        return Decision(rule.promotion == "always", _by_rule(rule, reason), champion)
     if champion is None:
         return _first_champion(rule, version, judged.photos, probabilities, about)
     try:
         contest = open_contest(champion, about, judged.photos, probabilities, data)
     except UserError as error:
         reason = f"the champion, version {champion.number}, cannot be compared: {error}"
-        return Decision(rule.promotion == "always", reason, champion)
+        return Decision(rule.promotion == "always", _by_rule(rule, reason), champion)
     return _judge(rule, version, about, champion, contest)
 
 
@@ -111,12 +111,12 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
     notes = _notes(contest, compared, champion)
     if not shared.any():
         reason = f"it and the champion, version {champion.number}, have no class of the test photos in common"
-        return Decision(rule.promotion == "always", reason, champion, notes=notes)
+        return Decision(rule.promotion == "always", _by_rule(rule, reason), champion, notes=notes)
     metric = rule.promotion_metric
     comparison = contest.compare(compared, _place(version, about, champion, contest, compared, metric), metric)
     found = Decision(False, comparison.description, champion, comparison, contest, compared, notes)
     if rule.promotion in ("always", "never"):
-        return replace(found, promoted=rule.promotion == "always")
+        return replace(found, promoted=rule.promotion == "always", reason=_by_rule(rule, found.reason))
     refusals = [evaluation.rejection_reason(comparison, rule.promotion, rule.recall_tolerance)]
     if refusals[0] and comparison.cannot_tell and rule.promotion == "significant":
         refusals = [
@@ -128,6 +128,11 @@ def _judge(rule: PromotionConfig, version: Version, about: About, champion: Vers
         refusals.append(f"it does not know {_named(contest.lost)} (accept_class_changes=true allows that)")
     refusal = "; ".join(filter(None, refusals))
     return replace(found, promoted=not refusal, reason=f"{refusal}; {found.reason}" if refusal else found.reason)
+
+
+def _by_rule(rule: PromotionConfig, reason: str) -> str:
+    """Return the reason, after the rule where that alone decides."""
+    return f"promotion={rule.promotion}; {reason}" if rule.promotion in ("always", "never") else reason
 
 
 def _place(
@@ -204,7 +209,7 @@ def _first_champion(
     By another metric than accuracy that is one of the comparisons of the test split, so that trying all gains nothing.
     """
     if rule.promotion in ("always", "never"):
-        return Decision(rule.promotion == "always", "there was no champion before")
+        return Decision(rule.promotion == "always", _by_rule(rule, "there was no champion before"))
     metric = rule.promotion_metric
     baseline = evaluation.compare_with_baseline(photos.labels, probabilities, about.class_names, metric, photos.groups)
     allowed = evaluation.BASELINE_ALPHA
