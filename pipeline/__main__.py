@@ -19,6 +19,8 @@ from pipeline.config.recipes import Recipe
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
 HELP = {"help", "-h", "--help"}
+CONTINUE = "all progress is saved; run the same command again to continue"
+ENDLESS = {"serve", "demo"}  # they run until they are stopped
 ORDER_OF_WORK = (
     "main", "preprocess", "train", "tune", "evaluate", "ablate", "suspects", "predict", "serve", "demo", "export",
     "rollback", "weights", "doctor",
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            print("interrupted: all progress is saved; run the same command again to continue", file=sys.stderr)
+            what = "stopped" if {*arguments[:1]} & ENDLESS else f"interrupted: {CONTINUE}"
+            print(what, file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise

@@ -58,7 +58,7 @@ def with_epochs(
         tried = (_with_epochs(config, store, epochs) for epochs in candidates)
         chosen = next((each for each in tried if begun_with or fits(each)), _with_epochs(config, store, candidates[-1]))
         tracking.set_tags({EPOCHS_BY_TIME: str(chosen.model_dump()["epochs"])})
-        reason = f" (with timeout_s={flags['timeout_s']:g}{', as when it was started' if begun_with else ''})"
+        reason = " (as when it was started)" if begun_with else f" (with timeout_s={flags['timeout_s']:g})"
     _print_epochs(chosen, reason)
     tracking.log_config(chosen)
     return chosen

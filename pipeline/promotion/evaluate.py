@@ -98,7 +98,8 @@ def run_evaluation(config: EvaluateConfig) -> EvaluationResult:
     if model.version:
         flag = "" if decision.promoted else f" --model_uri={model.version.uri}"
         print(f"  compare the runs:  {tracking.runs_page(registry.experiment_of(model.version))}")
-        print(f"  use the model:     python -m pipeline predict --photos=FOLDER{flag} (or demo, serve, export)")
+        if assessment.baseline.is_beaten:
+            print(f"  use the model:     python -m pipeline predict --photos=FOLDER{flag} (or demo, serve, export)")
     tables = assessment.tables
     return EvaluationResult(
         model.uri,

@@ -103,12 +103,12 @@ def error_photos_section(images: np.ndarray, predictions: pd.DataFrame) -> Secti
         )
         for index, row in most_confident.iterrows()
     ]
-    text = f"{len(errors)} of {len(predictions)} photos got a wrong label."
+    text = f"{len(errors)} of {len(predictions)} photos are labelled wrongly."
     if len(errors) > len(most_confident):
         text += f" These are the {len(most_confident)} on which the model was most confident."
     if len(errors):
         text += " Captions: true class → the model's label and its probability."
-    return Section("Photos with a wrong label", text, photos=photos)
+    return Section("Photos that the model labels wrongly", text, photos=photos)
 
 
 def describe_weakest_class(predictions: pd.DataFrame, class_names: Sequence[str]) -> str:

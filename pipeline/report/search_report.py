@@ -183,8 +183,8 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
     charts = [Picture(narrow_svg(figures[file]), alt, alt) for file, alt in CHARTS.items() if file in figures]
     wide = [Picture(figures[WIDE_FIGURE], WIDE_ALT, WIDE_ALT)] if WIDE_FIGURE in figures else []
     text = (
-        "One plot per searched parameter. A few trials say little about a parameter: look at the spread. search.html, "
-        "beside this file, has interactive plots."
+        "One plot per searched parameter. A few trials say little about a parameter: look at the spread. search.html "
+        "among the run's artifacts has interactive plots."
     )
     return Section("What mattered", text, [*parameters, *charts, *wide])
 
@@ -195,7 +195,7 @@ def _confirmation_section(search: SearchReport) -> Section:
         "the test photos; evaluate reads them, and its report has the figure to quote."
     )
     if search.confirmations.empty:
-        return Section("How sure we are", f"{text} No trial was trained again with a fresh seed (confirm_top_k=0).")
+        return Section("How sure we are", f"{text} No trial was trained again with a fresh seed.")
     by_trial = search.confirmations.groupby("trial")["value"].agg(["mean", "min", "max", "count"])
     in_search = search.trials.set_index("number")["value"]
     frame = by_trial.sort_values("mean", ascending=search.objective.is_loss, kind="stable").reset_index()
@@ -203,7 +203,10 @@ def _confirmation_section(search: SearchReport) -> Section:
     frame = frame.rename(columns={"count": "fresh seeds", "min": "lowest", "max": "highest"})
     formats = dict.fromkeys(("in the search", "mean", "lowest", "highest"), search.objective.pattern)
     classes = ["winner" if number == search.winner else "" for number in frame["trial"]]
-    text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
+    if len(by_trial) > 1:
+        text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
+    else:
+        text += " So the winner was trained again with a fresh seed, and longer; there was no other to compare it with."
     return Section("How sure we are", text, tables=[Table(frame, formats, classes)])
 
 

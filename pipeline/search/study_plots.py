@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects
 
 COLUMNS = ["number", "state", "value", "epochs_run", "started", "seconds", RETRY_OF, REPEAT_OF, RUN_ID]
+TRIALS_FOR_IMPORTANCE = 10  # complete ones; of fewer, trees give every parameter much the same share by chance
 FIGURE_HEIGHT_PX = 480  # of an interactive figure, whose width is the page's
 
 
@@ -52,7 +53,7 @@ def curve_table(study: Study) -> pd.DataFrame:
 def draw_study(study: Study, objective: Objective) -> dict[str, Figure]:
     """Return the plots of a search by file name: history, importance, parallel coordinates, slice, timeline.
 
-    The importance of parameters needs more than one value, and is left out before.
+    The importance of parameters needs `TRIALS_FOR_IMPORTANCE`, and is left out before.
     """
     table, parameters = trial_table(study), _parameters(study)
     params = pd.DataFrame([trial.params for trial in study.get_trials(deepcopy=False)])
@@ -85,6 +86,8 @@ def _parameters(study: Study) -> list[plots.Parameter]:
 
 def _importance(study: Study) -> dict[str, float]:
     """Return each parameter's share in the variance of the values; nothing where there are too few."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < TRIALS_FOR_IMPORTANCE:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.simplefilter("ignore", UserWarning)
@@ -103,12 +106,13 @@ def study_figures(study: Study, objective: str) -> dict[str, plotly.graph_object
 
     plots: dict[str, Callable[[], plotly.graph_objects.Figure]] = {
         "Optimization history": lambda: draw.plot_optimization_history(study, target_name=objective),
-        "Importance of the hyperparameters": lambda: draw.plot_param_importances(study, target_name=objective),
         "Parallel coordinates": lambda: draw.plot_parallel_coordinate(study, target_name=objective),
         "Slices": lambda: draw.plot_slice(study, target_name=objective),
         "Learning curves": lambda: draw.plot_intermediate_values(study),
         "Timeline": lambda: draw.plot_timeline(study),
     }
+    if _importance(study):
+        plots["Importance of the hyperparameters"] = lambda: draw.plot_param_importances(study, target_name=objective)
     figures = {}
     for name, plot in plots.items():
         with warnings.catch_warnings():

@@ -54,7 +54,6 @@ from pipeline.search.space_file import flags_not_searched, inline_space_file, mo
 from pipeline.search.study_contents import claim
 from pipeline.search.study_plots import curve_table, draw_study, study_figures, trial_table
 from pipeline.search.time_plan import TimePlan, describe_plan, expected_parts, fits_in_time, seconds_for_trainings
-from pipeline.search.trial_record import RESULT
 from pipeline.tracking import registry
 from pipeline.tracking.registry import Version
 from pipeline.training import score_of_one_answer
@@ -320,11 +319,13 @@ def _log_winner(
     confirmed = confirmations.confirmations_of(retrained)
     audited = [done for wanted, done in retrained.items() if wanted.stage == confirmations.AUDIT]
     winner = confirmations.pick_winner(study, confirmed)
-    best, of = studies.ranked(study)[0], objective.name
-    value, result = best.value or 0.0, best.user_attrs.get(RESULT, {})
+    of = objective.name
+    model = tracking.metrics_of(winner.run_id)
     metrics = {
-        "best_val_accuracy": result.get("val_accuracy", value),  # earlier versions know but the value, which is that
-        f"best_{of}": value,
+        **{
+            name: model[name] for name in ("best_val_accuracy", f"best_{of}") if name in model
+        },  # to compare with others
+        f"searched_{of}": studies.ranked(study)[0].value or 0.0,
         f"confirmed_{of}": winner.value,
         f"confirmed_{of}_sd": winner.spread,
         "confirmed_seeds": float(winner.seeds),

@@ -192,6 +192,11 @@ def run_facts() -> dict[str, str]:
     return {**known, "MLflow run": run.info.run_id[:12], "Began": f"{began:%Y-%m-%d %H:%M} UTC"}
 
 
+def metrics_of(run_id: str) -> dict[str, float]:
+    """Return the last value of each metric of a run."""
+    return dict(mlflow.get_run(run_id).data.metrics)
+
+
 def last_epoch() -> int:
     """Return the last epoch whose metrics the open run has, or 0."""
     active = mlflow.active_run()

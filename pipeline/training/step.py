@@ -30,7 +30,6 @@ def compiled_step(
     strategy: tf.distribute.Strategy,
     steps: int = 0,
     class_weights: np.ndarray | None = None,
-    after_update: Callable[[], None] = lambda: None,
 ) -> tuple[Step, tf.Variable]:
     """Return the function that trains on a batch, and the running sums of its loss and accuracy.
 
@@ -41,7 +40,6 @@ def compiled_step(
         strategy: from `strategy_for`; each of its devices takes an equal part of every batch.
         steps: number of steps of the whole training; 0 if a step is too small for compiling to pay off.
         class_weights: float32 (classes,) of each class in the loss; None for equal ones.
-        after_update: a part of the step that follows the update of the weights.
     """
     import tensorflow as tf
 
@@ -56,7 +54,6 @@ def compiled_step(
     def step(images: tf.Tensor, targets: tf.Tensor) -> None:
         metrics = strategy.run(replica_step, (images, targets))
         totals.assign_add(strategy.reduce("mean", metrics, axis=None))
-        after_update()
 
     if strategy.num_replicas_in_sync == 1:
         return step, totals

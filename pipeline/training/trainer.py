@@ -25,7 +25,6 @@ from pipeline.models.backend import load_backend, on_gpu, policy_of, set_up_kera
 from pipeline.models.builder import build_classifier, build_head, copy_head, load_start
 from pipeline.models.predict import predict_logits, probabilities_of
 from pipeline.processes import hides_bars
-from pipeline.training.averaging import StatisticsAverages
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.class_weights import class_weights
 from pipeline.training.features import FeatureCache
@@ -133,7 +132,6 @@ class Trainer(ABC):
         self.precision, self._batches, self._inputs, self._network, self.twin = self._build(store, start_from, weights)
         with self._strategy.scope():
             self._optimizer = make_optimizer(self._config, self.steps, self.precision)
-            self._averages = StatisticsAverages(self._network, self._optimizer, self._config.ema)
         steps = self._config.epochs * self.steps if self.compiles_update else 0
         self.step, self._totals = compiled_step(
             self._network,
@@ -142,7 +140,6 @@ class Trainer(ABC):
             self._strategy,
             steps,
             class_weights(self._config, store.labels("train"), self._classes),
-            self._averages.update,
         )
         self._device = "/gpu:0" if on_gpu() and self._config.devices == 1 else ""
 
@@ -217,12 +214,9 @@ class Trainer(ABC):
         return [np.array(variable.numpy()) for variable in self._variables()]
 
     def restore(self, state: list[np.ndarray]) -> None:
-        """Restore a `state`; one of an earlier version has no averages of statistics."""
-        variables = self._variables()
-        for variable, value in zip(variables[: len(state)], state, strict=True):
+        """Restore a `state`."""
+        for variable, value in zip(self._variables(), state, strict=True):
             variable.assign(value)
-        if len(state) < len(variables):
-            self._averages.read()
 
     def check_loss(self, epoch: int, step: int) -> None:
         """Raise Diverged if the loss of the epoch's steps so far is not finite; a NaN stays in their sum."""
@@ -238,7 +232,7 @@ class Trainer(ABC):
             )
 
     def _variables(self) -> list[tf.Variable]:
-        return [*self._network.variables, *self._optimizer.variables, self._totals, *self._averages.variables]
+        return [*self._network.variables, *self._optimizer.variables, self._totals]
 
     def weights_to_validate(self) -> list[np.ndarray]:
         """Return the weights, averaged with ``ema``; Keras can only write averages over the raw weights."""
@@ -246,7 +240,6 @@ class Trainer(ABC):
         if not self._config.ema:
             return raw
         self._optimizer.finalize_variable_values(self._network.trainable_variables)
-        self._averages.write()
         averaged = self._network.get_weights()
         self._network.set_weights(raw)
         return averaged

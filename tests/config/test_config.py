@@ -108,7 +108,7 @@ def _configs(config_class: type[Config]) -> st.SearchStrategy[Config]:
     def made(given_values: dict[str, Any]) -> Config:
         frozen = NOTHING_TO_UNFREEZE if given_values.get("freeze_backbone") else {}
         alone = {"devices": 1} if given_values.get("precision") == "float16" else {}
-        unturned = {"vertical_flip": False} if given_values.get("augment") == "none" else {}
+        unturned = {"vertical_flip": False, "degrade": 0.0} if given_values.get("augment") == "none" else {}
         return config_class(**given_values | frozen | alone | unturned)
 
     return st.fixed_dictionaries(values).map(made)

@@ -158,7 +158,7 @@ def test_no_error_is_said_and_needs_no_photos() -> None:
     right = prediction_table([f"{index}" for index in range(10)], LABELS, np.eye(3)[LABELS], NAMES)
     page = evaluation_report(evaluation(right))
     assert "It made no error on these photos." in page
-    assert "0 of 10 photos got a wrong label." in page
+    assert "0 of 10 photos are labelled wrongly." in page
     assert "The most frequent errors" not in page
 
 

@@ -68,7 +68,8 @@ def test_every_picture_is_drawn(trials: int, objective: str) -> None:
     best_so_far = next(line for line in history.lines if line.get_label() == "best so far").get_ydata()
     assert list(best_so_far) == sorted(best_so_far, reverse=is_loss)
     assert len(set(best_so_far)) > 1
-    assert sorted(figures) == [f"optuna_{name}.png" for name in PICTURES]
+    shown = [name for name in PICTURES if name != "importance" or trials == 30]  # eight trials tell nothing of it
+    assert sorted(figures) == [f"optuna_{name}.png" for name in shown]
     for figure in figures.values():
         figure.draw_without_rendering()
         assert figure.get_suptitle()
@@ -84,7 +85,7 @@ def test_a_study_with_hardly_a_trial_has_pictures_that_say_so(trials: int) -> No
 
 
 def test_the_interactive_plots_can_be_put_into_a_page() -> None:
-    figures = study_figures(_study(12), "val_accuracy")
+    figures = study_figures(_study(24), "val_accuracy")
     assert next(iter(figures)) == "Optimization history"
     assert len(figures) == 6
     assert all("plotly" in figure.to_html(full_html=False, include_plotlyjs=False) for figure in figures.values())

@@ -214,7 +214,7 @@ def test_a_report_fits_its_window_and_asks_nobody(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(Path(file).as_uri())
-    for heading in ("Where it fails", "Photos with a wrong label"):
+    for heading in ("Where it fails", "Photos that the model labels wrongly"):
         assert page.get_by_role("heading", name=heading).is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(ASIDE) == []
