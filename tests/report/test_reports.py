@@ -71,7 +71,7 @@ def test_a_search_for_a_loss_says_so_and_has_the_lowest_first(search: SearchRepo
 def test_a_search_that_confirmed_nothing_says_so(search: SearchReport) -> None:
     nothing = replace(search, confirmations=search.confirmations.iloc[:0], seeds=0, predictions=None)
     page = search_report(nothing)
-    assert "confirm_top_k=0" in page
+    assert "No trial was trained again with a fresh seed." in page
     assert "its best epoch" in page
     assert "Where it fails" not in page
 
