@@ -30,7 +30,7 @@ from pipeline.search.plan import next_of_plan
 from pipeline.search.recovery import LOCAL_STORAGE, storage_of
 from pipeline.search.space import FACTORS, HEAD, Dimension, is_integer, usual_flags
 from pipeline.search.space_file import HEADS_FIRST_MODE, flags_not_searched, mode_of, space_of
-from pipeline.search.trial_record import FINISHED, REPEAT_OF, enqueued_params
+from pipeline.search.trial_record import FINISHED, REPEAT_OF, RETRY_OF, enqueued_params
 
 KEPT_PERCENT = 75.0  # of the trials at an epoch; 40 stopped one that led the later winner there (docs/log.md)
 MOST_DRAWS = 1000  # of a point that nobody has tried
@@ -260,8 +260,13 @@ def pruner_of(config: TuneConfig) -> optuna.pruners.BasePruner:
 
 
 def trial_counts(study: Study) -> tuple[int, int, int]:
-    """Return how many trials are finished (complete or pruned), running, and failed; repeated ones do not count."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False) if REPEAT_OF not in trial.user_attrs]
+    """Return how many trials are finished (complete or pruned), running, and failed.
+
+    Repeated ones do not count, nor those that were stopped and another one continues.
+    """
+    trials = study.get_trials(deepcopy=False)
+    continued = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    states = [trial.state for trial in trials if REPEAT_OF not in trial.user_attrs and trial.number not in continued]
     finished = sum(state in FINISHED for state in states)
     return finished, states.count(TrialState.RUNNING), states.count(TrialState.FAIL)
 

@@ -500,3 +500,12 @@ def test_an_unfinished_study_of_the_former_default_goes_on(tmp_path: Path) -> No
         _finish_trial(study)
     assert studies.recorded_start(typed, "digest") == ("", 0)  # it has ended: what begins now is new
     assert studies.recorded_start(typed.model_copy(update={"n_trials": 3}), "digest") == ("none", 0)
+
+
+def test_a_stopped_trial_that_another_one_continues_has_not_failed() -> None:
+    study = optuna.create_study()
+    for _ in range(2):
+        study.tell(study.ask(), state=TrialState.FAIL)
+    assert studies.trial_counts(study) == (0, 0, 2)
+    study.enqueue_trial({"augment": "light"}, user_attrs={RETRY_OF: 0})
+    assert studies.trial_counts(study) == (0, 0, 1)
