@@ -344,6 +344,12 @@ def _values(epoch: Epoch, objective: str, separator: str = "  ") -> str:
 def print_model(version: registry.Version, report: str = "") -> None:
     """Print where a ``report`` is, how to look at the runs, how to test the model, and how to load it."""
     uri = f"models:/{version.name}@{registry.CHALLENGER}"
+    if source := registry.other_source_before(version):
+        print(
+            f"note: the version of {version.name} before was trained from other photos, {source} "
+            "(--model_name=NAME keeps models of different photos apart)",
+            flush=True,
+        )
     print(
         f"registered {version.name} version {version.number} as {registry.CHALLENGER}\n"
         f"{report and f'  read the report:   {report}' + chr(10)}"

@@ -198,6 +198,16 @@ def experiment_of(version: Version) -> str:
     return str(MlflowClient().get_run(run_id or "").info.experiment_id)
 
 
+def other_source_before(version: Version) -> str:
+    """Return the ``data`` that the version before was trained from, if it is another; empty where it is not known."""
+    sources = []
+    for number in (version.number, str(int(version.number) - 1)):
+        with contextlib.suppress(MlflowException):
+            run_id = MlflowClient().get_model_version(version.name, number).run_id
+            sources.append(MlflowClient().get_run(run_id or "").data.params.get("data", ""))
+    return sources[1] if len(set(filter(None, sources))) == 2 else ""
+
+
 def training_metrics(version: Version) -> dict[str, float]:
     """Return the metrics of the run that a version was trained in; none if the run is gone."""
     run_id = MlflowClient().get_model_version(*version).run_id

@@ -63,6 +63,19 @@ def test_the_newest_version_is_the_challenger(tracking_store: MlflowClient, log_
     assert _aliases(tracking_store) == {CHALLENGER: "1"}
 
 
+def test_a_version_knows_whether_the_one_before_had_other_photos(
+    tracking_store: MlflowClient, log_model: Callable[[], str]
+) -> None:
+    found = []
+    for source in ("flowers", "flowers", "synthetic", ""):
+        version = registry.register(log_model(), NAME)
+        run_id = tracking_store.get_model_version(*version).run_id
+        if source:
+            tracking_store.log_param(run_id, "data", source)
+        found.append(registry.other_source_before(version))
+    assert found == ["", "", "flowers", ""]
+
+
 def test_a_champion_is_replaced_only_by_who_knows_it(
     tracking_store: MlflowClient, log_model: Callable[[], str]
 ) -> None:
