@@ -37,6 +37,7 @@ def main(folder: Path) -> None:
     """Search, evaluate, and take the pictures."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment["MLFLOW_EXPERIMENT_NAME"] = EXPERIMENT  # the tests', which this imports from, choose another
     for command in (["tune", *(f"--{flag}" for flag in FLAGS)], ["evaluate", "--promotion=better"]):
         if not list(folder.glob(f"reports/{command[0]}-*.html")):
             subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, env=environment, check=True)
