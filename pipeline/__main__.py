@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            what = "stopped" if {*arguments[:1]} & ENDLESS else f"interrupted: {CONTINUE}"
-            print(what, file=sys.stderr)
+            is_endless = bool(arguments) and arguments[0] in ENDLESS
+            print("stopped" if is_endless else f"interrupted: {CONTINUE}", file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise

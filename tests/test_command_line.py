@@ -18,7 +18,7 @@ import pytest
 
 import pipeline
 import pipeline.__main__ as command_line
-from pipeline.commands import doctor
+from pipeline.commands import doctor, serve
 from pipeline.config import TuneConfig
 from pipeline.config.command_line import parse_flags
 
@@ -259,6 +259,14 @@ def test_what_a_library_made_of_an_interrupt_ends_as_one(
     monkeypatch.setattr(doctor, "run", run)
     assert command_line.main(["doctor"]) == 130
     assert capsys.readouterr().err == "interrupted: all progress is saved; run the same command again to continue\n"
+
+
+def test_a_server_that_is_stopped_promises_no_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "run", lambda config: signal.raise_signal(signal.SIGINT))
+    assert command_line.main(["serve"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def _raising(error: Exception) -> Callable[..., int]:

@@ -206,7 +206,7 @@ def _confirmation_section(search: SearchReport) -> Section:
     if len(by_trial) > 1:
         text += " So the best configs were trained again with fresh seeds, and longer; the winner did best there."
     else:
-        text += " So the winner was trained again with a fresh seed, and longer; there was no other to compare it with."
+        text += " So the winner was trained again with fresh seeds, and longer; there was no other to compare it with."
     return Section("How sure we are", text, tables=[Table(frame, formats, classes)])
 
 

@@ -214,7 +214,7 @@ def test_ctrl_c_marks_the_runs_says_the_best_and_can_be_gone_on_with(
 def test_a_search_by_time_alone_confirms_in_time_and_more_time_goes_on_with_it(
     live: Live, tracking_store: MlflowClient, tmp_path: Path
 ) -> None:
-    timeout_s = min(8 * _seconds_of_a_short_search(live), 150)
+    timeout_s = min(8 * _seconds_of_a_short_search(live), 200)
     trials = []
     for _ in range(2):
         assert live([], workers=1, n_trials=0, epochs=0, timeout_s=timeout_s)["code"] == 0
