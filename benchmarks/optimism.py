@@ -69,8 +69,11 @@ def _simulated(
 
 
 def _searched(data: str, count: int) -> list[dict[str, object]]:
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        found = [_search(Path(folder), data, seed) for seed in tqdm(range(count), unit="search")]
+        for seed in tqdm(range(count), unit="search"):
+            found.append(_search(Path(folder), data, seed))
+            tqdm.write(", ".join(f"{name} {value:.3f}" for name, value in found[-1].items()))
     return _rows(f"{count} searches", pd.DataFrame(found))
 
 

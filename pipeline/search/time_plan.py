@@ -24,22 +24,26 @@ from pipeline.search.trial_record import FINISHED, RESULT, SECONDS_PER_EPOCH
 
 AFTER_S = 60.0  # for plots, report and registration
 LEAST_TRIALS = 6  # of a search by time; trials become shorter for so many to fit
-WORTH_BEGINNING = 0.5  # of a trial: one that would not get so far before the trials end is not begun
-MOST_CONFIRMED = 0.4  # of the time; where all confirmations would take more, fewer are made
-WORTH_TRYING = 0.8  # of what confirmations are expected to take: they are begun if at least so much time is left
+WORTH_BEGINNING = 0.5  # of a training: one that would not get so far in the time left is not begun
+MOST_CONFIRMED = 0.5  # of the time; where all confirmations would take more, fewer are made
+WORTH_TRYING = 0.8  # of what several confirmations are expected to take: so much time must be left to begin them all
 
 
 def describe_plan(config: TuneConfig, trials: float | None = None) -> str:
     """Return a line on what the search will do, with the number of ``trials`` that fit its time, if that is known."""
     goal, variants = studies.trial_goal(config), space_of(config).choices("variant")
-    many = f"{goal:.0f}" if math.isfinite(goal) else f"about {max(1.0, trials or 1.0):.0f} (as many as fit)"
-    parts = [f"{many} trials of {config.epochs} epochs at {config.image_size} px"]
+    heads, fit = heads_of(config), ""
+    if math.isfinite(goal):
+        many = f"{goal - heads:.0f} "
+    else:
+        many, fit = f"about {max(1.0, trials - heads):.0f} " if trials is not None else "", " (as many as fit)"
+    parts = [f"{many}trials of {config.epochs} epochs at {config.image_size} px{fit}"]
     if mode_of(config) == HEADS_FIRST_MODE:
-        heads, few = int(min(config.head_trials, goal)), min(FINE_TUNED_VARIANTS, len(variants))
-        left = f"{goal - heads:.0f}" if math.isfinite(goal) else f"about {max(1.0, (trials or 0.0) - heads):.0f}"
+        few = min(FINE_TUNED_VARIANTS, len(variants))
+        with_best = f" with the best {few}" if few > 1 else ""
         parts = [
             f"{heads} heads on features of {', '.join(map(str, variants))} at {config.image_size} px",
-            f"{left} fine-tuning trials of {config.epochs} epochs" + (f" with the best {few}" if few > 1 else ""),
+            f"{many}fine-tuning trials of {config.epochs} epochs{with_best}{fit}",
         ]
     again = config.confirm_top_k * config.confirm_seeds
     if again:
@@ -129,8 +133,13 @@ class TimePlan:
         return time.time() + WORTH_BEGINNING * usual < self.trials_end()
 
     def confirmed(self) -> int:
-        """Return how many of the best trials can be confirmed in the time that is left."""
-        return self._affordable((self.end - time.time()) / WORTH_TRYING)
+        """Return how many of the best trials are to be confirmed in the time that is left.
+
+        The best is tried even where time is short: what it does not finish, another search goes on with.
+        """
+        left = self.end - time.time()
+        first = min(1, self._config.confirm_top_k) if WORTH_BEGINNING * self._seconds_of(1) < left else 0
+        return max(first, self._affordable(left / WORTH_TRYING))
 
     def _affordable(self, seconds: float) -> int:
         top_k = self._config.confirm_top_k

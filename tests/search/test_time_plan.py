@@ -61,12 +61,17 @@ def test_trials_end_in_time_for_the_confirmations_of_the_best() -> None:
 
 
 def test_where_confirmations_would_take_most_of_the_time_fewer_are_made() -> None:
-    assert _trials_end(_config(), _study(400, 300)) == pytest.approx(HOUR_S - AFTER_S - 2.5 * 400, abs=1)
+    assert _trials_end(_config(), _study(400, 300)) == pytest.approx(HOUR_S - AFTER_S - 2.5 * (400 + 300), abs=1)
+    assert _trials_end(_config(), _study(500, 300)) == pytest.approx(HOUR_S - AFTER_S - 2.5 * 500, abs=1)
     assert _trials_end(_config(), _study(2000, 300)) == pytest.approx(HOUR_S - AFTER_S)
+
+
+def test_the_best_is_confirmed_also_where_the_time_may_not_be_enough() -> None:
     late = time.time() - HOUR_S + AFTER_S  # such that a hundred seconds are left
-    for seconds, confirmed in (((10, 10), 2), ((30, 30), 1), ((100, 10), 0)):
+    for seconds, confirmed in (((10, 10), 2), ((30, 30), 1), ((75, 10), 1), ((85, 10), 0)):
         assert TimePlan(_config(), _study(*seconds), late + 100).confirmed() == confirmed
     assert TimePlan(_config(timeout_s=0), _study(9999), 0.0).confirmed() == 2
+    assert TimePlan(_config(confirm_top_k=0), _study(10, 10), late + 100).confirmed() == 0
 
 
 def test_a_trial_that_would_not_get_half_way_is_not_begun() -> None:
@@ -107,5 +112,7 @@ def test_heads_are_cheap_in_the_plan() -> None:
     assert expected.heads < 6 * expected.trial / 2
     assert expected.trials_in(config, 20 * HOUR_S) > 12
     assert describe_plan(config, 9.4).startswith("plan: 6 heads on features of resnet18, resnet18_v2")
-    assert "then about 3 fine-tuning trials of 8 epochs" in describe_plan(config, 9.4)
-    assert describe_plan(_config(confirm_top_k=0), 9.4) == "plan: about 9 (as many as fit) trials of 8 epochs at 64 px"
+    assert "then about 3 fine-tuning trials of 8 epochs with the best 2 (as many as fit)" in describe_plan(config, 9.4)
+    by_time = _config(confirm_top_k=0)
+    assert describe_plan(by_time, 9.4) == "plan: about 9 trials of 8 epochs at 64 px (as many as fit)"
+    assert describe_plan(by_time) == "plan: trials of 8 epochs at 64 px (as many as fit)"

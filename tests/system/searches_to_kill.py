@@ -1,7 +1,8 @@
 """Runs searches that are killed, for `test_killed_searches`: imports once, then forks a process per search.
 
-For every line that comes in, the flags of a search and the kills while it runs, it answers with how the search ended.
-The trials are forks of one process that has imported this module; they train a net of one block.
+It says when it is ready. For every line that comes in, the flags of a search and the kills while it runs, it answers
+with how the search ended. The trials are forks of one process that has imported this module; they train a net of one
+block.
 """
 
 from __future__ import annotations
@@ -115,6 +116,9 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the workers print is no answer
     multiprocessing.set_forkserver_preload(["tests.system.searches_to_kill"])
-    forkserver.ensure_running()
+    first = multiprocessing.get_context("forkserver").Process()
+    first.start()
+    first.join()  # the fork server has imported everything
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(live(**json.loads(line))), file=answers, flush=True)
