@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(
             f"error: the disk must have free space, and be readable and writable, got {first_line(error)} "
-            "(free up space or fix permissions, and run the same command again)",
+            "(free up space or fix permissions, also of /tmp and /dev/shm, and run the same command again)",
             file=sys.stderr,
         )
         return USAGE_ERROR
@@ -84,6 +84,7 @@ def _run(arguments: Sequence[str]) -> int:
     if sys.platform == "win32":  # which has neither the timers nor the locks that keep what is promised
         raise UserError("the system must be Linux or macOS, got Windows (run the command in WSL 2)")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's other programs need
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # or MLflow warns three times where there is no git program
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar at a time: the training's
     from pipeline.processes import SIGNALS, raise_interrupts
 

@@ -131,7 +131,7 @@ def fetch_model(model_uri: str) -> FetchedModel:
     except Exception as error:  # each scheme's library raises its own, or is not installed
         raise UserError(
             f"model_uri must name a model that exists, got {without_passwords(model_uri)!r}: {first_line(error)} "
-            "(train one with `mlflow run . -e tune`; `mlflow ui` shows what there is)"
+            "(train one with `python -m pipeline tune`; `mlflow ui` shows what there is)"
         ) from None
     if version:
         check_digests(root, recorded)

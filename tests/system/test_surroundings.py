@@ -43,3 +43,19 @@ def test_a_training_is_the_same_whatever_surrounds_it(
         losses.append((run.data.metrics["train_loss"], run.data.metrics["best_val_loss"], run.info.run_id))
     assert losses[0][:2] == losses[1][:2]
     assert losses[0][2] != losses[1][2]
+
+
+@pytest.mark.slow
+def test_a_machine_without_git_is_no_reason_to_warn(
+    project: Path, photo_folder: Path, environment: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [*PIPELINE, "preprocess", f"--data={photo_folder}"],
+        cwd=project,
+        env=environment | {"PATH": str(project)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "git" not in done.stderr.lower()
