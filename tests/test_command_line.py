@@ -33,7 +33,7 @@ GROUPS = {
     "predict": ["prediction", "model"],
     "serve": ["address", "limits", "model"],
     "export": ["exportformats", "model", "modelphotos"],
-    "demo": ["address", "model", "modelphotos"],
+    "demo": ["pageaddress", "model", "modelphotos"],
     "rollback": ["registry"],
     "suspects": ["data", "intake", "suspect"],
     "main": ["recipe", "data", "intake", "training", "structure", "search", "workers", "registry", "promotion"],
