@@ -19,8 +19,15 @@ from pipeline.config.recipes import Recipe
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
 HELP = {"help", "-h", "--help"}
-CONTINUE = "all progress is saved; run the same command again to continue"
-ENDLESS = {"serve", "demo"}  # they run until they are stopped
+CONTINUE = "interrupted: all progress is saved; run the same command again to continue"
+START_OVER = "interrupted: the command did not finish; run again, it starts from the beginning"
+WHEN_INTERRUPTED = {
+    **dict.fromkeys(("main", "preprocess", "train", "tune", "ablate"), CONTINUE),
+    **dict.fromkeys(("serve", "demo"), "stopped"),  # they run until they are
+    "predict": "interrupted: the table has only the photos so far; run again, the command starts with the first photo",
+    "weights": "interrupted: what was fetched completely is kept; run the same command again for the rest",
+    "rollback": "interrupted: see in the MLflow UI which version is champion before you run the command again",
+}
 ORDER_OF_WORK = (
     "main", "preprocess", "train", "tune", "evaluate", "ablate", "suspects", "predict", "serve", "demo", "export",
     "rollback", "weights", "doctor",
@@ -50,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            is_endless = bool(arguments) and arguments[0] in ENDLESS
-            print("stopped" if is_endless else f"interrupted: {CONTINUE}", file=sys.stderr)
+            print(WHEN_INTERRUPTED.get(next(iter(arguments), ""), START_OVER), file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise
