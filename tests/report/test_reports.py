@@ -72,8 +72,23 @@ def test_a_search_that_confirmed_nothing_says_so(search: SearchReport) -> None:
     nothing = replace(search, confirmations=search.confirmations.iloc[:0], seeds=0, predictions=None)
     page = search_report(nothing)
     assert "No trial was trained again with a fresh seed." in page
+    assert "a fresh seed: for a reason." in search_report(replace(nothing, unconfirmed="for a reason"))
     assert "its best epoch" in page
     assert "Where it fails" not in page
+
+
+def test_the_marks_of_the_trials_are_explained_where_there_are_such(search: SearchReport, trials: pd.DataFrame) -> None:
+    page = search_report(search)
+    marks = (
+        "A dot is a complete trial; a cross one that was pruned, that is, stopped early. 1 trial has no value and so"
+    )
+    assert marks in page
+    assert "triangle" not in page
+    assert "its marks are those of the plots above" in page
+    trials.loc[3, "value"] = 0.1
+    assert "stopped early; a triangle one that failed. Point at" in search_report(replace(search, trials=trials))
+    trials["state"] = "complete"
+    assert "A dot is a complete trial. Point at" in search_report(replace(search, trials=trials))
 
 
 def test_only_flags_that_differ_are_shown(trials: pd.DataFrame) -> None:
