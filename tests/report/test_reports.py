@@ -137,6 +137,17 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     assert '<td class="worse" style="--shade:1.00">-2</td>' in page
 
 
+def test_photos_without_any_mark_are_explained_below_the_picture(predictions: pd.DataFrame) -> None:
+    heat_maps = [(np.zeros((8, 16, 3), np.uint8), f"rose → tulip {share} %") for share in (80, 70)]
+    marked = evaluation_report(evaluation(predictions, heat_maps=heat_maps))
+    page = evaluation_report(evaluation(predictions, heat_maps=heat_maps, unmarked=1))
+    note = (
+        "In 1 of these 2 photos nothing is marked: no part of them raised the score of the label, as is common for a "
+    )
+    assert page.index("rose → tulip 70 %") < page.index(note)
+    assert "nothing is marked" not in marked
+
+
 def test_probabilities_that_are_too_high_beyond_chance_are_called_so(predictions: pd.DataFrame) -> None:
     many = pd.concat([predictions] * 20, ignore_index=True)
     page = evaluation_report(replace(evaluation(many), images=np.repeat(IMAGES, 20, axis=0)))
