@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            print(WHEN_INTERRUPTED.get(next(iter(arguments), ""), START_OVER), file=sys.stderr)
+            print(_what_is_kept(arguments), file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise
@@ -97,6 +97,13 @@ def _run(arguments: Sequence[str]) -> int:
         command = importlib.import_module(f"pipeline.commands.{name}")
         command.run(parse_flags(command.CONFIG, name, flags, _read_recipe))
     return 0
+
+
+def _what_is_kept(arguments: Sequence[str]) -> str:
+    """Return what is left of an interrupted command, and what the same command does then."""
+    name = next(iter(arguments), "")
+    never_resumes = name == "train" and {"--resume=never", "never"} & {*arguments}
+    return START_OVER if never_resumes else WHEN_INTERRUPTED.get(name, START_OVER)
 
 
 def _read_recipe(name: str) -> Recipe:
