@@ -97,7 +97,7 @@ def _take_demo(browser: Browser, address: str, folder: Path) -> None:
             page.goto(address)
             page.locator("input[type=file]").wait_for(state="attached")
             page.locator("input[type=file]").set_input_files(chosen)
-            page.get_by_text("The number is the cosine").wait_for()
+            page.get_by_text("photos that the model was trained on").wait_for()
             page.wait_for_timeout(1000)  # pictures fade in
             _take(page, name)
 

@@ -19,8 +19,15 @@ from pipeline.config.recipes import Recipe
 
 USAGE_ERROR, KILLED = UserError.exit_code, 130
 HELP = {"help", "-h", "--help"}
-CONTINUE = "all progress is saved; run the same command again to continue"
-ENDLESS = {"serve", "demo"}  # they run until they are stopped
+CONTINUE = "interrupted: all progress is saved; run the same command again to continue"
+START_OVER = "interrupted: the command did not finish; run again, it starts from the beginning"
+WHEN_INTERRUPTED = {
+    **dict.fromkeys(("main", "preprocess", "train", "tune", "ablate"), CONTINUE),
+    **dict.fromkeys(("serve", "demo"), "stopped"),  # they run until they are
+    "predict": "interrupted: the table has only the photos so far; run again, the command starts with the first photo",
+    "weights": "interrupted: what was fetched completely is kept; run the same command again for the rest",
+    "rollback": "interrupted: see in the MLflow UI which version is champion before you run the command again",
+}
 ORDER_OF_WORK = (
     "main", "preprocess", "train", "tune", "evaluate", "ablate", "suspects", "predict", "serve", "demo", "export",
     "rollback", "weights", "doctor",
@@ -50,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         from pipeline.processes import is_interrupt
 
         if is_interrupt(error):
-            is_endless = bool(arguments) and arguments[0] in ENDLESS
-            print("stopped" if is_endless else f"interrupted: {CONTINUE}", file=sys.stderr)
+            print(_what_is_kept(arguments), file=sys.stderr)
             return KILLED
         if not _is_of_the_disk(error):
             raise
@@ -92,6 +98,13 @@ def _run(arguments: Sequence[str]) -> int:
         command = importlib.import_module(f"pipeline.commands.{name}")
         command.run(parse_flags(command.CONFIG, name, flags, _read_recipe))
     return 0
+
+
+def _what_is_kept(arguments: Sequence[str]) -> str:
+    """Return what is left of an interrupted command, and what the same command does then."""
+    name = next(iter(arguments), "")
+    never_resumes = name == "train" and {"--resume=never", "never"} & {*arguments}
+    return START_OVER if never_resumes else WHEN_INTERRUPTED.get(name, START_OVER)
 
 
 def _read_recipe(name: str) -> Recipe:

@@ -14,16 +14,19 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from pipeline.config import DATA_FOLDER, RUNS_FOLDER, UserError, first_line
 from pipeline.config import DoctorConfig as CONFIG
+
+if TYPE_CHECKING:
+    from pipeline.tracking.runs import TrainingRun
 
 A_STORE = re.compile(r"([0-9a-f]{64})(\.part)?")  # the names of prepared photos, and of drafts of them
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -203,19 +206,30 @@ def checkpoints() -> Iterator[Finding]:
         try:
             with FileLock(folder.with_suffix(".lock"), timeout=0):
                 megabytes = sum(file.stat().st_size for file in folder.rglob("*")) / 1e6
-                states = tracking.training_states(folder.name)
-                if states == {"FINISHED"}:
+                found = tracking.runs_of_training(folder.name)
+                if {run.status for run in found} == {"FINISHED"}:
                     shutil.rmtree(folder)
                     yield Finding(
                         "repaired", "checkpoints", f"removed {folder} ({megabytes:.0f} MB): its training has ended"
                     )
                 else:
-                    known = ", ".join(sorted(states)).lower() or "unknown to this store"
-                    yield Finding(
-                        "note", "checkpoints", f"{folder} ({megabytes:.0f} MB) is kept for a training: {known}"
-                    )
+                    text = f"{folder} ({megabytes:.0f} MB) is kept for {_described(found)}"
+                    yield Finding("note", "checkpoints", text)
         except Timeout:
             yield Finding("ok", "checkpoints", f"{folder} is in use")
+
+
+def _described(found: Sequence[TrainingRun]) -> str:
+    """Return which training has these runs, latest first, and how it goes on."""
+    if not found:
+        return "a training that this MLflow store does not know (delete the folder if nobody continues it)"
+    latest = next((run for run in found if run.status != "FINISHED"), found[0])
+    below = f" of {latest.of!r}" if latest.of != latest.name else ""
+    named = f"{latest.name!r}{below} (run {latest.run_id}), {latest.status.lower()}"
+    if latest.status == "RUNNING":
+        return f"{named} elsewhere"
+    again = f"run its command, {latest.command or 'train'}, again with the same flags to continue"
+    return f"{named}: {again}, or delete the folder"
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -20,6 +20,7 @@ from pipeline.config.serving_flags import (
     ModelConfig,
     ModelDataConfig,
     ModelPhotosConfig,
+    PageAddressConfig,
     PredictionConfig,
     PruneConfig,
     RegistryConfig,
@@ -115,7 +116,7 @@ class ServeConfig(AddressConfig, LimitsConfig, ModelConfig):
     """Serve a registered model over HTTP, with limits on the cost of a request."""
 
 
-class DemoConfig(AddressConfig, ModelConfig, ModelPhotosConfig):
+class DemoConfig(PageAddressConfig, ModelConfig, ModelPhotosConfig):
     """Try a registered model in the browser: drop a photo, see the label."""
 
 

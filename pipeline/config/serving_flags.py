@@ -75,11 +75,21 @@ class PredictionConfig(Config):
     predict_batch_size: int = Field(64, ge=1, description="Photos decoded and classified at a time.")
 
 
+HOST = Field("127.0.0.1", min_length=1, description="Address to listen on; 127.0.0.1 is this machine alone.")
+
+
 class AddressConfig(Config):
     """Where the server listens."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 127.0.0.1 is this machine alone.")
+    host: str = HOST
     port: int = Field(5001, ge=1, le=65535, description="Port to listen on.")
+
+
+class PageAddressConfig(Config):
+    """Where the page listens: not on the port of `serve`, because both may run together."""
+
+    host: str = HOST
+    port: int = Field(8501, ge=1, le=65535, description="Port to listen on.")
 
 
 class LimitsConfig(Config):

@@ -118,12 +118,13 @@ class Demo:
             label = NONE_OF_THESE
         return Answer(label, probability, ranked)
 
-    def overlay(self, prepared: np.ndarray) -> np.ndarray:
-        """Return a prepared photo under the heat map of its likeliest class."""
+    def evidence(self, prepared: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return a prepared photo under the heat map of its likeliest class, and whether there is any heat."""
         from pipeline.models.grad_cam import grad_cam
 
         best = self.classifier.probabilities(prepared[None]).argmax(axis=1)
-        return plots.overlay(prepared, grad_cam(self.classifier.model, prepared[None], best)[0])
+        heat = grad_cam(self.classifier.model, prepared[None], best)[0]
+        return plots.overlay(prepared, heat), bool(heat.any())
 
 
 def _facts(model: FetchedModel, about: About) -> dict[str, str]:

@@ -110,7 +110,7 @@ def choose(found: list[Classified]) -> Classified:
     counts = Counter("unsure" if title_of(each.answer).startswith("Unsure") else each.answer.label for each in found)
     st.header(f"{len(found)} photos: " + ", ".join(f"{n} {label}" for label, n in counts.most_common()), anchor=False)
     captions = [f"{number}. {title_of(each.answer)}" for number, each in enumerate(found, 1)]
-    st.image([each.prepared for each in found], caption=captions, width=THUMBNAIL_PX, alt=[each.name for each in found])
+    show_thumbnails([each.prepared for each in found], captions, [each.name for each in found])
     place = st.selectbox(
         "Look at", range(len(found)), format_func=lambda place: f"{place + 1}. {found[place].name}", key="chosen"
     )
@@ -124,9 +124,12 @@ def show_answer(demo: Demo, photo: Classified) -> None:
     for name, probability in answer.probabilities[:LIKELIEST]:
         st.progress(probability, text=f"{name} {100 * probability:.1f} %")
     left, right = st.columns(2)
-    speaks = f"Evidence for {likeliest} (Grad-CAM)"
+    overlay, has_evidence = demo.evidence(photo.prepared)
+    speaks = f"Evidence for {likeliest} (Grad-CAM): the yellower, the stronger"
+    if not has_evidence:
+        speaks = f"Nothing is marked: no part of the photo raised the score of {likeliest} (Grad-CAM)"
     left.image(photo.image, caption="The photo", width="stretch", alt=photo.name)
-    right.image(demo.overlay(photo.prepared), caption=speaks, width="stretch", alt=f"{photo.name} under a heat map")
+    right.image(overlay, caption=speaks, width="stretch", alt=f"{photo.name} under a heat map")
 
 
 def show_neighbours(demo: Demo, photo: Classified) -> None:
@@ -137,11 +140,20 @@ def show_neighbours(demo: Demo, photo: Classified) -> None:
         return
     with st.spinner("Searching the training photos…"):
         neighbours = demo.similar.nearest(photo.prepared, NEIGHBOURS)
-    captions = [f"{neighbour.label} {neighbour.similarity:.2f}" for neighbour in neighbours]
-    st.image([neighbour.pixels for neighbour in neighbours], caption=captions, width=THUMBNAIL_PX, alt=captions)
     st.caption(
-        "The number is the cosine similarity of the features before the last layer: 1 means identical to the network."
+        "Of the photos that the model was trained on, these look most like yours to it. Below each stand its label in "
+        "the training data and its similarity: the cosine of the features before the last layer, 1 if the network "
+        "cannot tell the two apart. Other labels among them show what it may confuse."
     )
+    captions = [f"{neighbour.label}, {neighbour.similarity:.2f}" for neighbour in neighbours]
+    show_thumbnails([neighbour.pixels for neighbour in neighbours], captions, captions)
+
+
+def show_thumbnails(images: Sequence[np.ndarray], captions: Sequence[str], alts: Sequence[str]) -> None:
+    """Show small photos side by side, as many in a row as fit."""
+    with st.container(horizontal=True):
+        for image, caption, alt in zip(images, captions, alts, strict=True):
+            st.image(image, caption=caption, width=THUMBNAIL_PX, alt=alt)
 
 
 def show_facts(demo: Demo) -> None:

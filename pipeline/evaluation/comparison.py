@@ -189,13 +189,18 @@ def _not_significant(comparison: Comparison) -> str:
         return reason
     allowed = comparison.allowed_error
     if comparison.p_value >= allowed:
-        left = error_left(comparison.place)
-        of_life = f"{allowed:.2g}, the share of {ALPHA} for comparison {comparison.place} on this test split"
         return (
-            f"the difference may be chance: one-sided p = {comparison.p_value:.2g}, not below {of_life}; "
-            f"{100 * left:.0f} % of the {ALPHA} is left (add test photos)"
+            "the difference may be chance: if both models were equally good, one at least as large would still come up "
+            f"in {_rate(comparison.p_value)} of cases; comparison {comparison.place} on this test split must stay "
+            f"below {_rate(allowed)} (its share of the {_rate(ALPHA)} risk of a false promotion that all comparisons "
+            f"have together; {_rate(error_left(comparison.place))} of that is left; add test photos)"
         )
     return ""
+
+
+def _rate(share: float) -> str:
+    """Return a share in 0..1 in percent, a small one with two digits."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 RULES: dict[str, Callable[[Comparison], str]] = {"significant": _not_significant, "better": _not_better}

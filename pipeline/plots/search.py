@@ -122,7 +122,7 @@ def draw_parallel_coordinates(
     handles = [
         Line2D([], [], color="black", linewidth=2.6, label=f"best {percent(BEST_SHARE)} of the complete trials"),
         Line2D([], [], color="black", linewidth=1, label="complete"),
-        Line2D([], [], color="black", linewidth=1, linestyle=":", label="pruned"),
+        Line2D([], [], color="black", linewidth=1, linestyle=":", label="pruned, failed or not ended"),
     ]
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=SMALL)
     return figure

@@ -40,6 +40,11 @@ class HeatMaps(NamedTuple):
             for photo, heat, caption in zip(*self, strict=True)
         ]
 
+    @property
+    def unmarked(self) -> int:
+        """The number of photos without any heat."""
+        return int((~self.heats.any(axis=(1, 2))).sum())
+
 
 @dataclass(frozen=True)
 class Assessment:

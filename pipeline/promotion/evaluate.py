@@ -235,6 +235,7 @@ def _publish(
         corruptions=assessment.tables.get("corruptions.csv"),
         difference=decision.confusion_difference,
         heat_maps=assessment.heat_maps.pairs,
+        unmarked=assessment.heat_maps.unmarked,
         facts={
             "Parameters": f"{assessment.cost['parameters']:,.0f}",
             "GFLOPs per photo": f"{assessment.cost['gflops']:.2f}",

@@ -43,6 +43,7 @@ class EvaluationReport:
         corruptions: `evaluation.corruption_table`, if photos were corrupted.
         difference: `evaluation.confusion_difference` against the champion, if there is another one.
         heat_maps: pairs of a photo and its heat map side by side, uint8 RGB, and what each shows.
+        unmarked: how many of these heat maps are without any heat.
         facts: what identifies model, data and run.
     """
 
@@ -58,6 +59,7 @@ class EvaluationReport:
     corruptions: pd.DataFrame | None = None
     difference: pd.DataFrame | None = None
     heat_maps: Sequence[tuple[np.ndarray, str]] = ()
+    unmarked: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,7 +77,7 @@ def evaluation_report(report: EvaluationReport) -> str:
         *_difference_section(report.difference),
         *(_chart_section(name, report.figures[name]) for name in CHARTS if name in report.figures),
         *_corruption_section(report.corruptions),
-        *_heat_map_section(report.heat_maps),
+        *_heat_map_section(report.heat_maps, report.unmarked),
         _metrics_section(report.intervals),
     ]
     return render(Page(report.title, answer, report.facts, sections))
@@ -132,7 +134,7 @@ def _corruption_section(corruptions: pd.DataFrame | None) -> list[Section]:
     ]
 
 
-def _heat_map_section(heat_maps: Sequence[tuple[np.ndarray, str]]) -> list[Section]:
+def _heat_map_section(heat_maps: Sequence[tuple[np.ndarray, str]], unmarked: int) -> list[Section]:
     if not heat_maps:
         return []
     photos = [
@@ -143,7 +145,11 @@ def _heat_map_section(heat_maps: Sequence[tuple[np.ndarray, str]]) -> list[Secti
         "Beside each photo, yellow marks the strongest evidence for the model's label (Grad-CAM). Caption: true class "
         "→ label and its probability. If yellow is on the background, photos with other backgrounds would help."
     )
-    return [Section("Where it looks", text, photos=photos, wide_photos=True)]
+    note = (
+        f"In {unmarked} of these {len(heat_maps)} photos nothing is marked: no part of them raised the score of the "
+        "label, as is common for a model that has learned little."
+    )
+    return [Section("Where it looks", text, photos=photos, wide_photos=True, note=note if unmarked else "")]
 
 
 def _metrics_section(intervals: pd.DataFrame) -> Section:

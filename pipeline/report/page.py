@@ -139,7 +139,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and the content below it, in this order; empty parts are omitted. Wide photos are pairs."""
+    """A heading and the content below it; empty parts are omitted. Wide photos are pairs; ``note`` is below photos."""
 
     title: str
     text: str = ""
@@ -148,6 +148,7 @@ class Section:
     tables: Sequence[Table] = ()
     code: str = ""
     wide_photos: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ class SearchReport:
     """The content of the page.
 
     ``trials`` is `study_plots.trial_table`, ``curves`` has number, epoch and value, ``confirmations`` trial, seed and
-    value (empty where there was none). ``predictions`` are the winner's on the validation photos, whose pixels
-    are ``images`` and whose leak groups are ``groups``; None where its run has none. ``expected`` is its accuracy on
-    other photos, if that is known.
+    value (empty where there was none; ``unconfirmed`` says why). ``predictions`` are the winner's on the validation
+    photos, whose pixels are ``images`` and whose leak groups are ``groups``; None where its run has none. ``expected``
+    is its accuracy on other photos, if that is known.
     """
 
     title: str
@@ -53,6 +53,7 @@ class SearchReport:
     figures: Mapping[str, Figure]
     objective: Objective
     expected: ExpectedAccuracy | None = None
+    unconfirmed: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -150,7 +151,7 @@ def _trials_section(search: SearchReport, trials: pd.DataFrame, flags: Sequence[
     frame = frame.rename(columns={"number": "trial", "value": objective.name, "epochs_run": "epochs"})
     return Section(
         "What was tried",
-        f"{won}. A cross is a trial that was stopped early. Point at a trial to see its settings, and to find it in "
+        f"{won}. {drawings.describe_marks(trials)} Point at a trial to see its settings, and to find it in "
         f"the other plots. {objective.name} {objective.meaning}.",
         [
             Picture(
@@ -183,8 +184,8 @@ def _parameters_section(search: SearchReport, trials: pd.DataFrame, flags: Seque
     charts = [Picture(narrow_svg(figures[file]), alt, alt) for file, alt in CHARTS.items() if file in figures]
     wide = [Picture(figures[WIDE_FIGURE], WIDE_ALT, WIDE_ALT)] if WIDE_FIGURE in figures else []
     text = (
-        "One plot per searched parameter. A few trials say little about a parameter: look at the spread. search.html "
-        "among the run's artifacts has interactive plots."
+        "One plot per searched parameter; its marks are those of the plots above. A few trials say little about a "
+        "parameter: look at the spread. search.html among the run's artifacts has interactive plots."
     )
     return Section("What mattered", text, [*parameters, *charts, *wide])
 
@@ -195,7 +196,8 @@ def _confirmation_section(search: SearchReport) -> Section:
         "the test photos; evaluate reads them, and its report has the figure to quote."
     )
     if search.confirmations.empty:
-        return Section("How sure we are", f"{text} No trial was trained again with a fresh seed.")
+        why = f": {search.unconfirmed}" if search.unconfirmed else ""
+        return Section("How sure we are", f"{text} No trial was trained again with a fresh seed{why}.")
     by_trial = search.confirmations.groupby("trial")["value"].agg(["mean", "min", "max", "count"])
     in_search = search.trials.set_index("number")["value"]
     frame = by_trial.sort_values("mean", ascending=search.objective.is_loss, kind="stable").reset_index()

@@ -20,11 +20,28 @@ from pipeline.plots import style
 from pipeline.report.inline_svg import FAINT, INK, inline_svg
 
 STATE_MARKERS = {"complete": "o", "pruned": "X", "fail": "v", "running": "s"}
+STATE_WORDS = {
+    "complete": "a dot is a complete trial",
+    "pruned": "a cross one that was pruned, that is, stopped early",
+    "fail": "a triangle one that failed",
+    "running": "a square one that has not ended",
+}
 
 
 def trial_class(number: int) -> str:
     """Return the CSS class of a trial's markers and table row."""
     return f"trial-{number}"
+
+
+def describe_marks(trials: pd.DataFrame) -> str:
+    """Return what the marks of the trials mean, as a sentence or two; of marks that there are."""
+    has_value = trials["value"].notna()
+    states = set(trials.loc[has_value, "state"])
+    text = "; ".join(words for state, words in STATE_WORDS.items() if state in states)
+    unmarked = int((~has_value).sum())
+    plural = "s have" if unmarked > 1 else " has"
+    rest = f" {unmarked} trial{plural} no value and so no mark, only a row in the table." if unmarked else ""
+    return f"{text[:1].upper()}{text[1:]}.{rest}"
 
 
 def draw_progress(trials: pd.DataFrame, winner: int, objective: Objective) -> str:

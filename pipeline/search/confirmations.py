@@ -121,6 +121,17 @@ def lost_retrainings(config: TuneConfig, study: Study) -> set[Retraining]:
     return {again for again in found if again}
 
 
+def why_unconfirmed(config: TuneConfig, study: Study, lost: Collection[Retraining]) -> str:
+    """Return why a search that is over confirmed nothing; ``lost`` are the retrainings that diverged."""
+    if not config.confirm_top_k:
+        return "none was asked for (confirm_top_k=0)"
+    diverged = sum(again.stage == CONFIRM for again in lost)
+    if diverged and not select_confirmations(config, study, lost):
+        return f"of {diverged} that were begun, all diverged (lower the learning rates)"
+    also = f"; {diverged} diverged" if diverged else ""
+    return f"there was no time left to finish one (raise timeout_s or lower epochs){also}"
+
+
 def confirmations_of(again: Mapping[Retraining, Confirmation]) -> list[Confirmation]:
     """Return the results that confirm, without the audits."""
     return [done for wanted, done in again.items() if wanted.stage == CONFIRM]

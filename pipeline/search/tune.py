@@ -155,7 +155,8 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
         version = registry.register(winner.model_uri, config.model_name)
         figures = _log_search(study, winner, config.judged_by)
         _report_borders(study.trials[winner.trial].params, space)
-        place = _log_report(study, winner, confirmed, config.judged_by, store, version, figures, expected)
+        unconfirmed = "" if confirmed else _why_unconfirmed(config, study)
+        place = _log_report(study, winner, confirmed, unconfirmed, config.judged_by, store, version, figures, expected)
     print_model(version, place)
     tables = (trial_table(study), pd.DataFrame(confirmed, columns=Confirmation._fields), study.study_name)
     params = study.trials[winner.trial].params
@@ -419,10 +420,16 @@ def _report_borders(params: Mapping[str, object], space: Space) -> None:
     tracking.set_tags({"at_border": ", ".join(border.name for border in borders) or "nothing"})
 
 
+def _why_unconfirmed(config: TuneConfig, study: Study) -> str:
+    lost = confirmations.lost_retrainings(config, study) if config.confirm_top_k else ()
+    return confirmations.why_unconfirmed(config, study, lost)
+
+
 def _log_report(
     study: Study,
     winner: Winner,
     confirmed: list[Confirmation],
+    unconfirmed: str,
     objective: Objective,
     store: Store,
     version: Version,
@@ -436,6 +443,7 @@ def _log_report(
         trials=trial_table(study),
         curves=curve_table(study),
         confirmations=pd.DataFrame(confirmed, columns=Confirmation._fields),
+        unconfirmed=unconfirmed,
         winner=winner.trial,
         value=winner.value,
         objective=objective,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.config import UserError
+from pipeline.models.backend import load_backend
+from pipeline.processes import quiet_libraries
 from pipeline.serving.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -97,9 +99,11 @@ def export(classifier: Classifier, name: str, folder: Path, images: np.ndarray) 
         UserError: they differ by more than `TOLERANCE`.
     """
     file = folder / f"model{FORMATS[name].suffix}"
-    FORMATS[name].write(_with_probabilities(classifier), file)
+    load_backend()
     expected = classifier.probabilities(images)
-    difference = float(np.abs(FORMATS[name].run(file, np.ascontiguousarray(images)) - expected).max())
+    with quiet_libraries():
+        FORMATS[name].write(_with_probabilities(classifier), file)
+        difference = float(np.abs(FORMATS[name].run(file, np.ascontiguousarray(images)) - expected).max())
     if not difference <= TOLERANCE:
         raise UserError(
             f"the exported model must agree with the model to {TOLERANCE}, got a difference of {difference:.2g} in "

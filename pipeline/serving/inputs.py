@@ -31,6 +31,7 @@ NUMBERS = "uifbc"  # kinds of NumPy's dtypes
 CHANNELS = (1, 3, 4)  # grey, RGB, RGB with transparency
 IN_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # Pillow's modes that PNG keeps
 LEAST_TEXT = 64  # characters of base64 without its padding, which could else be the name of a file
+MOST_SHOWN = 300  # characters of a text in a message: the names of files are shorter, photos in base64 are not
 URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 DATA_URL = re.compile(r"^data:[^,]*;base64,")
 
@@ -150,8 +151,14 @@ def _of_file(path: Path) -> bytes:
         if stat.S_ISREG(path.stat().st_mode):
             return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL inside
-        raise BadImage(rule_text("cannot be read", getattr(error, "strerror", None) or error)) from error
-    raise BadImage(rule_text("not a regular file"))  # opening a pipe would block for ever
+        reason = getattr(error, "strerror", None) or error
+        raise BadImage(rule_text("cannot be read", f"{reason}: {_shown(str(path))}")) from error
+    raise BadImage(rule_text("not a regular file", _shown(str(path))))  # opening a pipe would block for ever
+
+
+def _shown(text: str) -> str:
+    """Return a name as it was given, in quotes and in one line; the middle of a long text is left out."""
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN // 2]}…{text[-MOST_SHOWN // 2 :]}")
 
 
 def _of_open_file(content: object) -> bytes:
@@ -191,7 +198,7 @@ def _from_base64(text: str) -> bytes:
             raise ValueError
         return base64.b64decode(plain + "=" * missing, validate=True)
     except (binascii.Error, ValueError):
-        raise BadImage("neither an existing file nor base64 text") from None
+        raise BadImage(f"neither an existing file nor base64 text, got {_shown(text)}") from None
 
 
 def _rgb(given: object) -> np.ndarray:

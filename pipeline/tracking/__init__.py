@@ -47,8 +47,8 @@ from pipeline.tracking.runs import (
     mark_dead_runs,
     open_elsewhere,
     run,
+    runs_of_training,
     tags_of_stopped_run,
-    training_states,
     when_finished,
 )
 from pipeline.tracking.store import (
@@ -64,7 +64,7 @@ __all__ = [
     "close_run", "connect", "copy_artifacts", "count_unsent_runs", "end_children", "environment", "last_epoch",
     "log_classifier", "log_config", "log_data", "log_figure", "log_file", "log_folder", "log_json", "log_metrics",
     "log_table", "log_text", "log_val_answers", "mark_dead_runs", "metrics_of", "open_elsewhere", "open_run",
-    "read_recipe_or_run", "read_val_answers", "read_val_predictions", "rename", "run", "run_facts", "runs_page",
-    "save_figure", "set_note", "set_tags", "store_identity", "tag_of_open_run", "tags_of_stopped_run",
-    "training_states", "ui_command", "when_finished",
+    "read_recipe_or_run", "read_val_answers", "read_val_predictions", "rename", "run", "run_facts", "runs_of_training",
+    "runs_page", "save_figure", "set_note", "set_tags", "store_identity", "tag_of_open_run", "tags_of_stopped_run",
+    "ui_command", "when_finished",
 ]  # fmt: skip

@@ -352,10 +352,34 @@ def experiment_ids() -> list[str]:
     return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
 
 
-def training_states(training: str) -> set[str]:
-    """Return the statuses of a training's runs, STOPPED for one to be continued; empty if there is no run."""
-    found = MlflowClient().search_runs(experiment_ids(), f"tags.{TRAINING} = '{training}'")
-    return {"STOPPED" if run.data.tags.get(STOPPED) == "true" else run.info.status for run in found}
+class TrainingRun(NamedTuple):
+    """A run of a training: its id, its name, its status (STOPPED for one to be continued), and whose it is.
+
+    ``command`` is that of the run above all others, whose name is ``of``; they are the training's own if none is.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    command: str
+    of: str
+
+
+def runs_of_training(training: str) -> list[TrainingRun]:
+    """Return the runs of a training, latest first; none if there is no run."""
+    wanted = f"tags.{TRAINING} = '{training}'"
+    found = MlflowClient().search_runs(experiment_ids(), wanted, order_by=["attributes.start_time DESC"])
+    return [_training_run(run) for run in found]
+
+
+def _training_run(run: Run) -> TrainingRun:
+    status = "STOPPED" if run.data.tags.get(STOPPED) == "true" else str(run.info.status)
+    top = run
+    with contextlib.suppress(MlflowException):  # the run above has been deleted
+        while above := top.data.tags.get(PARENT):
+            top = MlflowClient().get_run(above)
+    command = top.data.tags.get("stage", "")
+    return TrainingRun(run.info.run_id, str(run.info.run_name), status, command, str(top.info.run_name))
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from pipeline import tracking
 from pipeline.commands import doctor
-from pipeline.config import TrainConfig
+from pipeline.config import TrainConfig, TuneConfig
 from pipeline.data.store.store import prepared_store
 from pipeline.experiment.training_run import CHECKPOINTS
 from tests.conftest import PIPELINE, TINY, RunIn, wait_while_running
@@ -89,17 +89,30 @@ def test_checkpoints_go_with_their_training(tracking_store: MlflowClient) -> Non
         (CHECKPOINTS / key / "000001-000000001-0.npz").write_bytes(b"0" * 10**6)
     with tracking.run("train", "name", TrainConfig(), training="ended"):
         pass
-    with pytest.raises(KeyboardInterrupt), tracking.run("train", "name", TrainConfig(), training="stopped"):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracking.run("tune", "tune flowers", TuneConfig()),
+        tracking.run("trial", "trial-003", TrainConfig(), training="stopped") as stopped,
+    ):
         raise KeyboardInterrupt
-    with pytest.raises(OSError, match="full"), tracking.run("train", "name", TrainConfig(), training="failed"):
+    failing = tracking.run("train", "name", TrainConfig(), training="failed")
+    with pytest.raises(OSError, match="full"), failing as failed:
         raise OSError("the disk is full")
     elsewhere = {"training": "running", "process": "elsewhere.example 1 1@0"}
-    tracking_store.create_run("0", tags=elsewhere, run_name="far away")
+    far = tracking_store.create_run("0", tags=elsewhere, run_name="far away")
     assert [finding.text for finding in doctor.runs() if finding.state == "note"] == [
         "of other folders, still running or killed: far away (run doctor in their folder)"
     ]
     with FileLock(CHECKPOINTS / "busy.lock"):
-        assert _states(doctor.checkpoints) == ["ok", "repaired", "note", "note", "note", "note"]
+        found = list(doctor.checkpoints())
+    assert [finding.state for finding in found] == ["ok", "repaired", "note", "note", "note", "note"]
+    again = "again with the same flags to continue, or delete the folder"
+    assert [finding.text.partition(" MB) is kept for ")[2] for finding in found[2:]] == [
+        f"'name' (run {failed}), failed: run its command, train, {again}",
+        f"'far away' (run {far.info.run_id}), running elsewhere",
+        f"'trial-003' of 'tune flowers' (run {stopped}), stopped: run its command, tune, {again}",
+        "a training that this MLflow store does not know (delete the folder if nobody continues it)",
+    ]
     assert {folder.name for folder in CHECKPOINTS.glob("*") if folder.is_dir()} == {
         "stopped", "unknown", "busy", "failed", "running",
     }  # fmt: skip

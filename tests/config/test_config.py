@@ -15,11 +15,13 @@ from pipeline.config import (
     AblateConfig,
     Config,
     DataConfig,
+    DemoConfig,
     EvaluateConfig,
     MainConfig,
     ModelDataConfig,
     PredictConfig,
     PreprocessConfig,
+    ServeConfig,
     TrainConfig,
     TuneConfig,
     UserError,
@@ -323,3 +325,7 @@ def test_machines_do_not_share_a_file() -> None:
     assert TuneConfig(ray_address="10.0.0.1:6379", **server).many_machines is True
     with pytest.raises(UserError, match=r"storage must be on a database server .*got sqlite.*10\.0\.0\.1.*postgres"):
         make_config(TuneConfig, {"ray_address": "10.0.0.1:6379"})
+
+
+def test_server_and_page_listen_on_ports_of_their_own() -> None:
+    assert ServeConfig().port != DemoConfig().port  # or the second could not be started beside the first

@@ -140,3 +140,32 @@ def test_several_photos_are_told_at_once_and_each_can_be_looked_at() -> None:
     assert page.markdown[0].value == "Z.jpg"
     page.selectbox[0].select_index(1).run(timeout=60)
     assert page.markdown[0].value == "<.jpg"
+
+
+def _neighbours(has_evidence: bool) -> None:
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from pipeline.demo import Answer
+    from pipeline.demo.page import Classified, show_answer, show_neighbours
+    from pipeline.demo.similar import Neighbour
+
+    grey = np.full((4, 4, 3), 90, np.uint8)
+    similar = SimpleNamespace(nearest=lambda image, count: [Neighbour(grey, "a.jpg", "tulips", 0.876)] * count)
+    demo = SimpleNamespace(similar=similar, evidence=lambda prepared: (prepared, has_evidence))
+    photo = Classified("a.jpg", grey, grey, Answer("roses", 0.9, [("roses", 0.9), ("tulips", 0.1)]))
+    show_answer(demo, photo)  # type: ignore[arg-type]
+    show_neighbours(demo, photo)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("has_evidence", [True, False])
+def test_the_pictures_are_explained(has_evidence: bool) -> None:
+    page = AppTest.from_function(_neighbours, args=(has_evidence,)).run(timeout=60)
+    assert not page.exception
+    assert page.subheader[0].value == "The most similar training photos"
+    assert page.caption[0].value.startswith("Of the photos that the model was trained on, these look most like yours")
+    captions = [image.proto.imgs[0].caption for image in page.get("image")]
+    assert captions[0] == "The photo"
+    assert ("Nothing is marked" in captions[1]) != has_evidence
+    assert captions[2:] == ["tulips, 0.88"] * 6

@@ -85,3 +85,9 @@ def test_the_card_says_calibrated_only_of_what_is(assessment: Assessment, ece: f
     assert said in card
     assert ("and was 0.050 without it" in card) is (ece < 0.05)
     assert ("more than the 0.050 without it" in card) is (ece > 0.05)
+
+
+def test_heat_maps_without_any_heat_are_counted() -> None:
+    heats = np.zeros((3, 8, 8), np.float32)
+    heats[1, 2, 3] = 0.5
+    assert HeatMaps(np.zeros((3, 8, 8, 3), np.uint8), heats, list("abc")).unmarked == 2

@@ -177,9 +177,13 @@ def test_metrics_share_the_error_of_a_test_split(
 @pytest.mark.usefixtures("no_fresh_load")
 def test_never_and_always_do_as_they_say(tracking_store: MlflowClient, plant: Plant, photos: HeldOutPhotos) -> None:
     good, poor = plant(GOOD), plant(POOR)
-    assert not _decide(good, photos, promotion="never").promoted
+    first = _decide(good, photos, promotion="never")
+    assert (first.promoted, first.reason) == (False, "promotion=never; there was no champion before")
     assert "champion" not in _aliases(tracking_store)
     assert _decide(good, photos, promotion="always").promoted
+    second = _decide(poor, photos, promotion="never")
+    assert not second.promoted
+    assert re.match(r"promotion=never; [\d.]+ % right against the champion's [\d.]+ % on the same ", second.reason)
     assert not _decide(poor, photos, promotion="better").promoted
     assert _decide(poor, photos, promotion="always").promoted
     assert _aliases(tracking_store)["champion"] == poor.number

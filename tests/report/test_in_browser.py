@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,6 +113,25 @@ def _check(html: str, opened: Open) -> None:
     page.emulate_media(media="print")
     assert page.evaluate(OFF_PAPER) == []
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_a_table_that_goes_on_beyond_a_phones_edge_shows_it(opened: Open) -> None:
+    page = opened(_evaluation_page(25), 390, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    goes_on = []
+    for table in page.locator(".scroll").all():
+        goes_on.append(table.evaluate("table => table.scrollWidth > table.clientWidth"))
+        assert _is_shaded_at_the_edge(table) == goes_on[-1]
+        table.evaluate("table => table.scrollLeft = table.scrollWidth")
+        assert not _is_shaded_at_the_edge(table)
+    assert set(goes_on) == {True, False}
+
+
+def _is_shaded_at_the_edge(table: Any) -> bool:
+    """Return whether the right edge of the head, where no cell has a colour, is darker than paper in most places."""
+    pixels = cv2.imdecode(np.frombuffer(table.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    height = table.evaluate("table => table.querySelector('thead').offsetHeight")
+    return bool(np.median(pixels[:height, -3:]) < 230)
 
 
 @pytest.mark.parametrize("classes", [2, 200])

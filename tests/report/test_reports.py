@@ -72,8 +72,23 @@ def test_a_search_that_confirmed_nothing_says_so(search: SearchReport) -> None:
     nothing = replace(search, confirmations=search.confirmations.iloc[:0], seeds=0, predictions=None)
     page = search_report(nothing)
     assert "No trial was trained again with a fresh seed." in page
+    assert "a fresh seed: for a reason." in search_report(replace(nothing, unconfirmed="for a reason"))
     assert "its best epoch" in page
     assert "Where it fails" not in page
+
+
+def test_the_marks_of_the_trials_are_explained_where_there_are_such(search: SearchReport, trials: pd.DataFrame) -> None:
+    page = search_report(search)
+    marks = (
+        "A dot is a complete trial; a cross one that was pruned, that is, stopped early. 1 trial has no value and so"
+    )
+    assert marks in page
+    assert "triangle" not in page
+    assert "its marks are those of the plots above" in page
+    trials.loc[3, "value"] = 0.1
+    assert "stopped early; a triangle one that failed. Point at" in search_report(replace(search, trials=trials))
+    trials["state"] = "complete"
+    assert "A dot is a complete trial. Point at" in search_report(replace(search, trials=trials))
 
 
 def test_only_flags_that_differ_are_shown(trials: pd.DataFrame) -> None:
@@ -120,6 +135,17 @@ def test_the_test_begins_with_its_answer_and_shows_the_photos(predictions: pd.Da
     assert '<td class="worse" style="--shade:0.50">40</td>' in page
     assert '<td style="--shade:0.50">+1</td>' in page  # one more daisy right than the champion
     assert '<td class="worse" style="--shade:1.00">-2</td>' in page
+
+
+def test_photos_without_any_mark_are_explained_below_the_picture(predictions: pd.DataFrame) -> None:
+    heat_maps = [(np.zeros((8, 16, 3), np.uint8), f"rose → tulip {share} %") for share in (80, 70)]
+    marked = evaluation_report(evaluation(predictions, heat_maps=heat_maps))
+    page = evaluation_report(evaluation(predictions, heat_maps=heat_maps, unmarked=1))
+    note = (
+        "In 1 of these 2 photos nothing is marked: no part of them raised the score of the label, as is common for a "
+    )
+    assert page.index("rose → tulip 70 %") < page.index(note)
+    assert "nothing is marked" not in marked
 
 
 def test_probabilities_that_are_too_high_beyond_chance_are_called_so(predictions: pd.DataFrame) -> None:

@@ -31,6 +31,7 @@ from pipeline.search.confirmations import (
     retrain,
     select_audits,
     select_confirmations,
+    why_unconfirmed,
 )
 from pipeline.search.progress import trial_line
 from pipeline.search.trial_record import has_diverged
@@ -69,6 +70,16 @@ def test_where_a_confirmation_diverged_the_next_best_takes_its_place() -> None:
     ]  # fmt: skip
     all_lost = {Retraining("confirm", trial, 6, 40) for trial in range(4)}
     assert select_confirmations(config, study, all_lost) == []
+
+
+def test_a_search_without_confirmations_knows_why() -> None:
+    study, config = _study(0.7, 0.6), _config(confirm_top_k=1)
+    lost = {Retraining("confirm", trial, 6, 40) for trial in range(2)}
+    assert why_unconfirmed(_config(confirm_top_k=0), study, ()) == "none was asked for (confirm_top_k=0)"
+    assert why_unconfirmed(config, study, lost) == "of 2 that were begun, all diverged (lower the learning rates)"
+    no_time = "there was no time left to finish one (raise timeout_s or lower epochs)"
+    assert why_unconfirmed(config, study, {Retraining("audit", 0, 5, 16)}) == no_time
+    assert why_unconfirmed(config, study, {Retraining("confirm", 0, 6, 40)}) == f"{no_time}; 1 diverged"
 
 
 def test_a_search_without_a_complete_trial_has_nothing_to_confirm() -> None:

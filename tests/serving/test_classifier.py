@@ -286,19 +286,19 @@ BAD_PHOTOS: list[tuple[object, str]] = [
     (bytes(cv2.imencode(".jpg", PIXELS)[1])[:-900], "truncated or damaged"),
     (_png(PIXELS)[:60], ""),
     (base64.b64encode(b"not a photo").decode(), "not an image"),
-    ("no/such/photo.jpg", "neither an existing file nor base64 text"),
-    ("ünïcödé", "neither"),
+    ("no/such/photo.jpg", "neither an existing file nor base64 text, got 'no/such/photo.jpg'"),
+    ("ünïcödé", "neither an existing file nor base64 text, got 'ünïcödé'"),
     ("nul\0byte", "neither"),
     ("\ud800", "neither"),
     ("QUJD\n", "not an image"),
     ("no/such/photo", "neither"),
     ("https://example.org/photo.jpg", "a URL is not opened"),
     (io.StringIO("text"), "mode 'rb'"),
-    (Path("no/such/photo.jpg"), "cannot be read"),
-    (Path(), "not a regular file"),
+    (Path("no/such/photo.jpg"), "cannot be read (No such file or directory: 'no/such/photo.jpg')"),
+    (Path(), "not a regular file ('.')"),
     (Path("nul\0byte.jpg"), ""),
     (Path("x" * 5000), "cannot be read"),
-    ("x" * 5001, "neither"),
+    ("x" * 5001, f"got '{'x' * 150}…{'x' * 150}'"),
     (None, "got NoneType"),
     (7, "got int"),
     (float("nan"), "got float"),
@@ -469,8 +469,10 @@ def test_a_pipe_is_a_row_and_not_a_hang(classifier: Classifier, tmp_path: Path) 
     (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
     table = classifier.predict([tmp_path / "pipe.jpg", tmp_path / "dangling.jpg", tmp_path])
     assert table["error"].tolist() == [
-        "not a regular file", "cannot be read (No such file or directory)", "not a regular file",
-    ]  # fmt: skip
+        f"not a regular file ('{tmp_path}/pipe.jpg')",
+        f"cannot be read (No such file or directory: '{tmp_path}/dangling.jpg')",
+        f"not a regular file ('{tmp_path}')",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"class_names": 7}', '{"class_names": [], "image_ops": []}'])

@@ -35,8 +35,11 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 @needs_packages
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_gives_what_the_model_gives(classifier: Classifier, tmp_path: Path, name: str) -> None:
+def test_a_file_gives_what_the_model_gives(
+    classifier: Classifier, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     file, difference = export(classifier, name, tmp_path, IMAGES)
+    assert capfd.readouterr() == ("", "")  # what converters tell of their work is hidden
     assert file.stat().st_size > 10**6
     assert difference < exports.TOLERANCE
     given = FORMATS[name].run(file, IMAGES)

@@ -236,8 +236,9 @@ def test_a_dropped_photo_gets_its_label(site: Site, page: Page, photo_folder: Pa
     label = page.get_by_role("heading", name=re.compile(rf"^({LABELS}, \d+\s%|Unsure: {LABELS} .*)$"))
     label.wait_for()
     page.get_by_text(re.compile(r"Grad-CAM")).first.wait_for()
+    page.get_by_text("these look most like yours to it. Below each stand its label in the training data").wait_for()
     page.get_by_role("heading", name="The most similar training photos").wait_for()
-    page.get_by_text(re.compile(rf"^{LABELS} [01]\.\d\d$")).nth(5).wait_for()
+    page.get_by_text(re.compile(rf"^{LABELS}, [01]\.\d\d$")).nth(5).wait_for()
     assert page.get_by_role("progressbar").count() == 3
     probability = re.findall(r"\d+", label.inner_text())[0]
     assert 33 <= int(probability) <= 100
@@ -259,7 +260,7 @@ def test_several_photos_are_told_on_a_phone(site: Site, page: Page, photo_folder
     drop.set_input_files([*good, bad])  # type: ignore[arg-type]
     page.get_by_role("heading", name=re.compile("^2 photos: ")).wait_for()
     page.get_by_text("x.jpg cannot be used: not an image (HTML).").wait_for()
-    page.get_by_text("The number is the cosine").wait_for()
+    page.get_by_text("photos that the model was trained on").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.wait_for_function(f"{BROKEN} === 0")
     theirs = "presentation-role-conflict"  # of Streamlit's own field for files
