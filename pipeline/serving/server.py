@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -70,6 +71,8 @@ def run_server(config: ServeConfig) -> None:
         workers.start()
         app = serving_app(workers, Model.load(str(model.root)), model.name, config, metrics)
         _log_access()
+        gc.collect()
+        gc.freeze()  # see `workers`
         print(f"{model.name} answers on http://{config.host}:{config.port}{PREDICTIONS}, see /docs", flush=True)
         uvicorn.run(
             app, host=config.host, port=config.port, http=PromptConnection, log_level="warning", access_log=False,

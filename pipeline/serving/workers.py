@@ -10,6 +10,7 @@ serving frameworks such as BentoML and Ray Serve, which batch likewise but bring
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -297,6 +298,8 @@ def _load_model(folder: str) -> None:
     except Exception as error:  # of the model's own code, whose exceptions are not those of this package
         raise DamagedModel(f"a model must load and answer, got {first_line(error)} from {folder}") from None
     _model = model
+    gc.collect()
+    gc.freeze()  # or every full collection goes through all that was imported, while callers wait
 
 
 def _answer(model_input: object, params: Mapping[str, Any]) -> Rows | Refused:
