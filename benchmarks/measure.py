@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from pipeline.plots import style
 
 COLUMNS = ["case", "contender", "unit", "median", "low", "high", "ratio", "ratio_low", "ratio_high"]
+MOST_IN_A_COLUMN = 8  # cases of a picture
 
 
 def in_turns(case: str, unit: str, contenders: Mapping[str, Callable[[], float]], rounds: int) -> pd.DataFrame:
@@ -100,9 +101,13 @@ def save(table: pd.DataFrame, name: str, folder: Path, draw: Callable[[pd.DataFr
 def _draw(table: pd.DataFrame, name: str) -> Figure:
     cases = list(table["case"].unique())
     bars = [len(table[table["case"] == case]) for case in cases]
-    figure = style.new_figure(9, 0.4 * sum(bars) + 0.9 * len(cases) + 0.4, name.replace("_", " "))
-    panels = figure.subplots(len(cases), squeeze=False, height_ratios=bars)[:, 0]
-    for axes, case in zip(panels, cases, strict=True):
+    columns = 1 if len(cases) <= MOST_IN_A_COLUMN else 2
+    heights = [max(bars[start : start + columns]) for start in range(0, len(cases), columns)]
+    figure = style.new_figure(9 * columns, 0.4 * sum(heights) + 0.9 * len(heights) + 0.4, name.replace("_", " "))
+    panels = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights).ravel()
+    for axes in panels[len(cases) :]:
+        axes.set_visible(False)
+    for axes, case in zip(panels, cases, strict=False):
         rows = table[table["case"] == case][::-1]
         numbers = rows[["median", "low", "high"]].replace(math.inf, math.nan)
         edge = 1.15 * float(numbers.max(axis=None)) if numbers.notna().any(axis=None) else 1.0

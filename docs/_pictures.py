@@ -46,9 +46,7 @@ def main(folder: Path) -> None:
         with _server(folder, environment, "health", "mlflow", "ui", "--workers=1") as address:
             experiment = MlflowClient(environment["MLFLOW_TRACKING_URI"]).get_experiment_by_name(EXPERIMENT)
             assert experiment is not None
-            runs = (
-                f"#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
-            )
+            runs = f"#/experiments/{experiment.experiment_id}/runs"
             _take_runs(browser, f"{address}/{runs}?workflowType=machine_learning&viewStateShareKey={VIEW}")
         with _server(folder, environment, "_stcore/health", "pipeline", "demo") as address:
             _take_demo(browser, address, folder)

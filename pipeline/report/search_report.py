@@ -127,8 +127,8 @@ def _describe_settings(search: SearchReport) -> str:
 
 def _next_step(search: SearchReport) -> str:
     return (
-        "Next: before using it, test it on photos that were not used to choose it: "
-        f"python -m pipeline evaluate --model_uri={search.model_uri}."
+        "Next: before using it, test it on photos that were not used to choose it "
+        f"(python -m pipeline evaluate --model_uri={search.model_uri})."
     )
 
 

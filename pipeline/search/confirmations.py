@@ -107,11 +107,12 @@ def select_audits(config: TuneConfig, study: Study, lost: Collection[Retraining]
     return [again for again in wanted if again not in lost]
 
 
-def ended_retrainings(config: TuneConfig, study: Study, wanted: Sequence[Retraining]) -> dict[Retraining, Confirmation]:
-    """Return the results of the retrainings that have ended."""
+def ended_retrainings(config: TuneConfig, study: Study) -> dict[Retraining, Confirmation]:
+    """Return the results of the retrainings that have ended, also of trials that are no longer among the best."""
     second = studies.open_second_study(config, study)
-    ended = {_of(trial): trial for trial in second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-    return {again: _confirmation(again, ended[again]) for again in wanted if again in ended}
+    complete = second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ended = {again: trial for trial in complete if (again := _of(trial))}
+    return {again: _confirmation(again, trial) for again, trial in ended.items()}
 
 
 def lost_retrainings(config: TuneConfig, study: Study) -> set[Retraining]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean, median
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.config import TuneConfig
 from pipeline.experiment import MachineSpeed, expected_seconds, trainings_end
 from pipeline.search import study as studies
+from pipeline.search.confirmations import Retraining, select_confirmations
 from pipeline.search.plan import FINE_TUNED_VARIANTS, is_head
 from pipeline.search.space_file import HEADS_FIRST_MODE, mode_of, space_of
 from pipeline.search.trial_record import FINISHED, RESULT, SECONDS_PER_EPOCH
@@ -111,8 +113,8 @@ def seconds_for_trainings(config: TuneConfig) -> float:
 class TimePlan:
     """When the parts of a running search end, as Unix times in seconds; never, without ``timeout_s``."""
 
-    def __init__(self, config: TuneConfig, study: Study, began: float) -> None:
-        self._config, self._study = config, study
+    def __init__(self, config: TuneConfig, study: Study, began: float, done: Collection[Retraining] = ()) -> None:
+        self._config, self._study, self._done = config, study, done
         self.end = trainings_end(began, config.timeout_s, AFTER_S)
 
     def trials_end(self) -> float:
@@ -122,7 +124,7 @@ class TimePlan:
     def confirmation_seconds(self) -> float | None:
         """Return about what the confirmations take that time is kept for; None before a trial has shown it."""
         affordable = self._affordable(MOST_CONFIRMED * self._config.timeout_s)
-        return confirmation_seconds(self._study, self._config, affordable)
+        return confirmation_seconds(self._study, self._config, affordable, self._done)
 
     def is_worth_beginning(self) -> bool:
         """Return whether a trial that is begun now may get far enough."""
@@ -148,12 +150,15 @@ class TimePlan:
         return max((k for k in range(top_k + 1) if self._seconds_of(k) <= seconds), default=0)
 
     def _seconds_of(self, confirmed: int) -> float:
-        return confirmation_seconds(self._study, self._config, confirmed) or 0.0
+        return confirmation_seconds(self._study, self._config, confirmed, self._done) or 0.0
 
 
-def confirmation_seconds(study: Study, config: TuneConfig, top_k: int | None = None) -> float | None:
-    """Return about what the confirmations of the best ``top_k`` trials take; None before one is complete.
+def confirmation_seconds(
+    study: Study, config: TuneConfig, top_k: int | None = None, done: Collection[Retraining] = ()
+) -> float | None:
+    """Return about what the confirmations of the best ``top_k`` trials take, without those that are ``done``.
 
+    None before a trial is complete.
     A confirmation takes as much longer than its trial as its further epochs do; where a head is among the best, as a
     fine-tuning, which it may yet give way to.
     """
@@ -162,7 +167,8 @@ def confirmation_seconds(study: Study, config: TuneConfig, top_k: int | None = N
     tuned = [trial for trial in complete if not is_head(trial)]
     if not complete or (not tuned and heads_of(config) < studies.trial_goal(config)):
         return None
-    again = top_k * config.confirm_seeds
+    wanted = select_confirmations(config.model_copy(update={"confirm_top_k": top_k}), study)
+    again = top_k * config.confirm_seeds - len(set(done).intersection(wanted))
     if not again:
         return 0.0
     times = [_seconds_again(trial, config) for trial in (tuned or complete)[:top_k]]
@@ -194,7 +200,7 @@ def seconds_left(study: Study, config: TuneConfig, plan: TimePlan | None = None)
             usual = median(times)
             under_way = sum(min(seconds_of(trial), usual) for trial in own if trial.state == TrialState.RUNNING)
             left += max(0, wanted - len(times)) * usual - under_way
-    again = confirmation_seconds(study, config)
+    again = plan.confirmation_seconds() if plan else confirmation_seconds(study, config)
     if again is None:
         again = config.confirm_top_k * config.confirm_seeds * config.confirm_epochs_factor * usual / config.workers
     left = max(0.0, left / config.workers + again)

@@ -133,7 +133,8 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
         studies.record_start(study, typed, config, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
-        plan = TimePlan(config, study, began)
+        done = confirmations.ended_retrainings(config, study) if studies.ranked(study) else ()
+        plan = TimePlan(config, study, began, done)
         with show_progress(study, config, plan) as report_line:
             claim(study, config, store.digest, tracking.store_identity(), report_line)
             _prepare(study, config, space, report_line)
@@ -288,8 +289,8 @@ def _retrain(
 
     def ended_and_missing() -> tuple[dict[Retraining, Confirmation], list[Retraining]]:
         now = wanted(confirmations.lost_retrainings(config, study))
-        ended = confirmations.ended_retrainings(config, study, now)
-        return ended, [again for again in now if again not in ended]
+        ended = confirmations.ended_retrainings(config, study)
+        return {again: ended[again] for again in now if again in ended}, [again for again in now if again not in ended]
 
     def missing() -> list[tuple[object, ...]] | None:
         return [(config, parent, again) for again in ended_and_missing()[1]] or None

@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from pipeline.config import TuneConfig
 from pipeline.experiment.expected_time import AFTER_SHARE, MachineSpeed
+from pipeline.search.confirmations import CONFIRM, Retraining
 from pipeline.search.time_plan import (
     AFTER_S,
     LEAST_TRIALS,
@@ -72,6 +73,17 @@ def test_the_best_is_confirmed_also_where_the_time_may_not_be_enough() -> None:
         assert TimePlan(_config(), _study(*seconds), late + 100).confirmed() == confirmed
     assert TimePlan(_config(timeout_s=0), _study(9999), 0.0).confirmed() == 2
     assert TimePlan(_config(confirm_top_k=0), _study(10, 10), late + 100).confirmed() == 0
+
+
+def test_no_time_is_kept_for_what_an_earlier_search_has_confirmed() -> None:
+    study, epochs = _study(60, 40), round(2.5 * 8)
+    first, second = (Retraining(CONFIRM, trial, 1, epochs) for trial in (0, 1))
+    late = time.time() - HOUR_S + AFTER_S + 10  # with ten seconds left
+    for done, seconds, confirmed in (((first,), 2.5 * 50, 1), ((first, second), 0, 2), ((), 2.5 * (60 + 40), 0)):
+        plan = TimePlan(_config(), study, BEGAN, done)
+        assert plan.confirmation_seconds() == pytest.approx(seconds, abs=1)
+        assert plan.trials_end() == pytest.approx(plan.end - seconds, abs=1)
+        assert TimePlan(_config(), study, late, done).confirmed() == confirmed
 
 
 def test_a_trial_that_would_not_get_half_way_is_not_begun() -> None:
