@@ -8,6 +8,8 @@ import io
 import json
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -252,6 +254,22 @@ def test_every_form_of_many_photos_gives_one_answer(classifier: Classifier, phot
         table = classifier.predict(photos_of(given))
         assert len(table) == rows, f"{rows} rows wanted of {type(given).__name__}"
         _assert_row_of(table, classifier, photo)
+
+
+def test_photos_are_decoded_by_threads_that_stay_and_a_fork_has_its_own(classifier: Classifier, photo: Path) -> None:
+    first, before = classifier.predict([photo] * 3), threading.enumerate()
+    used = {classifier_module._threads_of(os.getpid()).submit(threading.current_thread).result() for _ in range(20)}
+    for _ in range(20):
+        classifier.predict([photo] * 3)
+    assert used <= {*threading.enumerate()}
+    assert len(threading.enumerate()) - len(before) < (os.cpu_count() or 1)
+    fork = os.fork()
+    if not fork:
+        signal.alarm(20)  # threads that are not there never answer
+        decoded = classifier_module._threads_of(os.getpid()).map(classifier._pixels, [photo] * 3)
+        os._exit(0 if all(isinstance(pixels, np.ndarray) for pixels in decoded) else 1)
+    assert os.waitpid(fork, 0)[1] == 0
+    pd.testing.assert_frame_equal(classifier.predict([photo] * 3), first)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
