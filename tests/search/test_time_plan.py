@@ -97,7 +97,8 @@ def test_the_time_left_is_bounded_by_the_time_there_is() -> None:
     plan = TimePlan(_config(), _study(60), BEGAN)
     assert seconds_left(_study(), _config(), plan) == pytest.approx(plan.end - time.time(), abs=1)
     assert seconds_left(_study(60), _config(), plan) == pytest.approx(plan.end - time.time(), abs=1)
-    assert seconds_left(_study(1, 1), _config(n_trials=3), plan) == pytest.approx(1 + 2.5 * 2, abs=1)
+    config, study = _config(n_trials=3), _study(1, 1)
+    assert seconds_left(study, config, TimePlan(config, study, BEGAN)) == pytest.approx(1 + 2.5 * 2, abs=1)
 
 
 def test_more_time_is_worth_longer_trials_until_enough_fit() -> None:
