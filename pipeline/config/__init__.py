@@ -48,6 +48,7 @@ from pipeline.config.command_configs import (
     TuneConfig,
 )
 from pipeline.config.data_flags import DataConfig, IntakeConfig
+from pipeline.config.extras import install_command
 from pipeline.config.identity import identifying_flags, restore_config, values_as_before
 from pipeline.config.objectives import OBJECTIVES, Objective
 from pipeline.config.places import DATA_FOLDER, EXPORTS_FOLDER, REPORTS_FOLDER, RUNS_FOLDER
@@ -63,6 +64,6 @@ __all__ = [
     "MainConfig", "ModelDataConfig", "Objective", "OptimizerName", "PredictConfig", "PreprocessConfig",
     "PromotionConfig", "Resize", "RollbackConfig", "Schedule", "ServeConfig", "StructureConfig", "SuspectsConfig",
     "TrainConfig", "TrainingConfig", "TuneConfig", "UserError", "Variant", "WeightsConfig", "chosen_by_photos",
-    "first_line", "identifying_flags", "least_epochs", "most_epochs", "open_flags", "restore_config",
+    "first_line", "identifying_flags", "install_command", "least_epochs", "most_epochs", "open_flags", "restore_config",
     "values_as_before", "variables_of", "weights_by_variant", "weights_table", "with_variables", "without_passwords",
 ]  # fmt: skip

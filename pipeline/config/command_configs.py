@@ -10,6 +10,7 @@ from pipeline.config.ablation_flags import AblationConfig
 from pipeline.config.base import Config
 from pipeline.config.chosen_flags import chosen_from_scratch
 from pipeline.config.data_flags import DataConfig, IntakeConfig, RecipeConfig
+from pipeline.config.extras import install_command
 from pipeline.config.promotion_flags import PromotionConfig, ReportConfig
 from pipeline.config.search_flags import SearchConfig, WorkersConfig
 from pipeline.config.serving_flags import (
@@ -79,7 +80,7 @@ class TuneConfig(RecipeConfig, PhotoTrainingConfig, SearchConfig, WorkersConfig,
             raise ValueError(
                 f"storage must be on a database server if ray_address is a cluster, got {self.storage} for "
                 f"ray_address={self.ray_address}: SQLite is a file on one machine "
-                "(storage=postgresql://USER@HOST/DATABASE and pip install -c constraints.txt -e '.[postgres]')"
+                f"(storage=postgresql://USER@HOST/DATABASE and {install_command('postgres')})"
             )
         return self
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import plots, tracking
-from pipeline.config import DemoConfig, UserError
+from pipeline.config import DemoConfig, UserError, install_command
 from pipeline.demo.similar import SimilarPhotos
 from pipeline.evaluation import metric_name
 from pipeline.experiment import open_model_photos
@@ -39,7 +39,7 @@ def serve_page(config: DemoConfig) -> None:
         UserError: Streamlit is not installed, the address is taken, or there is no such model.
     """
     if not importlib.util.find_spec("streamlit"):
-        raise UserError("demo needs Streamlit, got none (pip install -c constraints.txt -e '.[demo]')")
+        raise UserError(f"demo needs Streamlit, got none ({install_command('demo')})")
     tracking.connect()
     model = registry.fetch_model(config.model_uri)  # a missing one is better reported here than on the page
     check_address_is_free(config.host, config.port)

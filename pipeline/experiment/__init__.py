@@ -16,7 +16,7 @@ from pipeline.experiment.expected_time import (
 )
 from pipeline.experiment.identity import training_key
 from pipeline.experiment.imbalance import print_imbalance
-from pipeline.experiment.label_suspects import MISSING_EXTRA, can_find_suspects
+from pipeline.experiment.label_suspects import can_find_suspects, missing_extra
 from pipeline.experiment.lineage import LINEAGE, PHOTOS_FILE, check_start, known_photos
 from pipeline.experiment.model_card import MODEL_MACROS, render_card
 from pipeline.experiment.photos import (
@@ -41,10 +41,10 @@ from pipeline.experiment.training_run import (
 )
 
 __all__ = [
-    "CHECKPOINTS", "LINEAGE", "MISSING_EXTRA", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "MachineSpeed",
-    "TrainingResult", "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of",
-    "describe", "estimated_speed", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store",
-    "machine_speed", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
+    "CHECKPOINTS", "LINEAGE", "MODEL_MACROS", "PHOTOS_FILE", "SUSPECTS_TABLE", "MachineSpeed", "TrainingResult",
+    "begun_tags", "can_find_suspects", "check_same_photos", "check_start", "data_config_of", "describe",
+    "estimated_speed", "expected_seconds", "go_on_with", "known_photos", "log_report", "log_store", "machine_speed",
+    "missing_extra", "open_model_photos", "open_photos_of_today", "open_store", "print_imbalance", "print_model",
     "render_card", "resolve_start", "run_preprocessing", "run_training", "tracked_fit", "training_key", "trainings_end",
     "unusual_structure", "with_epochs",
 ]  # fmt: skip

@@ -13,11 +13,15 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 
+from pipeline.config import install_command
+
 COLUMNS = ("path", "label", "suggested", "label_probability", "suggested_probability")
 REGULARISATION = 0.01  # inverse strength: few photos have more features than the classes have photos
-MISSING_EXTRA = (
-    "no search for label suspects: cleanlab is not installed (pip install -c constraints.txt -e '.[suspects]')"
-)
+
+
+def missing_extra() -> str:
+    """Return a line that says why there is no search for suspects, and how to get one."""
+    return f"no search for label suspects: cleanlab is not installed ({install_command('suspects')})"
 
 
 def can_find_suspects() -> bool:

@@ -65,7 +65,7 @@ def log_suspects(store: Store, splits: Sequence[str], probabilities: np.ndarray)
         probabilities: (n, classes), of a model that was not trained on these labels.
     """
     if not label_suspects.can_find_suspects():
-        return label_suspects.MISSING_EXTRA
+        return label_suspects.missing_extra()
     paths = [path for split in splits for path in store.rows(split)["path"]]
     labels = np.concatenate([store.labels(split) for split in splits])
     baseline = compare_with_baseline(labels, probabilities, store.class_names)

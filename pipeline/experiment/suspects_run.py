@@ -22,7 +22,7 @@ JUDGED_SPLITS = ("train", "validation")  # nobody looks at a test photo before e
 def run_suspects(config: SuspectsConfig) -> None:
     """Cross-validate a linear classifier on the features of a pre-trained backbone, and log what it doubts."""
     if not label_suspects.can_find_suspects():
-        raise UserError(label_suspects.MISSING_EXTRA)
+        raise UserError(label_suspects.missing_extra())
     tracking.connect()
     config = resolve_start(config, "suspects", [config.variant])
     if config.weights == "none":

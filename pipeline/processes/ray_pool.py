@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import UserError, first_line
+from pipeline.config import UserError, first_line, install_command
 from pipeline.processes.interrupts import raise_interrupts
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -78,9 +78,7 @@ def _import_ray(address: str) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            f"ray_address needs the extra ray, got {address!r} (pip install -c constraints.txt -e '.[ray]')"
-        ) from None
+        raise UserError(f"ray_address needs the extra ray, got {address!r} ({install_command('ray')})") from None
     return ray
 
 

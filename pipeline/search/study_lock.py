@@ -16,7 +16,7 @@ from filelock import FileLock
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
-from pipeline.config import UserError
+from pipeline.config import UserError, install_command
 
 # Seconds of silence, and probes, after which a server lets go of what a machine held that has lost its power: it would
 # otherwise wait for two hours.
@@ -56,8 +56,7 @@ class _ServerLock:
             from sqlalchemy_dlock.factory import create_sadlock
         except ImportError:
             raise UserError(
-                "a storage on a database server needs the extra postgres, got none "
-                "(pip install -c constraints.txt -e '.[postgres]')"
+                f"a storage on a database server needs the extra postgres, got none ({install_command('postgres')})"
             ) from None
         self._create, self._key = create_sadlock, f"photo-pipeline {study_name}"
         self._engine = create_engine(storage_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")

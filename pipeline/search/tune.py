@@ -20,7 +20,6 @@ from pipeline.config import Objective, TuneConfig, UserError, weights_by_variant
 from pipeline.data.store import Store
 from pipeline.evaluation import ExpectedAccuracy, expected_accuracy
 from pipeline.experiment import (
-    MISSING_EXTRA,
     SUSPECTS_TABLE,
     MachineSpeed,
     begun_tags,
@@ -31,6 +30,7 @@ from pipeline.experiment import (
     log_report,
     log_store,
     machine_speed,
+    missing_extra,
     open_store,
     print_imbalance,
     print_model,
@@ -402,7 +402,7 @@ def _log_search(study: Study, winner: Winner, objective: Objective) -> dict[str,
 def _suspects_line(copied: Collection[str]) -> str:
     """Return where the winner's list of doubtful labels is, if its run had one to copy, or why it had none."""
     if not can_find_suspects():
-        return MISSING_EXTRA
+        return missing_extra()
     if SUSPECTS_TABLE in copied:
         return f"doubtful labels, by the winner: {tracking.artifact_place(SUSPECTS_TABLE)}"
     return "no label suspects: the winner is not proven better than always giving the same answer"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.config import UserError
+from pipeline.config import UserError, install_command
 from pipeline.models.backend import load_backend
 from pipeline.processes import quiet_libraries
 from pipeline.serving.classifier import Classifier
@@ -78,9 +78,7 @@ def check_formats(names: tuple[str, ...]) -> None:
         if name not in FORMATS:
             raise UserError(f"formats must be among {', '.join(FORMATS)}, got {name!r}")
         if missing := [package for package in FORMATS[name].packages if not importlib.util.find_spec(package)]:
-            raise UserError(
-                f"format {name} needs {', '.join(missing)}, got none (pip install -c constraints.txt -e '.[export]')"
-            )
+            raise UserError(f"format {name} needs {', '.join(missing)}, got none ({install_command('export')})")
 
 
 def export(classifier: Classifier, name: str, folder: Path, images: np.ndarray) -> tuple[Path, float]:

@@ -59,4 +59,4 @@ def test_certain_and_right_labels_are_no_suspects() -> None:
 def test_whether_the_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_suspects, "find_spec", lambda name: None)
     assert not label_suspects.can_find_suspects()
-    assert len(label_suspects.MISSING_EXTRA.splitlines()) == 1
+    assert len(label_suspects.missing_extra().splitlines()) == 1

@@ -133,7 +133,7 @@ def test_a_training_does_not_fail_for_the_sake_of_its_suspects(store: Store, mon
     monkeypatch.setattr(label_suspects, "suspect_table", fail)
     assert review.log_suspects(store, ["train"], probabilities).endswith("cleanlab failed with no way")
     monkeypatch.setattr(label_suspects, "can_find_suspects", lambda: False)
-    assert review.log_suspects(store, ["train"], probabilities) == label_suspects.MISSING_EXTRA
+    assert review.log_suspects(store, ["train"], probabilities) == label_suspects.missing_extra()
 
 
 def test_the_sheet_says_how_many_photos_of_a_group_it_leaves_out(tmp_path: Path) -> None:

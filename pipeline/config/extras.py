@@ -1,0 +1,20 @@
+"""How the optional packages are installed, for messages that miss one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+
+
+def install_command(extra: str) -> str:
+    """Return the command that adds an extra to this installation, whatever the working folder is.
+
+    Where the package is installed without its project, as in a container's image, it says what to install again.
+    """
+    if not (PROJECT / "pyproject.toml").is_file():
+        return f"install the project again with this extra: pip install -c constraints.txt '.[{extra}]' in its folder"
+    here = Path.cwd() == PROJECT
+    constraints, project = ("constraints.txt", ".") if here else (f"{PROJECT / 'constraints.txt'}", f"{PROJECT}")
+    return shlex.join(["pip", "install", "-c", constraints, "-e", f"{project}[{extra}]"])
