@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
-from pipeline.config import DATA_FOLDER, RUNS_FOLDER, UserError, first_line
+from pipeline.config import DATA_FOLDER, RUNS_FOLDER, UserError, first_line, install_command
 from pipeline.config import DoctorConfig as CONFIG
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def packages() -> Iterator[Finding]:
         if not need.specifier.contains(found[need.name] or "0", prereleases=True)
     ]
     for text in wrong:
-        yield Finding("wrong", "packages", f"{text} (pip install -c constraints.txt -e .)")
+        yield Finding("wrong", "packages", f"{text} ({install_command()})")
     if not wrong:
         yield Finding("ok", "packages", f"{len(wanted)} packages on Python {sys.version.split()[0]}")
 

@@ -158,8 +158,8 @@ def confirmation_seconds(
 ) -> float | None:
     """Return about what the confirmations of the best ``top_k`` trials take, without those that are ``done``.
 
-    None before a trial is complete. A confirmation takes as much longer than its trial as its further epochs do; where a
-    head is among the best, as a fine-tuning, which it may yet give way to.
+    None before a trial is complete. A confirmation takes as much longer than its trial as its further epochs do; where
+    a head is among the best, as a fine-tuning, which it may yet give way to.
     """
     top_k = config.confirm_top_k if top_k is None else top_k
     complete = studies.ranked(study)

@@ -13,6 +13,7 @@ from pipeline.config import extras, install_command
 def test_the_command_works_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(extras.PROJECT)
     assert install_command("ray") == "pip install -c constraints.txt -e '.[ray]'"
+    assert install_command() == "pip install -c constraints.txt -e ."
     monkeypatch.chdir(tmp_path)
     *_, constraints, _, project = shlex.split(install_command("ray"))
     assert Path(constraints).is_file()
