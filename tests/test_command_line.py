@@ -278,7 +278,7 @@ def test_who_is_interrupted_promises_what_is_true(
     command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = importlib.import_module(f"pipeline.commands.{command.split()[0]}")
-    monkeypatch.setattr(module, "run", lambda config: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(module, "run", lambda config: signal.raise_signal(signal.SIGTERM))
     assert command_line.main(command.split()) == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line

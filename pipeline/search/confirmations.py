@@ -109,8 +109,8 @@ def select_audits(config: TuneConfig, study: Study, lost: Collection[Retraining]
 
 def ended_retrainings(config: TuneConfig, study: Study) -> dict[Retraining, Confirmation]:
     """Return the results of the retrainings that have ended, also of trials that are no longer among the best."""
-    second = studies.open_second_study(config, study)
-    complete = second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    second = studies.find_second_study(config, study)
+    complete = second.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if second else []
     ended = {again: trial for trial in complete if (again := _of(trial))}
     return {again: _confirmation(again, trial) for again, trial in ended.items()}
 

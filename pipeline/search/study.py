@@ -209,13 +209,26 @@ def recorded_start(typed: TuneConfig, data_digest: str) -> Begun:
 def open_second_study(config: TuneConfig, study: Study) -> Study:
     """Open or create the study of the trainings that follow a search; nothing is sampled in it, and nothing pruned."""
     return optuna.create_study(
-        study_name=f"{study.study_name}-again",
+        study_name=second_study_name(study),
         storage=storage_of(config.storage, has_tables=True),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
         direction=direction_of(config),
         load_if_exists=True,
     )
+
+
+def find_second_study(config: TuneConfig, study: Study) -> Study | None:
+    """Return the study of the trainings that follow a search, to be read, if there is one."""
+    name, storage = second_study_name(study), storage_of(config.storage, has_tables=True)
+    with contextlib.suppress(KeyError):
+        return optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler())
+    return None
+
+
+def second_study_name(study: Study) -> str:
+    """Return the name of the study of the trainings that follow a search."""
+    return f"{study.study_name}-again"
 
 
 def study_name(config: TuneConfig, data_digest: str) -> str:

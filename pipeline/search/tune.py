@@ -133,8 +133,7 @@ def run_search(config: TuneConfig, resolved: TuneConfig | None = None) -> Search
         studies.record_start(study, typed, config, store.digest)
         tracking.set_tags({tracking.STUDY: study.study_name})
         tracking.log_text(yaml.safe_dump(space.to_dict(), sort_keys=False), "space.yaml")
-        done = confirmations.ended_retrainings(config, study) if studies.ranked(study) else ()
-        plan = TimePlan(config, study, began, done)
+        plan = TimePlan(config, study, began, confirmations.ended_retrainings(config, study))
         with show_progress(study, config, plan) as report_line:
             claim(study, config, store.digest, tracking.store_identity(), report_line)
             _prepare(study, config, space, report_line)
