@@ -228,6 +228,8 @@ def test_idle_connections_shut_nobody_out(server: Server) -> None:
 def test_requests_that_wait_are_answered_in_batches_each_its_own(server: Server) -> None:
     photos = [_photo(seed) for seed in range(64)]
     expected = server.ask({"inputs": [_text(photo) for photo in photos]}).json()["predictions"]
+    # TensorFlow computes one photo by other kernels than two or more: up to 1e-5 apart.
+    alone = [server.ask({"inputs": [_text(photo)]}).json()["predictions"][0] for photo in photos]
     before = server.metric("batch_photos_sum")
 
     def ask(number: int) -> requests.Response:
@@ -240,7 +242,8 @@ def test_requests_that_wait_are_answered_in_batches_each_its_own(server: Server)
     for number, answer in enumerate(answers):
         (row,) = answer.json()["predictions"]
         assert row["label"] == expected[number]["label"]
-        assert row["probability"] == pytest.approx(expected[number]["probability"], abs=1e-5)  # float32
+        computed = (expected[number]["probability"], alone[number]["probability"])
+        assert min(abs(row["probability"] - one) for one in computed) < 1e-6
         assert len(row.get("top_k", ())) == (1 + number % 2 if number % 4 > 1 else 0)
     assert server.metric("batch_photos_sum") - before == 64
 
